@@ -1,0 +1,47 @@
+"""Every architecture by name; one file per family."""
+
+from collections.abc import Sequence
+
+import torch
+
+from kit.nets.lenet import LeNet5
+
+ARCHITECTURES = {"lenet5": LeNet5}
+
+
+def build(name, shape, classes=10, *, seed=0):
+    """Build a freshly initialised net.
+
+    Parameters
+    ----------
+    name : str
+        ``"lenet5"``.
+    shape : tuple of int
+        Shape of one image, (C, H, W).
+    classes : int or sequence of str
+        Number of classes, or their names.
+    seed : int
+        Equal seeds give equal weights; torch's global generator is left as it was.
+
+    Returns
+    -------
+    torch.nn.Module
+        From images in [0, 1], shape (N, C, H, W), to logits, shape (N, classes).
+
+    Raises
+    ------
+    ValueError
+        Unknown name, or images too small for the architecture.
+
+    Examples
+    --------
+    >>> net = build("lenet5", (1, 28, 28))
+    >>> sum(p.numel() for p in net.parameters())
+    61706
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"Unknown net {name!r}: use one of {', '.join(ARCHITECTURES)}.")
+    count = len(classes) if isinstance(classes, Sequence) else classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ARCHITECTURES[name](tuple(shape), count)

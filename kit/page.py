@@ -1,0 +1,99 @@
+"""One HTML page that shows a folder of results to a person."""
+
+import json
+
+import jinja2
+import pandas as pd
+
+from kit import runtime
+from kit.results import shown_number
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ profile }} results</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { margin-bottom: 0 } h2 { border-bottom: 1px solid #ccc; margin-top: 3rem }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; font-size: 0.85rem; margin: 0.5rem 0 1.5rem }
+th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.6rem; text-align: left;
+         vertical-align: top }
+td { font-variant-numeric: tabular-nums }
+figure { margin: 1rem 0 2rem } img { max-width: 100% }
+figcaption, .small { color: #555; font-size: 0.85rem }
+.verdict { white-space: nowrap; font-weight: 600 }
+.reproduced { color: #00664b } .not-reproduced { color: #b34700 }
+.undecided, .not-tested-in-this-profile { color: #666 }
+</style></head><body>
+<h1>Results: {{ profile }}</h1>
+{% for n in notebooks %}
+<h2 id="{{ n.name }}">{{ n.name }}</h2>
+<p class="small">{% for d in n.data %}{{ d.title }} ({{ d.train }} + {{ d.test }} images,
+fingerprint {{ d.fingerprint }}){{ "; " if not loop.last }}{% endfor %}.<br>
+Computed on {{ n.hardware }}; {{ n.minutes }} of computing, finished {{ n.finished }}.
+{% if n.executed %}<a href="{{ n.executed }}">The executed notebook</a>.{% endif %}</p>
+<h3>Claims</h3>
+<div class="scroll"><table><tr><th>claim</th><th>data</th><th>verdict</th><th>evidence</th></tr>
+{% for c in n.claims %}<tr><td title="{{ c.statement }}"><b>{{ c.claim }}</b> {{ c.statement }}</td>
+<td>{{ c.data }}</td><td class="verdict {{ c.verdict | replace(' ', '-') }}">{{ c.verdict }}</td>
+<td>{{ c.evidence }}</td></tr>
+{% endfor %}</table></div>
+<h3>Tables and figures</h3>
+{% for r in n.results %}
+<figure id="{{ r.name }}"><figcaption><b>{{ r.name }}</b> {{ r.title }}</figcaption>
+{% if r.image %}<img src="{{ r.image }}" alt="{{ r.title }}">{% endif %}
+{% if r.table %}<div class="scroll">{{ r.table | safe }}</div>{% endif %}
+</figure>
+{% endfor %}{% endfor %}
+</body></html>
+"""
+
+
+def write(folder):
+    """Write ``index.html`` about all finished notebooks in a folder of results.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Such as ``figures/quick``.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    notebooks = [_notebook(m.parent) for m in sorted(folder.glob("[!.]*/manifest.json"))]
+    page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
+    with runtime.written_whole(folder / "index.html") as beside:
+        text = page.render(profile=folder.name, notebooks=notebooks)
+        beside.write_text(text, encoding="utf-8")
+    return folder / "index.html"
+
+
+def _notebook(folder):
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    machines = {
+        f"{s['hardware']['processor']}, torch {s['hardware']['torch']}" for s in manifest["steps"]
+    }
+    executed = folder.with_suffix(".ipynb")
+    return {
+        "name": folder.name,
+        "data": manifest["data"].values(),
+        "hardware": "; ".join(sorted(machines)),
+        "minutes": f"{manifest['seconds'] / 60:.1f} minutes",
+        "finished": manifest["finished"],
+        "executed": executed.name if executed.is_file() else None,
+        "claims": json.loads((folder / "claims.json").read_text(encoding="utf-8")),
+        "results": [_result(folder, *item) for item in manifest["titles"].items()],
+    }
+
+
+def _result(folder, name, title):
+    image, table = folder / f"{name}.png", folder / f"{name}.csv"
+    shown = None
+    if table.is_file():
+        frame = pd.read_csv(table).map(shown_number)
+        shown = frame.to_html(index=False, border=0, justify="left")
+    source = f"{folder.name}/{image.name}" if image.is_file() else None
+    return {"name": name, "title": title, "image": source, "table": shown}
