@@ -12,6 +12,7 @@ import hashlib
 import re
 import socket
 import zipfile
+import zlib
 
 import numpy as np
 import torch
@@ -37,7 +38,10 @@ _TITLES = {
     "cifar10": "CIFAR-10",
     "stl10": "STL-10",
 }
+_PLAIN = re.compile(r"\w[\w-]*")
 NAMES = tuple(_TITLES)
+# What torchvision raises on files that are missing, cut short or something else altogether.
+_UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError)
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -80,7 +84,7 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self):
-        """A digest of every pixel and label: equal if and only if the data are equal."""
+        """A digest of the name, every pixel and every label; class names do not count."""
         digest = hashlib.sha256(self.name.encode())
         for name in _ARRAYS:
             array = getattr(self, name).numpy()
@@ -111,6 +115,8 @@ class Dataset:
             train, test = train_test_split(
                 np.arange(len(y)), test_size=len(self.y_test), stratify=y, random_state=seed
             )
+            if min(len(y[part].unique()) for part in (train, test)) < len(self.classes):
+                raise ValueError("a class is so small that its share of one part is no image.")
         except ValueError as error:
             raise ValueError(f"Cannot re-split {self.name} with all classes in both parts: {error}")
         return dataclasses.replace(
@@ -170,7 +176,7 @@ def load(name, root=None, *, train=None, test=None, size=None, channels=None, se
     [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
     """
     folder = runtime.folder("data", root)
-    if not re.fullmatch(r"\w[\w-]*", str(name)):
+    if not _PLAIN.fullmatch(str(name)):
         raise ValueError(
             f"{name!r} is not a data set name: use letters, digits, '_' and '-' only, "
             "and say where the data lie with the data folder."
@@ -187,9 +193,11 @@ def load(name, root=None, *, train=None, test=None, size=None, channels=None, se
 def present(name, root=None):
     """Is the data set on disk, so that loading it needs no network?"""
     folder = runtime.folder("data", root)
+    if not _PLAIN.fullmatch(str(name)):
+        return False
     if name == "digits" or (folder / f"{name}.npz").is_file():
         return True
-    with contextlib.suppress(RuntimeError, OSError):
+    with contextlib.suppress(*_UNREADABLE):
         return name in _TORCHVISION and bool(_torchvision_parts(name, folder, download=False))
     return False
 
@@ -200,7 +208,7 @@ def _read(name, folder):
     if name == "digits":
         return _read_digits()
     if name not in _TORCHVISION:
-        close = difflib.get_close_matches(name, NAMES, 1)
+        close = difflib.get_close_matches(name.lower(), NAMES, 1)
         raise FileNotFoundError(
             f"There is no data set {name!r}{f' (did you mean {close[0]!r}?)' if close else ''}: "
             f"the known names are {', '.join(NAMES)}, and no {name}.npz lies in {folder}."
@@ -227,7 +235,7 @@ def _torchvision_parts(name, folder, download):
 def _read_torchvision(name, folder):
     try:
         parts = _torchvision_parts(name, folder, download=False)
-    except (RuntimeError, OSError):
+    except _UNREADABLE:
         parts = _fetched(name, folder)
     arrays = {}
     for part, which in zip(parts, ("train", "test"), strict=True):
@@ -240,15 +248,16 @@ def _read_torchvision(name, folder):
 
 
 def _fetched(name, folder):
+    runtime.writable(folder)
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        return _torchvision_parts(name, runtime.writable(folder), download=True)
-    except (RuntimeError, OSError) as error:
+        return _torchvision_parts(name, folder, download=True)
+    except _UNREADABLE as error:
         raise FileNotFoundError(
-            f"Data set {name!r} is not in {folder} and could not be downloaded: either put "
-            f"{name}.npz there (arrays {', '.join(_ARRAYS)}), or run once with a network "
-            "connection so that torchvision fetches it."
+            f"Data set {name!r} is not in {folder} (or is damaged) and could not be downloaded: "
+            f"either put {name}.npz there (arrays {', '.join(_ARRAYS)}), or run once with a "
+            "network connection so that torchvision fetches it."
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -256,10 +265,17 @@ def _fetched(name, folder):
 
 def _read_archive(name, path):
     try:
+        with zipfile.ZipFile(path):  # np.load would also take a lone array, or a pickle
+            pass
         with np.load(path, allow_pickle=False) as archive:
             entries = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        why = "it holds Python objects" if "allow_pickle" in str(error) else "truncated or empty"
+    except OSError as error:
+        raise OSError(
+            f"Cannot read {path} ({error.strerror or error}): change its permissions or move it."
+        ) from error
+    except (ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        objects = "allow_pickle" in str(error)
+        why = "it holds Python objects" if objects else "truncated, damaged or something else"
         raise ValueError(
             f"{path} is not a sound .npz archive ({why}): write it anew with numpy.savez "
             f"and the plain arrays {', '.join(_ARRAYS)}."
@@ -283,19 +299,22 @@ def _checked(name, source, arrays, names, path):
             f"{path}: training images are {tuple(parts['x_train'].shape[1:])} and test images "
             f"{tuple(parts['x_test'].shape[1:])} (channels, height, width): they must be alike."
         )
+    if names is not None and np.ndim(names) != 1:
+        raise ValueError(f"{path}: classes must be a list of names; it has shape {names.shape}.")
     count = len(names) if names is not None else int(parts["y_train"].max()) + 1
-    empty = torch.bincount(parts["y_train"], minlength=count)[:count].eq(0).nonzero().flatten()
-    if len(empty):
-        raise ValueError(
-            f"{path}: no training image has label {int(empty[0])}: "
-            f"labels must be 0 … {count - 1}, each of them in use."
-        )
     for which in ("train", "test"):
         if parts[f"y_{which}"].max() >= count:
             raise ValueError(
                 f"{path}: y_{which} has label {int(parts[f'y_{which}'].max())}, "
                 f"but there are {count} classes: labels must be 0 … {count - 1}."
             )
+    used = parts["y_train"].unique()  # not bincount, which a label of 10¹² would burst
+    if len(used) < count:
+        gaps = (used != torch.arange(len(used))).nonzero().flatten().tolist()
+        raise ValueError(
+            f"{path}: no training image has label {(gaps or [len(used)])[0]}: "
+            f"labels must be 0 … {count - 1}, each of them in use."
+        )
     names = tuple(map(str, names if names is not None else range(count)))
     return Dataset(name, source, names, **parts)
 
@@ -311,7 +330,8 @@ def _images(x, what):
     elif x.dtype.kind == "f" and x.min() >= 0 and x.max() <= 1:
         scaled = torch.from_numpy(x.astype(np.float32))
     else:
-        raise ValueError(f"{what} must be uint8, or floats in [0, 1]; it is {x.dtype}.")
+        span = f" from {x.min()} to {x.max()}" if x.dtype.kind in "iuf" else ""
+        raise ValueError(f"{what} must be uint8, or floats in [0, 1]; it is {x.dtype}{span}.")
     return (scaled[:, None] if x.ndim == 3 else scaled.permute(0, 3, 1, 2)).contiguous()
 
 
@@ -354,6 +374,6 @@ def _converted(x, size, channels):
     elif channels == 1 and x.shape[1] == 3:
         # Luma weights of ITU-R BT.601, as Pillow and torchvision use them.
         x = (x * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
-    if size is not None and size != x.shape[-1]:
+    if size is not None and x.shape[2:] != (size, size):
         x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.clamp(0, 1)

@@ -68,11 +68,11 @@ def two_samples(a, b):
         than two pairs are given or nothing varies.
     """
     names = ("mean", "mean against", "difference", "low", "high", "p Welch", "p paired")
-    if len(a) < 2:
+    if len(a) < 2 or np.ptp(a) == np.ptp(b) == 0:
         means = (np.mean(a), np.mean(b), np.mean(a) - np.mean(b)) if len(a) else (np.nan,) * 3
         return dict(zip(names, (*means, *[np.nan] * 4), strict=True))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # samples that do not vary at all
+        warnings.simplefilter("ignore")  # one sample, or the difference, does not vary
         welch = stats.ttest_ind(a, b, equal_var=False)
         paired = stats.ttest_rel(a, b)
         low, high = welch.confidence_interval(0.95)
@@ -233,10 +233,13 @@ class Report:
             As for a table.
         figure : matplotlib.figure.Figure
         """
+        from kit import plots  # heavy, and no business of a step's
+
         # Neither a date nor a version in the files: equal pictures are equal files.
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix[1:], metadata=metadata)
+            with plots.style():
+                figure.savefig(buffer, format=suffix[1:], metadata=metadata)
             self._write(f"{name}{suffix}", buffer.getvalue())
         self.titles.setdefault(name, title)
 

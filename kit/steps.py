@@ -193,6 +193,10 @@ def _compute(made, parameters):
 def _write(path, result, record):
     arrays = {k: v for k, v in result.items() if isinstance(v, np.ndarray)}
     plain = {k: v for k, v in result.items() if k not in arrays}
+    if any(array.dtype.hasobject for array in arrays.values()):
+        raise TypeError(
+            f"{record['step']} returned an array of Python objects: it would be pickled."
+        )
     with runtime.written_whole(path.with_suffix(".npz")) as beside:
         np.savez_compressed(beside, **arrays)
     # The text goes last: an entry without it does not count.

@@ -1,0 +1,18 @@
+"""All tests: a step store of their own, and no results among the project's."""
+
+import os
+import tempfile
+
+import pytest
+
+# Set before anything imports kit, and inherited by every process that a test starts.
+_SCRATCH = tempfile.mkdtemp(prefix="kit-tests-")
+os.environ["KIT_STEPS"] = os.path.join(_SCRATCH, "steps")
+os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty step store."""
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
+    return tmp_path / "steps"

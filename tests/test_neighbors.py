@@ -1,0 +1,214 @@
+"""Neighbours: exact against float64 brute force, alike in labels to scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
+
+from kit import data, neighbors
+
+KS = tuple(range(1, 16, 2))
+
+
+def reference(x_train, x, k):
+    """Positions by (distance, position); exact where squares fit into float64, as all below do."""
+    a, b = (t.flatten(1).double().numpy() for t in (x, x_train))
+    return np.argsort(((a[:, None] - b) ** 2).sum(2), axis=1, kind="stable")[:, :k]
+
+
+def vote(labels):
+    return np.array([np.bincount(row).argmax() for row in labels], dtype=np.int64)
+
+
+def check(x_train, x, k):
+    found = neighbors.nearest(x_train, x, k)
+    assert found.dtype == torch.int64
+    np.testing.assert_array_equal(found.numpy(), reference(x_train, x, k).reshape(len(x), k))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Numbers of candidates of every search, so that a test can see the fallback at work."""
+    made, best = [], neighbors._best
+
+    def spy(*args):
+        made.append(min(args[-1], len(args[0])))
+        return best(*args)
+
+    monkeypatch.setattr(neighbors, "_best", spy)
+    return made
+
+
+@st.composite
+def problems(draw):
+    """Few values per pixel, so many equal distances and duplicates; anywhere on the real line.
+
+    All values are multiples of `scale` with less than 24 significant bits: float32 holds them and
+    float64 their squared differences, yet float32 products round.
+    """
+    width = draw(st.integers(1, 5))
+    count, queries = draw(st.integers(1, 40)), draw(st.integers(0, 6))
+    scale = 2.0 ** draw(st.sampled_from((0, -4, -20)))
+    offset = draw(st.sampled_from((0, 1, 3)))
+    high = draw(st.sampled_from((1, 3, 1000)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    grid = rng.integers(0, high + 1, (count + queries, width)) * scale + offset
+    images = torch.from_numpy(grid).float()
+    labels = torch.from_numpy(rng.integers(0, 4, count))
+    ks = draw(st.lists(st.integers(0, (count - 1) // 2), min_size=1, max_size=3, unique=True))
+    return images[:count], labels, images[count:], [2 * k + 1 for k in ks]
+
+
+@settings(deadline=None, max_examples=150)
+@given(problems())
+def test_brute_force_on_grids(problem):
+    x_train, y_train, x, ks = problem
+    check(x_train, x, len(x_train))
+    check(x_train, x, max(ks))
+    labels = y_train.numpy()[reference(x_train, x, max(ks))]
+    found = neighbors.predict(x_train, y_train, x, ks)
+    assert list(found) == ks
+    for k in ks:
+        assert found[k].dtype == torch.int64
+        np.testing.assert_array_equal(found[k].numpy(), vote(labels[:, :k]))
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "kd_tree"])
+def test_labels_of_scikit_learn_on_digits(digits, algorithm):
+    a, b = digits.x_train.flatten(1).double().numpy(), digits.x_test.flatten(1).double().numpy()
+    found = neighbors.predict(digits.x_train, digits.y_train, digits.x_test, KS)
+    index = reference(digits.x_train, digits.x_test, max(KS) + 1)
+    distance = ((b[:, None] - a[index]) ** 2).sum(2)
+    for k in KS:
+        peer = KNeighborsClassifier(k, algorithm=algorithm).fit(a, digits.y_train).predict(b)
+        # scikit-learn promises no order among equal distances: skip where one straddles K.
+        clear = distance[:, k - 1] < distance[:, k]
+        assert clear.mean() > 0.9
+        np.testing.assert_array_equal(found[k].numpy()[clear], peer[clear])
+        ours = vote(digits.y_train.numpy()[index[:, :k]])
+        np.testing.assert_array_equal(found[k].numpy(), ours)
+
+
+@pytest.mark.parametrize("k", [1, 7, 15])
+def test_nearest_on_digits(digits, k):
+    check(digits.x_train, digits.x_test, k)
+
+
+def test_votes_tie_to_the_smaller_label():
+    x_train = torch.arange(1.0, 6.0)[:, None]
+    found = neighbors.predict(x_train, torch.tensor([9, 4, 4, 9, 0]), torch.zeros(1, 1), (1, 3, 5))
+    assert {k: int(v) for k, v in found.items()} == {1: 9, 3: 4, 5: 4}
+
+
+@pytest.mark.parametrize("size", [2**-20, 2**-23])
+def test_differences_at_the_resolution_of_float32(size, searches):
+    # A far image keeps the mean, about which distances are computed, away from the others.
+    generator = torch.Generator().manual_seed(0)
+    x_train = 1 + size * torch.randint(0, 5, (400, 1, 4, 4), generator=generator)
+    x_train[0] = 0
+    x = 1 + size * torch.randint(0, 5, (20, 1, 4, 4), generator=generator)
+    product = torch.cdist(x.flatten(1), x_train.flatten(1), compute_mode="use_mm_for_euclid_dist")
+    assert (product.argsort(dim=1, stable=True)[:, :5].numpy() != reference(x_train, x, 5)).any()
+    check(x_train, x, 5)
+    assert max(searches) > 5 + neighbors.SPARE
+
+
+def test_differences_lost_beside_a_large_value():
+    # 1 − 2⁻³⁰ is 1 in float32: a difference must be taken in float64 too.
+    check(torch.arange(50).flip(0)[:, None] * 2.0**-30, torch.ones(1, 1), 3)
+    check(torch.arange(50)[:, None] * 2.0**-30, torch.ones(1, 1), 3)
+
+
+@pytest.mark.parametrize("away", [1, 10_000])
+def test_queries_far_from_all_training_images(away):
+    # ‖q‖² in float32 is off by more than the distances differ: no proof may rest on it.
+    x_train = torch.stack([torch.ones(200), torch.arange(200) / 1024], 1).flip(0)
+    x_train = torch.cat([x_train, torch.zeros(1, 2)])
+    x = torch.stack([away + torch.arange(20.0), torch.zeros(20)], 1)
+    check(x_train, x, 3)
+
+
+def test_identical_images_come_by_position(searches):
+    x_train, x = torch.full((300, 1, 2, 2), 0.3), torch.full((3, 1, 2, 2), 0.7)
+    assert neighbors.nearest(x_train, x, 9).tolist() == [list(range(9))] * 3
+    assert max(searches) == len(x_train)
+    assert len(searches) <= 4  # candidates grow fast enough for a data set of duplicates
+
+
+def test_only_unsure_queries_are_searched_again(searches):
+    x_train = torch.cat([torch.full((100, 2), 5.0), torch.arange(40.0)[:, None].expand(-1, 2)])
+    check(x_train, torch.tensor([[30.1, 30.1], [5.0, 5.0], [20.2, 20.2]]), 3)
+    assert len(searches) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CHUNK", 1), ("CHUNK", 7), ("AT_ONCE", 1), ("AT_ONCE", 500), ("SPARE", 0), ("SPARE", 1000)],
+)
+def test_sizes_of_work_do_not_matter(monkeypatch, name, value):
+    generator = torch.Generator().manual_seed(0)
+    x_train = torch.randint(0, 3, (90, 1, 2, 2), generator=generator).float()
+    x = torch.randint(0, 3, (20, 1, 2, 2), generator=generator).float()
+    monkeypatch.setattr(neighbors, name, value)
+    for k in (1, 9, 90):
+        check(x_train, x, k)
+
+
+def test_queries_are_independent_of_each_other(digits):
+    together = neighbors.nearest(digits.x_train, digits.x_test[:40], 5)
+    alone = [neighbors.nearest(digits.x_train, x[None], 5) for x in digits.x_test[:40]]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_accuracy_by_k(digits):
+    d = digits
+    found = neighbors.predict(d.x_train, d.y_train, d.x_test, KS)
+    accuracy = neighbors.accuracy_by_k(d.x_train, d.y_train, d.x_test, d.y_test, KS)
+    assert accuracy == {k: float((found[k] == d.y_test).double().mean()) for k in KS}
+    # The nearest image of a training image is that image.
+    assert neighbors.accuracy_by_k(d.x_train, d.y_train, d.x_train, d.y_train, (1,)) == {1: 1.0}
+
+
+def test_no_queries(digits):
+    d = digits
+    assert neighbors.nearest(d.x_train, d.x_test[:0], 3).shape == (0, 3)
+    found = neighbors.predict(d.x_train, d.y_train, d.x_test[:0], (1, 3))
+    assert all(v.shape == (0,) and v.dtype == torch.int64 for v in found.values())
+    accuracy = neighbors.accuracy_by_k(d.x_train, d.y_train, d.x_test[:0], d.y_test[:0], (1, 3))
+    assert list(accuracy) == [1, 3]
+    assert all(map(math.isnan, accuracy.values()))
+
+
+@pytest.mark.parametrize("k", [2, 0, -1, 7])
+def test_impossible_k(k):
+    x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)
+    for ks in ((k,), (1, k)):
+        with pytest.raises(ValueError, match=f"K is {k}"):
+            neighbors.predict(x, y, x, ks)
+        with pytest.raises(ValueError, match=f"K is {k}"):
+            neighbors.accuracy_by_k(x, y, x, y, ks)
+
+
+@pytest.mark.parametrize("k", [0, -1, 6])
+def test_nearest_refuses_k_out_of_range(k):
+    with pytest.raises(ValueError, match=f"K is {k}"):
+        neighbors.nearest(torch.rand(5, 3), torch.rand(2, 3), k)
+
+
+def test_data_that_do_not_fit_together():
+    x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)
+    with pytest.raises(ValueError, match="3 values"):
+        neighbors.predict(x, y, torch.rand(2, 4), (1,))
+    with pytest.raises(ValueError, match="4 labels"):
+        neighbors.predict(x, y[:4], x, (1,))
+    with pytest.raises(ValueError, match="4 labels"):
+        neighbors.accuracy_by_k(x, y, x, y[:4], (1,))

@@ -1,0 +1,87 @@
+"""The files around the code agree with each other."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import kit
+from kit import runtime
+
+ROOT = runtime.root()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REQUIREMENTS = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
+TESTING = [Requirement(r) for r in PYPROJECT["project"]["optional-dependencies"]["test"]]
+CONSTRAINTS = dict(
+    line.split("==")
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+
+
+@pytest.mark.parametrize("requirement", [*REQUIREMENTS, *TESTING], ids=lambda r: r.name)
+def test_constraints_lie_within_the_bounds(requirement):
+    assert Version(CONSTRAINTS[requirement.name]) in requirement.specifier
+    assert any(s.operator == "<" for s in requirement.specifier) or requirement in TESTING
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda r: r.name)
+def test_what_is_installed_lies_within_the_bounds(requirement):
+    assert importlib.metadata.version(requirement.name) in requirement.specifier
+
+
+def test_environment_names_python_pip_and_this_package_alone():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert python == f"python{PYPROJECT['project']['requires-python']}"
+    assert pip == "pip"
+    assert packages == {"pip": ["-e ."]}
+
+
+def test_every_package_of_kit_is_installed():
+    found = {
+        str(p.parent.relative_to(ROOT)).replace("/", ".") for p in ROOT.glob("kit/**/__init__.py")
+    }
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found
+
+
+def test_one_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == kit.__version__
+
+
+def test_readme_and_environment_use_files_that_exist():
+    for document in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / document).read_text()
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / link).exists(), f"{document} links to {link}"
+
+
+FLOORS = {
+    "runtime": 0, "steps": 0.5, "data": 1, "nets": 1, "training": 2, "attacks": 2, "neighbors": 2,
+    "plots": 1, "results": 1, "page": 1.5, "experiments": 5, "runner": 6,
+}  # fmt: skip
+
+
+def test_rooms_import_only_from_floors_below():
+    for path in ROOT.glob("kit/**/*.py"):
+        room = path.relative_to(ROOT / "kit").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        text = path.read_text()
+        named = re.findall(r"^ *from kit\.(\w+)", text, re.M)
+        listed = re.findall(r"^ *from kit import ([\w, ]+)", text, re.M)
+        for other in [*named, *(n.strip() for line in listed for n in line.split(","))]:
+            if other not in (room, "__version__"):
+                assert FLOORS[other] < FLOORS[room] or other == "plots", f"{room} imports {other}"
+
+
+def test_importing_kit_loads_nothing_heavy_that_it_may_not_need():
+    code = "import sys, kit; print({'seaborn', 'torchvision', 'papermill'} & set(sys.modules))"
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
+    assert out.strip() == "set()"

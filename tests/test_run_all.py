@@ -1,0 +1,276 @@
+"""The runner, from the command line's point of view."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kit import runner, runtime
+
+sys.path.insert(0, str(runtime.root()))
+import run_all
+
+TINY = [
+    "-p", "03.train=200", "-p", "03.test=100", "-p", "03.epochs=1", "-p", "03.z=3",
+    "-p", "03.control_draws=1",
+]  # fmt: skip
+
+
+def refused(capsys, *arguments):
+    """What is printed about bad input, which must exit with 2 before anything runs."""
+    try:
+        status = run_all.main(list(arguments))
+    except SystemExit as exit_of_argparse:
+        status = exit_of_argparse.code
+    assert status == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--profile", "huge"], "Unknown profile 'huge': use one of ci, paper, quick"),
+        (["--profile", "../quick"], "Unknown profile '../quick'"),
+        (["--only", "99"], "Unknown notebook '99': use one of 03_knn_tradeoff"),
+        (["--only", "03_knn_tradeof"], "did you mean 03_knn_tradeoff?"),
+        (["-p", "03.rnus=4"], "did you mean 'runs'?"),
+        (["-p", "03.runs=many"], "03_knn_tradeoff.runs must be a whole number"),
+        (["-p", "03.runs=2.5"], "runs must be a whole number"),
+        (["-p", "03.runs=true"], "runs must be a whole number"),
+        (["-p", "03.epsilon=much"], "epsilon must be a number"),
+        (["-p", "03.epsilon=.nan"], "JSON cannot"),
+        (["-p", "03.datasets=mnist"], "datasets must be a list"),
+        (["-p", "03.max_runs={1: 2}"], "JSON cannot"),
+        (["-p", "03.datasets=[a"], "cannot be read as YAML"),
+        (["-p", "04.runs=3"], "Unknown notebook '04'"),
+        (["-p", "runs=3"], "write it as NN.NAME=VALUE"),
+        (["-p", "03.runs"], "write it as NN.NAME=VALUE"),
+        (["-p", "03.out=x"], "use --out"),
+        (["-p", "03.device=cpu"], "use --device"),
+        (["-p", "03.z=1"], "z is 1: use an odd number"),
+        (["-p", "03.z=4"], "z is 4: use an odd number"),
+        (["-p", "03.epsilon=0"], "epsilon is 0.0"),
+        (["-p", "03.epsilon=1.01"], "epsilon is 1.01"),
+        (["-p", "03.train=10", "-p", "03.z=11"], "only 10 training images"),
+        (["-p", "03.train=5"], "ask for 10 (one per class)"),
+        (["-p", "03.datasets=[../digits]"], "is not a data set name"),
+        (["-p", "03.datasets=[a/b]"], "is not a data set name"),
+        (["-p", "03.datasets=[digit]"], "did you mean 'digits'?"),
+        (["--device", "cuda:77"], "use device auto or cpu"),
+        (["--device", "tpu"], "Unknown device 'tpu'"),
+        (["--jobs", "0"], "not a positive whole number"),
+        (["--jobs", "two"], "not a positive whole number"),
+        (["--frobnicate"], "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(arguments, sentence, capsys):
+    assert sentence in refused(capsys, *arguments)
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "Cannot write to the folder" in refused(capsys, "--out", str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated"])
+def test_a_damaged_archive(tmp_path, content, capsys):
+    (tmp_path / "mine.npz").write_bytes(content)
+    message = refused(capsys, "--data", str(tmp_path), "-p", "03.datasets=[mine]")
+    assert "is not a sound .npz archive" in message
+
+
+def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys, monkeypatch):
+    import torchvision
+
+    def offline(root, download, **part):
+        raise OSError("no network") if download else RuntimeError("Dataset not found")
+
+    monkeypatch.setattr(torchvision.datasets, "KMNIST", offline)
+    message = refused(capsys, "--data", str(tmp_path), "-p", "03.datasets=[kmnist]")
+    for part in ("'kmnist' is not in", str(tmp_path), "kmnist.npz", "network connection"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("03_knn_tradeoff: {rnus: 3}", "did you mean 'runs'?"),
+        ("03_knn_tradeoff: {runs: x}", "runs must be a whole number"),
+        ("33_nothing: {runs: 3}", "has a section '33_nothing'"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_profile_file_with_a_mistake(text, sentence, tmp_path, monkeypatch):
+    known = runner.notebooks()
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    (tmp_path / "notebooks" / "profiles" / "mine.yaml").write_text(text)
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+    with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
+        runner.profile("mine", known)
+
+
+@pytest.mark.parametrize("profile", ["quick", "ci", "paper"])
+def test_every_profile_is_valid(profile):
+    known = runner.notebooks()
+    for notebook in known:
+        values = {p.name: p.default for p in notebook.parameters.values()}
+        notebook.experiment.check(**values | runner.profile(profile, known)[notebook.name])
+
+
+def test_check_runs_nothing(capsys, store, tmp_path):
+    assert run_all.main(["--check", "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        "control_draws",
+        "data set digits: there",
+        "0 of 12 on disk; the rest takes about",
+    ):
+        assert part in shown
+    assert not store.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_says_what_would_be_downloaded(capsys, tmp_path):
+    options = ["--check", "--data", str(tmp_path), "-p", "03.datasets=[kmnist]"]
+    assert run_all.main(options) == 0
+    assert "data set kmnist: not there, would be downloaded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", True), (None, True), ("y", False)])
+def test_clean_asks_first(answer, left, capsys, store, monkeypatch):
+    entry = store / "knn_tradeoff.study" / "x.npz"
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(bytes(3_000_000))
+
+    def reply(prompt):
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr("builtins.input", reply)
+    assert run_all.main(["--clean"]) == 0
+    assert "3.0" in capsys.readouterr().out
+    assert entry.exists() == left
+
+
+def command(*arguments):
+    return [sys.executable, str(runtime.root() / "run_all.py"), *map(str, arguments)]
+
+
+def tables(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+
+
+def test_a_killed_kernel_is_told_and_its_finished_runs_are_kept(tmp_path):
+    """The undisturbed run and the one killed in run 2 of 4 end with the same bytes."""
+    arguments = [*TINY, "-p", "03.runs=4", "--jobs", 1, "--device", "cpu"]
+
+    def environment(name):
+        return {**os.environ, "KIT_STEPS": str(tmp_path / name / "steps")}
+
+    disturbed = subprocess.Popen(
+        command(*arguments, "--out", tmp_path / "b"), env=environment("b"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    for line in disturbed.stdout:
+        if "run 1 of 4" in line:
+            break
+    kernels = [
+        p for p in psutil.Process(disturbed.pid).children(recursive=True)
+        if "ipykernel_launcher" in " ".join(p.cmdline())
+    ]  # fmt: skip
+    assert len(kernels) == 1
+    kernels[0].kill()
+    out, err = disturbed.communicate(timeout=120)
+    assert disturbed.returncode == 1
+    assert "its kernel died" in err
+    assert "FAILED" in out
+    assert not (tmp_path / "b" / "custom" / "03_knn_tradeoff").exists()
+    assert (tmp_path / "b" / "custom" / "03_knn_tradeoff.failed.ipynb").exists()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "b/steps").rglob("*.json")}
+    assert before
+
+    for name in ("b", "a"):
+        done = subprocess.run(
+            command(*arguments, "--out", tmp_path / name), env=environment(name),
+            capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert before.items() <= {p: p.stat().st_mtime_ns for p in before}.items()
+    a, b = (tables(tmp_path / name / "custom" / "03_knn_tradeoff") for name in "ab")
+    assert a == b
+    assert {"3.F5-digits.md", "3.F5-digits.csv", "3.F5-digits.svg", "claims.json"} <= set(a)
+    assert (tmp_path / "b" / "custom" / "index.html").exists()
+    assert not (tmp_path / "b" / "custom" / "03_knn_tradeoff.failed.ipynb").exists()
+    assert not [p for p in (tmp_path / "b" / "custom").iterdir() if p.name.startswith(".")]
+
+
+def test_a_failed_run_keeps_older_results_and_other_notebooks(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "custom" / "03_knn_tradeoff"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    (folder / "old.md").write_text("old")
+    notebook = tmp_path / "03_knn_tradeoff.ipynb"
+    cells = [{"cell_type": "code", "source": "1 / 0", "metadata": {}, "outputs": []}]
+    write_notebook(notebook, cells)
+    outcome = runner.execute(Namesake(notebook), {}, tmp_path / "custom")
+    assert outcome.failure == "cell 1: ZeroDivisionError: division by zero"
+    assert outcome.verdict == "FAILED"
+    assert (folder / "old.md").read_text() == "old"
+
+
+def test_an_early_exit_is_not_taken_for_success(tmp_path):
+    """Papermill itself reports success after ``sys.exit(0)``."""
+    notebook = tmp_path / "03_knn_tradeoff.ipynb"
+    source = "import sys\nprint('so far')\nsys.exit(0)"
+    write_notebook(notebook, [dict(cell_type="code", source=source, metadata={}, outputs=[])])
+    said = []
+    outcome = runner.execute(Namesake(notebook), {}, tmp_path / "out", said.append)
+    assert outcome.failure
+    assert "so far" in said
+
+
+def test_nothing_is_left_behind_when_the_runner_is_interrupted(tmp_path):
+    notebook = tmp_path / "03_knn_tradeoff.ipynb"
+    source = "import os, time\nprint('kernel', os.getpid())\ntime.sleep(100)"
+    write_notebook(notebook, [dict(cell_type="code", source=source, metadata={}, outputs=[])])
+    script = (
+        "import sys, pathlib; sys.path[:0] = sys.argv[2:]\n"
+        "from test_run_all import Namesake; from kit import runner\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "runner.execute(Namesake(path), {}, path.parent / 'out', lambda s: print(s, flush=True))\n"
+    )
+    places = [str(Path(__file__).parent), str(runtime.root())]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(notebook), *places], stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    kernel = psutil.Process(int(process.stdout.readline().split()[1]))
+    process.send_signal(2)
+    process.wait(timeout=30)
+    deadline = time.monotonic() + 10
+    while kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the kernel outlived the runner"
+        time.sleep(0.1)
+
+
+class Namesake(runner.Notebook):
+    """A notebook file that stands in for a real one."""
+
+    def __init__(self, path):
+        self.path, self.name, self.parameters = path, path.stem, {}
+
+
+def write_notebook(path, cells):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for cell in cells:
+        cell["execution_count"] = None
+    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}}
+    path.write_text(json.dumps({**notebook, "nbformat": 4, "nbformat_minor": 4}))
