@@ -86,9 +86,14 @@ class Notebook:
                 f"{_article(type(value).__name__)}."
             )
         try:
-            json.dumps(value, allow_nan=False)
+            plain = json.loads(json.dumps(value, allow_nan=False)) == value
         except (TypeError, ValueError):
-            raise ValueError(f"{self.name}.{name} holds something that JSON cannot: {value!r}.")
+            plain = False
+        if not plain:
+            raise ValueError(
+                f"{self.name}.{name} is {value!r}: use only text, numbers, lists, and mappings "
+                "from text, as JSON has them."
+            )
         return value
 
     def parsed(self, name, text):

@@ -3,6 +3,8 @@
 import torch
 from torch.nn.functional import cross_entropy
 
+from kit.nets import evaluating
+
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
@@ -101,10 +103,9 @@ def predict(model, x, *, batch_size=1000):
     torch.Tensor
         Labels, int64, shape (N,), on the device of `x`.
     """
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    labels = [model(part.to(device)).argmax(1) for part in x.split(batch_size)]
-    model.train(training)
+    device = next(model.parameters()).device
+    with evaluating(model):
+        labels = [model(part.to(device)).argmax(1) for part in x.split(batch_size)]
     return torch.cat(labels).to(x.device)
 
 

@@ -128,13 +128,13 @@ def test_differences_lost_beside_a_large_value():
     check(torch.arange(50)[:, None] * 2.0**-30, torch.ones(1, 1), 3)
 
 
-@pytest.mark.parametrize("away", [1, 10_000])
+@pytest.mark.parametrize("away", [1, 2000])
 def test_queries_far_from_all_training_images(away):
     # ‖q‖² in float32 is off by more than the distances differ: no proof may rest on it.
-    x_train = torch.stack([torch.ones(200), torch.arange(200) / 1024], 1).flip(0)
+    shuffled = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    x_train = torch.stack([torch.ones(200), shuffled / 2**13], 1)
     x_train = torch.cat([x_train, torch.zeros(1, 2)])
-    x = torch.stack([away + torch.arange(20.0), torch.zeros(20)], 1)
-    check(x_train, x, 3)
+    check(x_train, torch.stack([away + 3 * torch.arange(20.0), torch.zeros(20)], 1), 3)
 
 
 def test_identical_images_come_by_position(searches):

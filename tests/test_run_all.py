@@ -45,9 +45,9 @@ def refused(capsys, *arguments):
         (["-p", "03.runs=2.5"], "runs must be a whole number"),
         (["-p", "03.runs=true"], "runs must be a whole number"),
         (["-p", "03.epsilon=much"], "epsilon must be a number"),
-        (["-p", "03.epsilon=.nan"], "JSON cannot"),
+        (["-p", "03.epsilon=.nan"], "as JSON has them"),
         (["-p", "03.datasets=mnist"], "datasets must be a list"),
-        (["-p", "03.max_runs={1: 2}"], "JSON cannot"),
+        (["-p", "03.max_runs={1: 2}"], "as JSON has them"),
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
         (["-p", "04.runs=3"], "Unknown notebook '04'"),
         (["-p", "runs=3"], "write it as NN.NAME=VALUE"),
@@ -221,7 +221,7 @@ def test_a_failed_run_keeps_older_results_and_other_notebooks(tmp_path, capsys, 
     cells = [{"cell_type": "code", "source": "1 / 0", "metadata": {}, "outputs": []}]
     write_notebook(notebook, cells)
     outcome = runner.execute(Namesake(notebook), {}, tmp_path / "custom")
-    assert outcome.failure == "cell 1: ZeroDivisionError: division by zero"
+    assert outcome.failure == "cell 2: ZeroDivisionError: division by zero"
     assert outcome.verdict == "FAILED"
     assert (folder / "old.md").read_text() == "old"
 

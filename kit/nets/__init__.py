@@ -1,5 +1,6 @@
 """Every architecture by name; one file per family."""
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -43,5 +44,17 @@ def build(name, shape, classes=10, *, seed=0):
         raise ValueError(f"Unknown net {name!r}: use one of {', '.join(ARCHITECTURES)}.")
     count = len(classes) if isinstance(classes, Sequence) else classes
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return ARCHITECTURES[name](tuple(shape), count)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Put a model into evaluation mode inside the block; then every part gets its own mode back."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
