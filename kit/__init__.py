@@ -1,4 +1,4 @@
-"""The methods of four papers on generalization and robustness, one room per method.
+"""The methods of papers on generalization and robustness, one room per method.
 
 Examples
 --------

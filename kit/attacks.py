@@ -1,7 +1,7 @@
 """Adversarial attacks: pure functions on batches of images in [0, 1].
 
 Every attack runs the model in evaluation mode, leaves it as it came, and returns images of the
-same shape, type and device. The result for an image does not depend on its batch.
+same type and on the same device. The result for an image does not depend on its batch.
 """
 
 import contextlib

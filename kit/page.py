@@ -71,6 +71,27 @@ def write(folder):
     return folder / "index.html"
 
 
+def at_a_glance(folder):
+    """The verdicts of one notebook as a Markdown table: claims down, data across.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Such as ``figures/paper/03_knn_tradeoff``.
+
+    Returns
+    -------
+    str
+    """
+    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    rows = {}
+    for claim in claims:
+        label = f"**{claim['claim']}** {claim['statement']}"
+        rows.setdefault(label, []).append(f"{claim['data']}: {claim['verdict']}")
+    lines = [f"| {label} | {'<br>'.join(verdicts)} |" for label, verdicts in sorted(rows.items())]
+    return "\n".join(["| claim | verdict |", "|---|---|", *lines])
+
+
 def _notebook(folder):
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     machines = {

@@ -185,7 +185,7 @@ class Report:
         self.notebook, self.parameters = notebook, parameters
         self.datasets, self.records = list(datasets), [entry["record"] for entry in entries]
         default = runtime.folder("figures") / "custom" / notebook
-        self.folder = runtime.writable(Path(out).resolve() if out else default)
+        self.folder = runtime.writable(Path(out or default).expanduser().resolve())
         self.claims = []
         self.titles = {}
 
@@ -199,7 +199,7 @@ class Report:
         }
         return "; ".join(sorted(kinds))
 
-    def table(self, name, frame, title):
+    def table(self, name, frame, title, *, as_printed=True):
         """Write a table as CSV and Markdown, the paper's printed values beside ours.
 
         Parameters
@@ -209,14 +209,19 @@ class Report:
         frame : pandas.DataFrame
         title : str
             One sentence on what it shows, with the data set and the number of runs.
+        as_printed : bool
+            Are the settings those of the paper's printed values, so that these may stand beside?
 
         Returns
         -------
         pandas.DataFrame
             The table as written.
         """
-        whole = beside_printed(name, frame)
-        note = "." if len(whole.columns) > len(frame.columns) else ". The paper prints no values."
+        whole = beside_printed(name, frame) if as_printed else frame
+        note = (
+            "" if len(whole.columns) > len(frame.columns) else " The paper prints no such values."
+        )
+        note = "." + note
         shown = whole.map(shown_number).to_markdown(index=False, disable_numparse=True)
         text = f"**{name}** {title}{note}\n\n{shown}\n\nComputed on {self.hardware}.\n"
         self._write(f"{name}.csv", whole.to_csv(index=False, float_format="%.6g"))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from kit import data, neighbors, results, runtime, steps
+from kit.analysis import knn_tradeoff as analysis
 from kit.experiments import knn_tradeoff as study
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -74,7 +75,7 @@ def test_the_adversarial_set_is_what_the_paper_says(entry, tiny):
     )  # fmt: skip
     clean = neighbors.predict(split.x_train, split.y_train, split.x_test, (1, 3, 5))
     assert np.array_equal(np.stack([v.numpy() for v in clean.values()], 1), entry["test_votes"])
-    for attack in study.ATTACKS.values():
+    for attack in analysis.ATTACKS.values():
         assert (clean[5] == split.y_test)[entry[f"{attack}_image"]].all()
         rows = entry[f"{attack}_examples"]
         assert len(rows)
@@ -88,11 +89,11 @@ def test_the_adversarial_set_is_what_the_paper_says(entry, tiny):
 
 
 def test_accuracies_follow_from_the_votes(entry):
-    table = study.accuracies([entry], 5)
+    table = analysis.accuracies([entry], 5)
     at_z = table[(table["k"] == 5) & table["images"].gt(0)].set_index("set")["accuracy"]
-    assert at_z[study.WRONG] == 0
-    assert all(at_z[name] == 0 for name in study.ATTACKS if name in at_z)
-    whole = table[(table["set"] == study.WHOLE) & (table["k"] == 1)]
+    assert at_z[analysis.WRONG] == 0
+    assert all(at_z[name] == 0 for name in analysis.ATTACKS if name in at_z)
+    whole = table[(table["set"] == analysis.WHOLE) & (table["k"] == 1)]
     truth = (entry["test_votes"][:, 0] == entry["labels"]).mean()
     assert whole["accuracy"].item() == pytest.approx(100 * truth)
     assert whole["images"].item() == 300
@@ -110,7 +111,7 @@ def synthetic(**accuracy_by_set):
 
 
 def test_slopes_never_divide_by_zero():
-    table = study.slopes(synthetic(a=[(60, 40, 0)], b=[(10, 0, 0)], c=[(np.nan,) * 3]))
+    table = analysis.slopes(synthetic(a=[(60, 40, 0)], b=[(10, 0, 0)], c=[(np.nan,) * 3]))
     slope = table.set_index(["set", "j"])["slope"]
     assert slope["a", 1] == 1.5
     assert np.isinf(slope["a", 3])
@@ -120,26 +121,26 @@ def test_slopes_never_divide_by_zero():
 
 
 def test_compare_reports_the_direction_and_shows_infinity():
-    table = study.slopes(
+    table = analysis.slopes(
         synthetic(
             FGSM=[(50, 40, 0), (51, 40, 0), (50, 41, 0)],
             misclassified=[(60, 30, 0), (61, 30, 0), (62, 31, 0)],
         )
     )
-    found = study.compare(table, "FGSM").set_index("quantity")
+    found = analysis.compare(table, "FGSM").set_index("quantity")
     assert found.loc["S1", "difference"] < 0
     assert found.loc["S1", "p Welch"] < 0.01
     assert np.isinf(found.loc["S3", ["mean", "mean against"]].astype(float)).all()
     assert np.isnan(found.loc["S3", "p Welch"])
     assert found.loc["A3 − A5", "difference"] > 0
-    verdict, evidence = study.faster(study.compare(table, "FGSM"), "FGSM")
+    verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
     assert verdict == results.NOT_REPRODUCED
     assert "3 of 3 runs" in evidence
 
 
 def test_a_claim_without_any_finite_slope_is_undecided():
-    table = study.slopes(synthetic(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2))
-    verdict, evidence = study.faster(study.compare(table, "FGSM"), "FGSM")
+    table = analysis.slopes(synthetic(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2))
+    verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
     assert (verdict, evidence) == (results.UNDECIDED, "no slope is finite in any run")
 
 
@@ -148,21 +149,21 @@ def test_empty_sets_are_reported_not_divided_by():
         "labels": np.array([0, 1], np.int16),
         "test_votes": np.array([[0, 0], [1, 1]], np.int16),
     }
-    for attack in study.ATTACKS.values():
+    for attack in analysis.ATTACKS.values():
         entry |= {f"{attack}_image": np.zeros(0, int), f"{attack}_votes": np.zeros((0, 2), int)}
-    table = study.accuracies([entry, entry], 3)
-    assert study.summary(table).set_index(["set", "k"]).loc[("FGSM", 1), "images"] == 0
-    assert study.beyond_control(table)["runs"].tolist() == [0, 0]
-    assert study.stays_flat(table, 2.0)[0] == results.REPRODUCED
+    table = analysis.accuracies([entry, entry], 3)
+    assert analysis.summary(table).set_index(["set", "k"]).loc[("FGSM", 1), "images"] == 0
+    assert analysis.beyond_control(table)["runs"].tolist() == [0, 0]
+    assert analysis.stays_flat(table, 2.0)[0] == results.REPRODUCED
 
 
 def test_control_share_and_what_is_beyond():
     table = synthetic(
         FGSM=[(60, 40, 0), (62, 40, 0)],
         DeepFool=[(30, 1, 0)] * 2,
-        **{study.CONTROL: [(30, 20, 0), (31, 20, 0)], study.WHOLE: [(90, 90, 90)] * 2},
+        **{analysis.CONTROL: [(30, 20, 0), (31, 20, 0)], analysis.WHOLE: [(90, 90, 90)] * 2},
     )
-    fgsm = study.beyond_control(table).set_index("attack").loc["FGSM"]
+    fgsm = analysis.beyond_control(table).set_index("attack").loc["FGSM"]
     assert fgsm["control share"] == pytest.approx(50)
     assert fgsm["beyond"] == pytest.approx(30.5)
 
@@ -203,8 +204,8 @@ def test_the_plan_depends_on_the_data_not_on_where_they_are(tmp_path, store):
         for call in study.plan(**{**NOTEBOOK, "data_root": root})["digits"][1]
     ]
     paths = [call.step.path(call.parameters) for call in calls]
-    assert paths[:2] == paths[2:]
-    assert len(set(paths)) == 2
+    assert paths[:4] == paths[4:]
+    assert len(set(paths)) == 4  # two nets, two runs
 
 
 def test_changed_data_are_noticed(tiny, store):

@@ -1,6 +1,7 @@
 """The files around the code agree with each other."""
 
 import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import kit
-from kit import runtime
+from kit import page, runtime
 
 ROOT = runtime.root()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -62,9 +63,23 @@ def test_readme_and_environment_use_files_that_exist():
             assert (ROOT / link).exists(), f"{document} links to {link}"
 
 
+def test_readme_shows_the_verdicts_of_the_reference_results():
+    text = (ROOT / "README.md").read_text()
+    for claims in ROOT.glob("figures/paper/*/claims.json"):
+        assert page.at_a_glance(claims.parent) in text
+
+
+def test_reference_results_are_whole_and_name_no_place():
+    for claims in ROOT.glob("figures/*/*/claims.json"):
+        manifest = json.loads((claims.parent / "manifest.json").read_text())
+        assert not {"data_root", "device", "out"} & set(manifest["parameters"])
+        for title in manifest["titles"]:
+            assert list(claims.parent.glob(f"{title}.*"))
+
+
 FLOORS = {
     "runtime": 0, "steps": 0.5, "data": 1, "nets": 1, "training": 2, "attacks": 2, "neighbors": 2,
-    "plots": 1, "results": 1, "page": 1.5, "experiments": 5, "runner": 6,
+    "plots": 1, "results": 1, "page": 1.5, "experiments": 5, "analysis": 6, "runner": 7,
 }  # fmt: skip
 
 

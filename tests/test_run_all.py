@@ -130,7 +130,7 @@ def test_check_runs_nothing(capsys, store, tmp_path):
     for part in (
         "control_draws",
         "data set digits: there",
-        "0 of 12 on disk; the rest takes about",
+        "0 of 24 on disk; the rest takes about",
     ):
         assert part in shown
     assert not store.exists()

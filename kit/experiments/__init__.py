@@ -1,4 +1,4 @@
-"""One file per paper, named as its notebook is: the steps of its experiment.
+"""One file per paper, named as its notebook is without its number, holding the steps.
 
 Each has ``check(**parameters)``, which refuses bad values before anything runs, and
 ``plan(**parameters)``, which lists the calls a notebook gathers. Both take the notebook's
