@@ -24,6 +24,7 @@ from kit import data, page, runner, runtime, steps
 def main(arguments=None):
     """Run the command line; returns the exit status 0, 1 (a notebook failed) or 2 (bad input)."""
     options = parse(arguments)
+    sys.stdout.reconfigure(errors="replace")  # terminals that know no "…"
     try:
         known = runner.notebooks()
         chosen = select(known, options.only)
@@ -121,7 +122,10 @@ def output_folder(options):
 def planned(notebook, values, check):
     """The calls of a notebook, or None where a data set would have to be fetched first."""
     missing = [n for n in values["datasets"] if not data.present(n, values["data_root"])]
-    if check and missing and all(name in data.NAMES for name in missing):
+    if check and missing:
+        for name in missing:
+            if name not in data.NAMES:
+                data.load(name, values["data_root"])  # says that there is no such data set
         return None
     plans = notebook.experiment.plan(**values)
     return [call for _, calls in plans.values() for call in calls]
@@ -158,7 +162,7 @@ def estimate(calls, jobs):
         return text
     jobs = min(jobs, len(missing))
     minutes = sum(call.seconds for call in missing) / jobs / 60
-    memory = jobs * max(call.memory for call in missing) / 1e9
+    memory = (jobs + 1) * max(call.memory for call in missing) / 1e9  # one more: the kernel
     disk = sum(call.disk for call in missing) / 1e6
     time = f"{max(1, round(60 * minutes))} s" if minutes < 2 else f"{minutes:.0f} min"
     return f"{text}; the rest takes about {time}, {memory:.1f} GB of memory, {disk:.0f} MB of disk"
@@ -190,24 +194,33 @@ def clean(chosen):
 
 def run(chosen, values, folder):
     """Execute notebooks one after another; a failed one does not stop the others."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows knows no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     outcomes = []
     try:
         for notebook in chosen:
             print(f"{notebook.name} …", flush=True)
             report = functools.partial(print, f"  {notebook.number} |", flush=True)
-            outcomes.append(runner.execute(notebook, values[notebook.name], folder, report))
+            try:
+                outcome = runner.execute(notebook, values[notebook.name], folder, report)
+            except OSError as error:
+                outcome = runner.Outcome(notebook.name, str(error), [], 0.0, 0)
+            outcomes.append(outcome)
             if outcomes[-1].failure:
                 print(f"{notebook.name} failed: {outcomes[-1].failure}", file=sys.stderr)
     except KeyboardInterrupt:
         print("Interrupted. Finished steps are kept: run the same again to go on.", file=sys.stderr)
         return 1
-    page_path = page.write(folder)
     rows = [
         (o.notebook, o.verdict, f"{o.seconds:.0f} s", f"{o.memory / 1e9:.1f} GB") for o in outcomes
     ]
     print("\n" + tabulate(rows, ("notebook", "verdict", "time", "peak memory")))
-    print(f"\nResults: {page_path}")
+    try:
+        print(f"\nResults: {page.write(folder)}")
+    except (OSError, ValueError, KeyError) as error:
+        print(f"run_all.py: no page could be made of {folder}: {error!r}", file=sys.stderr)
+        return 1
     return 1 if any(o.failure for o in outcomes) else 0
 
 

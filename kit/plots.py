@@ -149,8 +149,8 @@ def _test_handles(colors):
     return [
         mark("o", colors[0], colors[0], "Welch"),
         mark("s", colors[1], colors[1], "paired"),
-        mark("o", "gray", "gray", "rises faster"),
-        mark("o", "gray", "none", "rises more slowly"),
+        mark("o", "gray", "gray", "slope larger\non attacked images"),
+        mark("o", "gray", "none", "slope smaller\non attacked images"),
     ]
 
 

@@ -186,6 +186,7 @@ class Report:
         self.datasets, self.records = list(datasets), [entry["record"] for entry in entries]
         default = runtime.folder("figures") / "custom" / notebook
         self.folder = runtime.writable(Path(out or default).expanduser().resolve())
+        (self.folder / "manifest.json").unlink(missing_ok=True)  # no longer whole
         self.claims = []
         self.titles = {}
 
@@ -241,7 +242,10 @@ class Report:
         from kit import plots  # heavy, and no business of a step's
 
         # Neither a date nor a version in the files: equal pictures are equal files.
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        for suffix, metadata in (
+            (".png", {"Software": None}),
+            (".svg", {"Date": None, "Creator": None}),
+        ):
             buffer = io.BytesIO()
             with plots.style():
                 figure.savefig(buffer, format=suffix[1:], metadata=metadata)
@@ -322,7 +326,8 @@ def shown_number(value):
         return str(value)
     if np.isnan(value):
         return "–"
-    return f"{value:.4g}".replace("inf", "∞").replace("-", "−", 1)
+    text = f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    return text.replace("inf", "∞").replace("-", "−", 1)
 
 
 def _plural(count, noun):
@@ -336,4 +341,4 @@ def _kit_version():
 
 
 def _json(value):
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,7 +1,7 @@
 """Notebooks run headless: parameters are checked first, and only the finished stamp is believed.
 
-``python -m kit.runner NOTEBOOK OUTPUT PARAMETERS.json`` is the process that executes one notebook;
-:func:`execute` starts, watches and, if need be, kills it together with its kernel.
+``python -m kit.runner NOTEBOOK OUTPUT PARAMETERS.json PARENT`` is the process that executes one
+notebook; :func:`execute` starts, watches and, if need be, kills it together with its kernel.
 """
 
 import ast
@@ -11,6 +11,7 @@ import difflib
 import importlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import threading
 import time
 from pathlib import Path
 
+import filelock
 import papermill
 import psutil
 import yaml
@@ -100,8 +102,13 @@ class Notebook:
         """The value of a parameter from the command line, read as YAML unless it is a string."""
         if name in PLACES:
             raise ValueError(f"{self.name}.{name} is not set with -p: use {PLACES[name]}.")
-        if name in self.parameters and self.parameters[name].type == "str":
+        kind = self.parameters[name].type if name in self.parameters else None
+        if kind == "str":
             return text
+        if kind in ("int", "float"):  # YAML 1.1 takes 1e-1 for text, 010 for 8 and 1:30 for 90
+            with contextlib.suppress(ValueError):
+                return self.checked(name, TYPES[kind](text))
+            return self.checked(name, str(text))
         try:
             return self.checked(name, yaml.safe_load(text))
         except yaml.YAMLError:
@@ -141,6 +148,8 @@ def profile(name, known):
         sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is not YAML: {error}")
+    if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
+        raise ValueError(f"{path.name} must hold one section of parameters per notebook.")
     by_name = {notebook.name: notebook for notebook in known}
     values = {notebook.name: {} for notebook in known}
     for section, given in sections.items():
@@ -149,7 +158,7 @@ def profile(name, known):
                 f"{path.name} has a section {section!r}, but the notebooks are "
                 f"{', '.join(by_name)}."
             )
-        for key, value in (given or {}).items():
+        for key, value in given.items():
             values[section][key] = by_name[section].checked(key, value)
     return values
 
@@ -196,7 +205,25 @@ def execute(notebook, parameters, folder, report=print):
     Outcome
     """
     started = time.monotonic()
+    runtime.writable(folder)
+    lock = filelock.FileLock(folder / f".{notebook.name}.lock", timeout=0)
+    try:
+        with lock:
+            failure, memory = _executed(notebook, parameters, folder, report)
+    except filelock.Timeout:
+        failure, memory = f"another run is writing to {folder / notebook.name}", 0
+    claims = []
+    if not failure:
+        claims = json.loads((folder / notebook.name / "claims.json").read_text(encoding="utf-8"))
+    return Outcome(notebook.name, failure, claims, time.monotonic() - started, memory)
+
+
+def _executed(notebook, parameters, folder, report):
+    """Execute in a staging folder and put the results in place; the failure and peak memory."""
     staging, executed = folder / f".{notebook.name}.new", folder / f".{notebook.name}.new.ipynb"
+    old = folder / f".{notebook.name}.old"
+    if old.exists() and not (folder / notebook.name).exists():
+        old.rename(folder / notebook.name)  # a run was killed between two renames
     shutil.rmtree(staging, ignore_errors=True)
     runtime.writable(staging)
     with tempfile.TemporaryDirectory() as scratch:
@@ -204,7 +231,7 @@ def execute(notebook, parameters, folder, report=print):
         given = {**parameters, "out": str(staging)}
         task.write_text(json.dumps(given), encoding="utf-8")
         command = [sys.executable, "-m", "kit.runner", notebook.path, executed, task]
-        memory = _watched(command, Path(scratch, "errors"), report)
+        memory = _watched([*command, str(os.getpid())], task.with_name("errors"), report)
         failure = _failure(staging, task)
     final = folder / f"{notebook.name}.ipynb"
     (folder / f"{notebook.name}.failed.ipynb").unlink(missing_ok=True)
@@ -212,12 +239,10 @@ def execute(notebook, parameters, folder, report=print):
         final = final.with_suffix(".failed.ipynb")
     if executed.exists():
         executed.replace(final)
-    claims = []
     if not failure:
-        _replace(folder / notebook.name, staging)
-        claims = json.loads((folder / notebook.name / "claims.json").read_text(encoding="utf-8"))
+        _replace(folder / notebook.name, staging, old)
     shutil.rmtree(staging, ignore_errors=True)
-    return Outcome(notebook.name, failure, claims, time.monotonic() - started, memory)
+    return failure, memory
 
 
 def _watched(command, errors, report):
@@ -225,10 +250,11 @@ def _watched(command, errors, report):
     with errors.open("wb") as sink:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=sink, text=True, encoding="utf-8",
-            stdin=subprocess.DEVNULL, start_new_session=True,
+            errors="replace", stdin=subprocess.DEVNULL, start_new_session=True,
+            env=_environment(),
         )  # fmt: skip
     tree = psutil.Process(process.pid)
-    relay = threading.Thread(target=lambda: [report(line.rstrip()) for line in process.stdout])
+    relay = threading.Thread(target=_relay, args=(process.stdout, report), daemon=True)
     relay.start()
     peak, seen = 0, {tree}
     try:
@@ -243,8 +269,20 @@ def _watched(command, errors, report):
             with contextlib.suppress(psutil.Error):
                 member.kill()
         process.wait()
-        relay.join()
+        relay.join(timeout=10)
     return peak
+
+
+def _relay(lines, report):
+    for line in lines:
+        with contextlib.suppress(OSError, ValueError):  # whoever listened may be gone
+            report(line.rstrip())
+
+
+def _environment():
+    """The same folders and encoding for the child, wherever its kernel's working directory is."""
+    folders = {f"KIT_{kind.upper()}": str(runtime.folder(kind)) for kind in runtime.FOLDERS}
+    return {**os.environ, **folders, "PYTHONIOENCODING": "utf-8"}
 
 
 def _members(tree):
@@ -265,11 +303,12 @@ def _failure(staging, task):
     with contextlib.suppress(OSError):
         return task.with_name("failure").read_text(encoding="utf-8")
     # What papermill leaves behind looks finished even when its kernel was killed.
-    return "it ended early, without its last cell"
+    errors = task.with_name("errors").read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line for line in reversed(errors) if line.strip()), "no error was printed")
+    return f"it ended early, without its last cell ({last.strip()})"
 
 
-def _replace(final, staging):
-    old = final.with_name(f".{final.name}.old")
+def _replace(final, staging, old):
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
         final.rename(old)
@@ -277,9 +316,9 @@ def _replace(final, staging):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _main(notebook, output, task):
+def _main(notebook, output, task, parent):
     """Execute one notebook with papermill; leave one sentence in a file if that fails."""
-    runtime.die_with_parent()
+    runtime.die_with_parent(int(parent))
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_printed_by_notebook)
     handler.terminator = ""

@@ -10,12 +10,15 @@ import os
 import platform
 import tempfile
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import joblib
 import psutil
 import torch
+
+FOLDERS = {"data": "data", "steps": ".steps", "figures": "figures"}
 
 
 def root():
@@ -44,7 +47,7 @@ def folder(kind, given=None):
     pathlib.Path
         An absolute path; it need not exist.
     """
-    default = root() / {"data": "data", "steps": ".steps", "figures": "figures"}[kind]
+    default = root() / FOLDERS[kind]
     return Path(given or os.environ.get(f"KIT_{kind.upper()}") or default).expanduser().resolve()
 
 
@@ -210,13 +213,20 @@ def process_pool(jobs):
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent)
 
 
-def die_with_parent():
-    """End this process as soon as its parent is gone, even by ``kill -9``."""
-    parent = psutil.Process(os.getppid())
+def die_with_parent(pid=None):
+    """End this process as soon as its parent is gone, even by ``kill -9``.
+
+    Parameters
+    ----------
+    pid : int, optional
+        The parent's process number; by default that of the process which started the pool.
+    """
+    # Not os.getppid(): the parent may already have ended.
+    pid = pid or multiprocessing.parent_process().pid
 
     def watch():
-        with contextlib.suppress(psutil.Error):
-            parent.wait()
+        while os.getppid() == pid and psutil.pid_exists(pid):
+            time.sleep(1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

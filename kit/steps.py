@@ -11,9 +11,11 @@ import datetime
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import time
 import zipfile
+import zlib
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -24,6 +26,9 @@ from kit import runtime
 
 ELSEWHERE = ("data_root", "device")  # say where a step runs, not what it computes
 REGISTRY = {}
+# What reading a missing, cut off or altered entry raises.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zlib.error)
+_DAMAGED += (zipfile.BadZipFile,)
 
 
 class Step:
@@ -99,6 +104,7 @@ class Call:
     parameters: dict
     label: str
     seconds: float = 0.0
+    wave: int = 0  # a call starts when all calls of lower waves are done
     memory: float = 0.0  # bytes
     disk: float = 0.0  # bytes
 
@@ -134,19 +140,25 @@ def gather(calls, *, jobs=0, device="auto", report=print):
     missing = [i for i, entry in enumerate(entries) if entry is None]
     if len(missing) < len(calls):
         report(f"{len(calls) - len(missing)} of {len(calls)} steps were already on disk")
+    missing.sort(key=lambda i: calls[i].wave)
     jobs = min(runtime.workers(jobs, runtime.device(device)), len(missing))
+    for done, (i, entry) in enumerate(_computed(calls, missing, jobs), 1):
+        entries[i] = entry
+        report(f"{calls[i].label}: {entry['record']['seconds']:.0f} s ({done} of {len(missing)})")
+    return entries
+
+
+def _computed(calls, missing, jobs):
+    """Compute the calls at some positions, wave by wave; yield each position with its entry."""
     if jobs <= 1:
-        for done, i in enumerate(missing, 1):
-            entries[i] = calls[i].step.entry(**calls[i].parameters)
-            report(_line(calls[i], entries[i], done, len(missing)))
-        return entries
+        yield from ((i, _entry(calls[i])) for i in missing)
+        return
     with runtime.process_pool(jobs) as pool:
-        futures = {pool.submit(_entry, calls[i]): i for i in missing}
         try:
-            for done, future in enumerate(as_completed(futures), 1):
-                i = futures[future]
-                entries[i] = future.result()
-                report(_line(calls[i], entries[i], done, len(missing)))
+            for _, wave in itertools.groupby(missing, key=lambda i: calls[i].wave):
+                futures = {pool.submit(_entry, calls[i]): i for i in wave}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "A worker process was killed, perhaps for lack of memory: "
@@ -154,7 +166,6 @@ def gather(calls, *, jobs=0, device="auto", report=print):
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return entries
 
 
 def sizes():
@@ -166,10 +177,6 @@ def sizes():
 
 def _entry(call):
     return call.step.entry(**call.parameters)
-
-
-def _line(call, entry, done, total):
-    return f"{call.label}: {entry['record']['seconds']:.0f} s ({done} of {total})"
 
 
 def _compute(made, parameters):
@@ -211,5 +218,5 @@ def _read(path):
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             entry["result"].update(arrays)
         return entry
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except _DAMAGED:
         return None  # missing or damaged: to be computed again

@@ -141,7 +141,21 @@ def test_compare_reports_the_direction_and_shows_infinity():
 def test_a_claim_without_any_finite_slope_is_undecided():
     table = analysis.slopes(synthetic(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2))
     verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
-    assert (verdict, evidence) == (results.UNDECIDED, "no slope is finite in any run")
+    assert verdict == results.UNDECIDED
+    assert "0 of 2 runs" in evidence
+
+
+def test_a_claim_with_a_slope_missing_in_one_run_is_undecided():
+    runs = [(60, 30, 5), (61, 30, 5), (62, 31, 5)]
+    others = [(50, 40, 5), (50, 41, 5), (5, 0, 0)]
+    table = study_slopes(FGSM=runs, misclassified=others)
+    verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
+    assert verdict == results.UNDECIDED
+    assert "2 of 3 runs" in evidence
+
+
+def study_slopes(**accuracy_by_set):
+    return analysis.slopes(synthetic(**accuracy_by_set))
 
 
 def test_empty_sets_are_reported_not_divided_by():
@@ -176,11 +190,15 @@ def test_control_share_and_what_is_beyond():
         ({"epsilon": 0.0}, r"epsilon is 0.0: it must be in \(0, 1\]"),
         ({"epsilon": 1.5}, r"epsilon is 1.5"),
         ({"epsilon": float("nan")}, r"epsilon is nan"),
-        ({"runs": 0}, r"runs is 0: it must be a positive number"),
+        ({"runs": 0}, r"runs is 0: it must be a positive whole number"),
         ({"epochs": -1}, r"epochs is -1"),
         ({"control_draws": 0}, r"control_draws is 0"),
         ({"max_runs": {"digits": 0}}, r"max_runs of digits is 0"),
-        ({"max_runs": {"digits": "x"}}, r"max_runs of digits is x"),
+        ({"max_runs": {"digits": "x"}}, r"max_runs of digits is 'x'"),
+        ({"max_runs": {"digit": 3}}, r"not among datasets"),
+        ({"runs": 2.5}, r"runs is 2.5"),
+        ({"flat": 0}, r"flat is 0"),
+        ({"datasets": "digits"}, r"list at least one name"),
         ({"train": -5}, r"train is -5"),
         ({"datasets": []}, r"list at least one name"),
         ({"datasets": [3]}, r"list at least one name"),

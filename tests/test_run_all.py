@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import filelock
 import psutil
 import pytest
 
@@ -45,9 +47,12 @@ def refused(capsys, *arguments):
         (["-p", "03.runs=2.5"], "runs must be a whole number"),
         (["-p", "03.runs=true"], "runs must be a whole number"),
         (["-p", "03.epsilon=much"], "epsilon must be a number"),
-        (["-p", "03.epsilon=.nan"], "as JSON has them"),
+        (["-p", "03.epsilon=nan"], "epsilon must be a number"),
         (["-p", "03.datasets=mnist"], "datasets must be a list"),
         (["-p", "03.max_runs={1: 2}"], "as JSON has them"),
+        (["-p", "03.runs=1:30"], "runs must be a whole number"),
+        (["-p", "03.max_runs={digits: 2.5}"], "max_runs of digits is 2.5"),
+        (["-p", "03.max_runs={digit: 2}"], "which is not among datasets"),
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
         (["-p", "04.runs=3"], "Unknown notebook '04'"),
         (["-p", "runs=3"], "write it as NN.NAME=VALUE"),
@@ -105,6 +110,8 @@ def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys, monkeyp
         ("03_knn_tradeoff: {runs: x}", "runs must be a whole number"),
         ("33_nothing: {runs: 3}", "has a section '33_nothing'"),
         ("a: [", "is not YAML"),
+        ("- runs", "one section of parameters per notebook"),
+        ("03_knn_tradeoff: 3", "one section of parameters per notebook"),
     ],
 )
 def test_a_profile_file_with_a_mistake(text, sentence, tmp_path, monkeypatch):
@@ -209,18 +216,17 @@ def test_a_killed_kernel_is_told_and_its_finished_runs_are_kept(tmp_path):
     assert {"3.F5-digits.md", "3.F5-digits.csv", "3.F5-digits.svg", "claims.json"} <= set(a)
     assert (tmp_path / "b" / "custom" / "index.html").exists()
     assert not (tmp_path / "b" / "custom" / "03_knn_tradeoff.failed.ipynb").exists()
-    assert not [p for p in (tmp_path / "b" / "custom").iterdir() if p.name.startswith(".")]
+    hidden = [p.name for p in (tmp_path / "b" / "custom").iterdir() if p.name.startswith(".")]
+    assert hidden == [".03_knn_tradeoff.lock"]
 
 
-def test_a_failed_run_keeps_older_results_and_other_notebooks(tmp_path, capsys, monkeypatch):
-    folder = tmp_path / "custom" / "03_knn_tradeoff"
+def test_a_failed_run_keeps_older_results(tmp_path):
+    folder = tmp_path / "custom" / "03_a"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")
     (folder / "old.md").write_text("old")
-    notebook = tmp_path / "03_knn_tradeoff.ipynb"
-    cells = [{"cell_type": "code", "source": "1 / 0", "metadata": {}, "outputs": []}]
-    write_notebook(notebook, cells)
-    outcome = runner.execute(Namesake(notebook), {}, tmp_path / "custom")
+    write_notebook(tmp_path / "03_a.ipynb", "1 / 0")
+    outcome = runner.execute(Namesake(tmp_path / "03_a.ipynb"), {}, tmp_path / "custom")
     assert outcome.failure == "cell 2: ZeroDivisionError: division by zero"
     assert outcome.verdict == "FAILED"
     assert (folder / "old.md").read_text() == "old"
@@ -228,37 +234,73 @@ def test_a_failed_run_keeps_older_results_and_other_notebooks(tmp_path, capsys, 
 
 def test_an_early_exit_is_not_taken_for_success(tmp_path):
     """Papermill itself reports success after ``sys.exit(0)``."""
-    notebook = tmp_path / "03_knn_tradeoff.ipynb"
-    source = "import sys\nprint('so far')\nsys.exit(0)"
-    write_notebook(notebook, [dict(cell_type="code", source=source, metadata={}, outputs=[])])
+    write_notebook(tmp_path / "03_a.ipynb", "import sys\nprint('so far')\nsys.exit(0)")
     said = []
-    outcome = runner.execute(Namesake(notebook), {}, tmp_path / "out", said.append)
+    outcome = runner.execute(Namesake(tmp_path / "03_a.ipynb"), {}, tmp_path / "out", said.append)
     assert outcome.failure
     assert "so far" in said
 
 
-def test_nothing_is_left_behind_when_the_runner_is_interrupted(tmp_path):
-    notebook = tmp_path / "03_knn_tradeoff.ipynb"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_kernel_outlives_the_runner(number, tmp_path):
     source = "import os, time\nprint('kernel', os.getpid())\ntime.sleep(100)"
-    write_notebook(notebook, [dict(cell_type="code", source=source, metadata={}, outputs=[])])
+    write_notebook(tmp_path / "03_a.ipynb", source)
     script = (
         "import sys, pathlib; sys.path[:0] = sys.argv[2:]\n"
-        "from test_run_all import Namesake; from kit import runner\n"
+        "import run_all; from test_run_all import Namesake\n"
         "path = pathlib.Path(sys.argv[1])\n"
-        "runner.execute(Namesake(path), {}, path.parent / 'out', lambda s: print(s, flush=True))\n"
+        "sys.exit(run_all.run([Namesake(path)], {'03_a': {}}, path.parent / 'out'))\n"
     )
     places = [str(Path(__file__).parent), str(runtime.root())]
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(notebook), *places], stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", script, str(tmp_path / "03_a.ipynb"), *places], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    kernel = psutil.Process(int(process.stdout.readline().split()[1]))
-    process.send_signal(2)
-    process.wait(timeout=30)
-    deadline = time.monotonic() + 10
+    line = next(line for line in process.stdout if "| kernel" in line)
+    kernel = psutil.Process(int(line.split()[-1]))
+    process.send_signal(number)
+    status = process.wait(timeout=30)
+    assert status == (-number if number == signal.SIGKILL else 1)
+    deadline = time.monotonic() + 20
     while kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the kernel outlived the runner"
         time.sleep(0.1)
+
+
+FINISHES = (
+    "import pathlib; place = pathlib.Path(out)\n"
+    "(place / 'claims.json').write_text('[]')\n"
+    "(place / 'manifest.json').write_text('{\"seconds\": 0}')"
+)
+
+
+def test_a_failed_notebook_does_not_stop_the_others(tmp_path, capsys):
+    write_notebook(tmp_path / "01_a.ipynb", "1 / 0")
+    write_notebook(tmp_path / "02_b.ipynb", FINISHES)
+    chosen = [Namesake(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
+    assert run_all.run(chosen, {"01_a": {}, "02_b": {}}, tmp_path / "out") == 1
+    shown = capsys.readouterr()
+    assert "01_a failed: cell 2: ZeroDivisionError" in shown.err
+    assert "FAILED" in shown.out
+    assert "finished" in shown.out
+    assert (tmp_path / "out" / "02_b" / "manifest.json").exists()
+
+
+def test_two_runs_do_not_mix_their_results(tmp_path):
+    write_notebook(tmp_path / "03_a.ipynb", FINISHES)
+    (tmp_path / "out").mkdir()
+    with filelock.FileLock(tmp_path / "out" / ".03_a.lock"):
+        outcome = runner.execute(Namesake(tmp_path / "03_a.ipynb"), {}, tmp_path / "out")
+    assert "another run is writing to" in outcome.failure
+    assert not runner.execute(Namesake(tmp_path / "03_a.ipynb"), {}, tmp_path / "out").failure
+
+
+def test_a_run_killed_while_replacing_results_lost_none(tmp_path):
+    (tmp_path / "out" / ".03_a.old").mkdir(parents=True)
+    (tmp_path / "out" / ".03_a.old" / "old.md").write_text("old")
+    write_notebook(tmp_path / "03_a.ipynb", "1 / 0")
+    assert runner.execute(Namesake(tmp_path / "03_a.ipynb"), {}, tmp_path / "out").failure
+    assert (tmp_path / "out" / "03_a" / "old.md").read_text() == "old"
 
 
 class Namesake(runner.Notebook):
@@ -266,11 +308,11 @@ class Namesake(runner.Notebook):
 
     def __init__(self, path):
         self.path, self.name, self.parameters = path, path.stem, {}
+        self.number = path.stem.partition("_")[0]
 
 
-def write_notebook(path, cells):
+def write_notebook(path, source):
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    for cell in cells:
-        cell["execution_count"] = None
-    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}}
+    cell = dict(cell_type="code", source=source, metadata={}, outputs=[], execution_count=None)
+    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}}
     path.write_text(json.dumps({**notebook, "nbformat": 4, "nbformat_minor": 4}))

@@ -81,6 +81,16 @@ def test_a_damaged_entry_is_computed_again(suffix, content):
     assert CALLS == [4, 4]
 
 
+def test_an_altered_byte_never_crashes_a_read():
+    squares(n=50)
+    path = squares.path({"n": 50}).with_suffix(".npz")
+    sound = path.read_bytes()
+    for place in range(0, len(sound), 7):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 0xFF]) + sound[place + 1 :])
+        entry = squares.read({"n": 50})
+        assert entry is None or entry["result"]["count"] == 50
+
+
 def test_entries_hold_no_pickle(store):
     @step(version=1)
     def objects(*, n):
@@ -110,6 +120,13 @@ def test_gather_keeps_the_order_and_says_what_it_found(jobs):
     assert [entry["result"]["count"] for entry in entries] == [3, 2, 1]
     assert said[0] == "1 of 3 steps were already on disk"
     assert len(said) == 3
+
+
+def test_waves_come_one_after_another():
+    said = []
+    calls = [Call(squares, {"n": n}, f"{n}", wave=n % 2) for n in (1, 2, 3, 4)]
+    steps.gather(calls, jobs=1, device="cpu", report=said.append)
+    assert [line[0] for line in said] == ["2", "4", "1", "3"]
 
 
 def test_an_error_in_a_worker_keeps_what_was_finished():

@@ -13,27 +13,37 @@ from kit import attacks, data, neighbors, nets, runtime, training
 from kit.steps import Call, step
 
 
-def check(*, datasets, runs, max_runs, train, test, z, epsilon, epochs, control_draws, flat, **_):
+def check(
+    *, datasets, runs, max_runs, train, test, z, epsilon, epochs, control_draws, flat, seed, **_
+):  # fmt: skip
     """Refuse parameters that make no sense, in one sentence each.
 
     Raises
     ------
     ValueError
     """
-    if not datasets or not all(isinstance(name, str) for name in datasets):
-        raise ValueError(f"datasets is {datasets}: list at least one name, such as [digits].")
+    if type(datasets) is not list or not datasets or {*map(type, datasets)} != {str}:
+        raise ValueError(f"datasets is {datasets!r}: list at least one name, such as ['digits'].")
     if len(set(datasets)) < len(datasets):
         raise ValueError(f"datasets is {datasets}: name each data set once.")
+    unknown = [name for name in max_runs if name not in datasets]
+    if unknown:
+        raise ValueError(f"max_runs names {unknown[0]!r}, which is not among datasets, {datasets}.")
+    counts = {"runs": runs, "epochs": epochs, "control_draws": control_draws, "z": z}
+    counts |= {f"max_runs of {name}": count for name, count in max_runs.items()}
+    for name, value in counts.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} is {value!r}: it must be a positive whole number.")
+    if {type(train), type(test), type(seed)} != {int} or min(train, test) < 0:
+        raise ValueError(
+            f"train is {train!r}, test {test!r} and seed {seed!r}: use whole numbers, "
+            "for train and test 0 to keep all images."
+        )
     if z < 3 or z % 2 == 0:
         raise ValueError(f"z is {z}: use an odd number from 3 on, so that smaller odd K are left.")
     attacks.check_epsilon(epsilon)
-    positive = {"runs": runs, "epochs": epochs, "control_draws": control_draws, "flat": flat}
-    positive |= {f"max_runs of {name}": count for name, count in max_runs.items()}
-    for name, value in positive.items():
-        if isinstance(value, str) or value <= 0:
-            raise ValueError(f"{name} is {value}: it must be a positive number.")
-    if min(train, test) < 0:
-        raise ValueError(f"train is {train} and test {test}: use 0 for all images, or a number.")
+    if not 0 < flat <= 100:
+        raise ValueError(f"flat is {flat}: it must be a number of percentage points, up to 100.")
 
 
 def plan(
@@ -103,8 +113,8 @@ def _costs(dataset, epochs, draws):
     memory = 6e8 + 4 * 4 * (m + n) * values
     searching = 2e-11 * queries * m * values + 0.006 * n
     return {
-        "LeNet-5": {"seconds": 1.2e-4 * epochs * m, "memory": memory, "disk": 3e5},
-        "run": {"seconds": searching, "memory": memory, "disk": 4 * queries},
+        "LeNet-5": {"wave": 0, "seconds": 1.2e-4 * epochs * m, "memory": memory, "disk": 3e5},
+        "run": {"wave": 1, "seconds": searching, "memory": memory, "disk": 4 * queries},
     }
 
 
@@ -125,7 +135,7 @@ def lenet(*, dataset, train, test, fingerprint, epochs, seed, run, data_root, de
     history = training.fit(net, split.x_train, split.y_train, epochs=epochs, seed=order)
     weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
     accuracy = training.accuracy(net, split.x_test, split.y_test)
-    return {**weights, "accuracy": accuracy, "loss": history["loss"]}
+    return {**weights, "accuracy": accuracy, "loss": np.array(history["loss"])}
 
 
 @step(version=1)
