@@ -121,8 +121,8 @@ def p_values(table, *, levels=(0.05, 0.01)):
             for place in rows[rows["p Welch"].isna()].index:
                 why = "infinite" if np.isinf(rows["mean"][place]) else "undefined"
                 axis.annotate(
-                    why, (place, 0.97), xycoords=("data", "axes fraction"), ha="center",
-                    fontsize="small", rotation=90, va="top",
+                    why, (place, 0.99), xycoords=("data", "axes fraction"), ha="center",
+                    fontsize="small", va="top",
                 )  # fmt: skip
             for level in levels:
                 axis.axhline(level, color="black", linestyle="--", linewidth=0.8)
