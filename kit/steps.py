@@ -11,12 +11,11 @@ import datetime
 import functools
 import hashlib
 import inspect
-import itertools
 import json
 import time
 import zipfile
 import zlib
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -43,8 +42,9 @@ class Step:
 
     @property
     def name(self):
-        """Name in the store: module and function, as in ``knn_tradeoff.study``."""
-        return f"{self.function.__module__.rpartition('.')[2]}.{self.function.__name__}"
+        """Name in the store: experiment and function, as in ``knn_tradeoff.study``."""
+        room = self.function.__module__.removeprefix("kit.experiments.").partition(".")[0]
+        return f"{room}.{self.function.__name__}"
 
     def path(self, parameters):
         """Where the entry of these parameters lies, without suffix."""
@@ -104,9 +104,9 @@ class Call:
     parameters: dict
     label: str
     seconds: float = 0.0
-    wave: int = 0  # a call starts when all calls of lower waves are done
     memory: float = 0.0  # bytes
     disk: float = 0.0  # bytes
+    after: tuple = ()  # calls, listed earlier, whose results this one reads
 
     def done(self):
         """Is the result on disk?"""
@@ -140,7 +140,6 @@ def gather(calls, *, jobs=0, device="auto", report=print):
     missing = [i for i, entry in enumerate(entries) if entry is None]
     if len(missing) < len(calls):
         report(f"{len(calls) - len(missing)} of {len(calls)} steps were already on disk")
-    missing.sort(key=lambda i: calls[i].wave)
     jobs = min(runtime.workers(jobs, runtime.device(device)), len(missing))
     for done, (i, entry) in enumerate(_computed(calls, missing, jobs), 1):
         entries[i] = entry
@@ -149,23 +148,39 @@ def gather(calls, *, jobs=0, device="auto", report=print):
 
 
 def _computed(calls, missing, jobs):
-    """Compute the calls at some positions, wave by wave; yield each position with its entry."""
+    """Compute the calls at some positions; yield each position with its entry."""
     if jobs <= 1:
-        yield from ((i, _entry(calls[i])) for i in missing)
+        yield from ((i, _entry(calls[i].step, calls[i].parameters)) for i in missing)
         return
+    waiting = {id(calls[i]): i for i in missing}  # until done, in the order of the list
+    running = {}
     with runtime.process_pool(jobs) as pool:
         try:
-            for _, wave in itertools.groupby(missing, key=lambda i: calls[i].wave):
-                futures = {pool.submit(_entry, calls[i]): i for i in wave}
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
+            while waiting:
+                for i in _ready(calls, waiting, running)[: jobs - len(running)]:
+                    running[pool.submit(_entry, calls[i].step, calls[i].parameters)] = i
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    i = running.pop(future)
+                    yield i, future.result()
+                    del waiting[id(calls[i])]
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "A worker process was killed, perhaps for lack of memory: "
                 "run again with fewer jobs; finished steps are kept."
             ) from error
-        finally:
+        except BaseException:  # an interrupt, too, must not wait for the steps in flight
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _ready(calls, waiting, running):
+    """Positions of calls that wait for nothing but a free process."""
+    started = set(running.values())
+    return [
+        i
+        for i in waiting.values()
+        if i not in started and not any(id(call) in waiting for call in calls[i].after)
+    ]
 
 
 def sizes():
@@ -175,8 +190,8 @@ def sizes():
     return {f.name: sum(p.stat().st_size for p in f.iterdir()) for f in folders if f.is_dir()}
 
 
-def _entry(call):
-    return call.step.entry(**call.parameters)
+def _entry(made, parameters):
+    return made.entry(**parameters)
 
 
 def _compute(made, parameters):

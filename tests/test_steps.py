@@ -122,11 +122,17 @@ def test_gather_keeps_the_order_and_says_what_it_found(jobs):
     assert len(said) == 3
 
 
-def test_waves_come_one_after_another():
-    said = []
-    calls = [Call(squares, {"n": n}, f"{n}", wave=n % 2) for n in (1, 2, 3, 4)]
-    steps.gather(calls, jobs=1, device="cpu", report=said.append)
-    assert [line[0] for line in said] == ["2", "4", "1", "3"]
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_a_call_waits_for_those_it_reads(jobs):
+    said, chain = [], ()
+    for n in (1, 2, 3, 4):
+        chain += (Call(squares, {"n": n}, f"{n}", after=chain[-1:]),)
+    calls = [*chain, Call(squares, {"n": 5}, "5")]
+    entries = steps.gather(calls, jobs=jobs, device="cpu", report=said.append)
+    assert [entry["result"]["count"] for entry in entries] == [1, 2, 3, 4, 5]
+    order = [line[0] for line in said]
+    assert [n for n in order if n != "5"] == ["1", "2", "3", "4"]
+    assert order.index("5") == 4 if jobs == 1 else order.index("5") < 4
 
 
 def test_an_error_in_a_worker_keeps_what_was_finished():

@@ -94,14 +94,22 @@ def plan(
         shorter = {k: common[k] for k in common if k not in ("z", "epsilon", "control_draws")}
         count = min(runs, max_runs.get(name, runs))
         cost = _costs(dataset, epochs, control_draws)
-        plans[name] = (
-            dataset,
-            [
-                Call(made, {**given, "run": run}, f"{name} {what} {run} of {count}", **cost[what])
-                for what, made, given in (("LeNet-5", lenet, shorter), ("run", study, common))
-                for run in range(1, count + 1)
-            ],
-        )
+        repeats = range(1, count + 1)
+        trained = [
+            Call(lenet, {**shorter, "run": r}, f"{name} LeNet-5 {r} of {count}", **cost["LeNet-5"])
+            for r in repeats
+        ]
+        studied = [
+            Call(
+                study,
+                {**common, "run": r},
+                f"{name} run {r} of {count}",
+                after=(net,),
+                **cost["run"],
+            )
+            for r, net in zip(repeats, trained, strict=True)
+        ]
+        plans[name] = dataset, trained + studied
     return plans
 
 
@@ -113,8 +121,8 @@ def _costs(dataset, epochs, draws):
     memory = 6e8 + 4 * 4 * (m + n) * values
     searching = 2e-11 * queries * m * values + 0.006 * n
     return {
-        "LeNet-5": {"wave": 0, "seconds": 1.2e-4 * epochs * m, "memory": memory, "disk": 3e5},
-        "run": {"wave": 1, "seconds": searching, "memory": memory, "disk": 4 * queries},
+        "LeNet-5": {"seconds": 1.2e-4 * epochs * m, "memory": memory, "disk": 3e5},
+        "run": {"seconds": searching, "memory": memory, "disk": 4 * queries},
     }
 
 
