@@ -185,8 +185,10 @@ def load(name, root=None, *, train=None, test=None, size=None, channels=None, se
     x_train, y_train = _reduced(whole, "train", train, seed)
     x_test, y_test = _reduced(whole, "test", test, seed)
     x_train, x_test = (_converted(x, size, channels) for x in (x_train, x_test))
+    changed = size is not None and (size, size) != whole.shape[1:]
+    source = f"{whole.source}, resized to {size}×{size}" if changed else whole.source
     return dataclasses.replace(
-        whole, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test
+        whole, source=source, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test
     )
 
 
@@ -377,3 +379,41 @@ def _converted(x, size, channels):
     if size is not None and x.shape[2:] != (size, size):
         x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.clamp(0, 1)
+
+
+def random_crops(x, generator, *, padding=4, flip=False):
+    """Augment a batch: crop it from a black frame at random, and mirror every other image or so.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        Images, shape (N, C, H, W), on any device.
+    generator : torch.Generator
+        On the CPU, so that the crops are the same on every device.
+    padding : int
+        Width of the frame, pixels.
+    flip : bool
+        Mirror each image left to right with probability 1/2.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of `x`.
+
+    Examples
+    --------
+    >>> x = torch.ones(5, 1, 4, 4)
+    >>> random_crops(x, torch.Generator(), padding=2).shape
+    torch.Size([5, 1, 4, 4])
+    """
+    count, channels, height, width = x.shape
+    framed = torch.nn.functional.pad(x, [padding] * 4)
+    top, left = torch.randint(2 * padding + 1, (2, count, 1), generator=generator).to(x.device)
+    rows = top + torch.arange(height, device=x.device)
+    columns = left + torch.arange(width, device=x.device)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator).to(x.device) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    image = torch.arange(count, device=x.device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=x.device).view(1, -1, 1, 1)
+    return framed[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -3,11 +3,12 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from kit import data, nets, runtime, training
+from kit import data, nets, perturbations, runtime, training
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,7 +30,7 @@ def trained(digits, **options):
 
 
 def weights(net):
-    return nn.utils.parameters_to_vector(net.parameters()).detach()
+    return torch.cat([p.detach().reshape(-1) for p in net.parameters()])
 
 
 def mixed_net():
@@ -45,16 +46,17 @@ def modes(net):
     return [part.training for part in net.modules()]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
 @pytest.mark.parametrize("batch_size", [50, 1000])  # 320 images: a short last batch; only one
 def test_fit_is_a_plain_loop(digits, optimizer, batch_size):
     x, y = digits.x_train, digits.y_train
-    lr = {"adam": 1e-3, "sgd": 0.1}[optimizer]
+    lr = {"adam": 1e-3, "sgd": 0.1, "rmsprop": 1e-3}[optimizer]
     options = dict(optimizer=optimizer, batch_size=batch_size, lr=lr, seed=3)
     net, history = trained(digits, epochs=3, **options)
 
     plain = nets.build("lenet5", digits.shape)
-    update = (torch.optim.Adam if optimizer == "adam" else torch.optim.SGD)(plain.parameters(), lr)
+    made = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+    update = made[optimizer](plain.parameters(), lr)
     order, losses, accuracies = torch.Generator().manual_seed(3), [], []
     for _ in range(3):
         total = right = 0
@@ -134,7 +136,7 @@ def test_frozen_weights_stay(digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": "rmsprop"}, "Unknown optimizer 'rmsprop'"),
+        ({"optimizer": "rmsprob"}, "Unknown optimizer 'rmsprob': use one of adam, sgd, rmsprop"),
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": -1}, "epochs is -1"),
         ({"batch_size": 0}, "batch_size 0"),
@@ -202,3 +204,127 @@ def test_no_images(digits):
     assert labels.shape == (0,)
     assert labels.dtype == torch.int64
     assert math.isnan(training.accuracy(net, digits.x_test[:0], digits.y_test[:0]))
+
+
+def test_adabound_follows_its_paper():
+    """Luo et al. (ICLR 2019), Algorithm 2 with bias correction, as in the authors' own code."""
+    weight = torch.nn.Parameter(torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64))
+    update = training.OPTIMIZERS["adabound"]([weight], lr=1e-3)
+    plain, first, second = weight.detach().clone(), torch.zeros(3), torch.zeros(3)
+    for t in range(1, 40):
+        slope = 3 * plain**2 + t
+        weight.grad = (3 * weight**2 + t).detach()
+        update.step()
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        size = 1e-3 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        low, high = 0.1 * (1 - 1 / (1e-3 * t + 1)), 0.1 * (1 + 1 / (1e-3 * t))
+        plain = plain - (size / (second.sqrt() + 1e-8)).clamp(low, high) * first
+        torch.testing.assert_close(weight.detach(), plain, rtol=0, atol=1e-9)
+
+
+def test_view_and_augment_come_before_the_net(digits):
+    """Training through a view and an augmentation is training on what they return."""
+    seen = []
+
+    def view(x, y):
+        return 1 - x, (y + 1) % 10
+
+    def augment(x, generator):
+        seen.append(float(x.mean()))
+        return x + 0 * torch.rand(1, generator=generator)
+
+    net, history = trained(digits, view=view)
+    inverted = nets.build("lenet5", digits.shape)
+    same = training.fit(
+        inverted, 1 - digits.x_train, (digits.y_train + 1) % 10, epochs=2, batch_size=64
+    )
+    assert torch.equal(weights(net), weights(inverted))
+    assert history == same
+    trained(digits, view=view, augment=augment, epochs=1)
+    assert np.mean(seen) == pytest.approx(float((1 - digits.x_train).mean()), abs=1e-3)
+
+
+def noises(count, shape, dtype=torch.float32):
+    made = [perturbations.uniform(10, 1, shape, seed=seed) for seed in range(count)]
+    return torch.stack(made).to(dtype)
+
+
+def corrupted(own, x, y):
+    return perturbations.apply(own, x, y), y
+
+
+def population(name, shape, dtype=torch.float32, count=3):
+    return [nets.build(name, shape, seed=seed).to(dtype) for seed in range(count)]
+
+
+@pytest.mark.parametrize("name", ["graynet", "resnet20", "linear"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adabound"])
+def test_stacked_and_looped_members_agree(digits, name, optimizer):
+    """20 steps in float64, each member on its own noise; batch norms included."""
+    x, noise = digits.x_train.double(), noises(3, digits.shape, torch.float64)
+    lr = 0.1 if optimizer == "sgd" else 1e-3
+    options = dict(epochs=2, batch_size=32, optimizer=optimizer, lr=lr, own=noise, view=corrupted)
+    stacked, looped = (population(name, digits.shape, torch.float64) for _ in range(2))
+    histories = [
+        training.fit_many(members, x, digits.y_train, stacked=how, **options)
+        for members, how in ((stacked, True), (looped, False))
+    ]
+    for a, b in zip(stacked, looped, strict=True):
+        for key, value in a.state_dict().items():
+            torch.testing.assert_close(value, b.state_dict()[key], rtol=0, atol=1e-9)
+    for a, b in zip(*histories, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-9)
+        assert a["accuracy"] == pytest.approx(b["accuracy"], abs=1e-6)
+    assert not any(mode for member in stacked for mode in modes(member))
+
+
+def test_stacked_members_learn_as_well_in_float32(digits):
+    options = dict(epochs=5, batch_size=16, own=noises(3, digits.shape), view=corrupted)
+    accuracies = []
+    for how in (True, False):
+        members = population("graynet", digits.shape)
+        training.fit_many(members, digits.x_train, digits.y_train, stacked=how, **options)
+        accuracies += [[training.accuracy(m, digits.x_test, digits.y_test) for m in members]]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.05)
+    assert min(accuracies[0]) > 0.3
+
+
+def test_a_loop_of_many_is_fit(digits):
+    """Without a view, members are trained on the images themselves."""
+    many = population("linear", digits.shape)
+    histories = training.fit_many(many, digits.x_train, digits.y_train, epochs=2, seed=4)
+    for member, history, alone in zip(
+        many, histories, population("linear", digits.shape), strict=True
+    ):
+        assert history == training.fit(alone, digits.x_train, digits.y_train, epochs=2, seed=4)
+        assert torch.equal(weights(member), weights(alone))
+
+
+def test_a_member_that_fails_leaves_the_others_alone(digits):
+    noise = noises(3, digits.shape)
+    noise[1] = torch.nan
+    options = dict(epochs=1, own=noise, view=corrupted)
+    for how in (True, False):
+        members = population("graynet", digits.shape)
+        history = training.fit_many(members, digits.x_train, digits.y_train, stacked=how, **options)
+        assert [math.isnan(h["loss"][0]) for h in history] == [False, True, False]
+        assert [bool(weights(m).isfinite().all()) for m in members] == [True, False, True]
+
+
+@pytest.mark.parametrize(("count", "own"), [(0, None), (2, None), (2, 3)])
+def test_every_member_needs_its_own(digits, count, own):
+    own = None if own is None else noises(own, digits.shape)
+    with pytest.raises(ValueError, match=r"models and .* members of own"):
+        training.fit_many(
+            population("linear", digits.shape, count=count), digits.x_train, digits.y_train,
+            epochs=1, own=own, view=corrupted,
+        )  # fmt: skip
+
+
+def test_evaluate_is_the_mean_cross_entropy(digits):
+    net, _ = trained(digits)
+    loss, accuracy = training.evaluate(net, digits.x_test, digits.y_test)
+    plain = nn.functional.cross_entropy(net(digits.x_test), digits.y_test)
+    assert loss == pytest.approx(plain.item(), abs=1e-6)
+    assert accuracy == training.accuracy(net, digits.x_test, digits.y_test)
+    assert all(map(math.isnan, training.evaluate(net, digits.x_test[:0], digits.y_test[:0])))

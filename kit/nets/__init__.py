@@ -1,13 +1,26 @@
 """Every architecture by name; one file per family."""
 
 import contextlib
+import functools
 from collections.abc import Sequence
 
 import torch
 
+from kit.nets.convnets import ColorNet, GrayNet
+from kit.nets.densenet import DenseNet
 from kit.nets.lenet import LeNet5
+from kit.nets.linear import Linear
+from kit.nets.resnet import ResNet
 
-ARCHITECTURES = {"lenet5": LeNet5}
+ARCHITECTURES = {
+    "lenet5": LeNet5,
+    "graynet": GrayNet,
+    "colornet": ColorNet,
+    "resnet20": functools.partial(ResNet, blocks=3),
+    "resnet32": functools.partial(ResNet, blocks=5),
+    "densenet40": functools.partial(DenseNet, depth=40, growth=12),
+    "linear": Linear,
+}
 
 
 def build(name, shape, classes=10, *, seed=0):
@@ -15,8 +28,7 @@ def build(name, shape, classes=10, *, seed=0):
 
     Parameters
     ----------
-    name : str
-        ``"lenet5"``.
+    name : {"lenet5", "graynet", "colornet", "resnet20", "resnet32", "densenet40", "linear"}
     shape : tuple of int
         Shape of one image, (C, H, W).
     classes : int or sequence of str
@@ -32,7 +44,7 @@ def build(name, shape, classes=10, *, seed=0):
     Raises
     ------
     ValueError
-        Unknown name, or images too small for the architecture.
+        Unknown name, or images too small or with too many channels for the architecture.
 
     Examples
     --------
