@@ -8,8 +8,23 @@ Examples
 torch.Size([1437, 1, 8, 8])
 """
 
-from kit import attacks, data, neighbors, nets, runtime, steps, training
+from kit import (
+    attacks,
+    data,
+    divergence,
+    evolution,
+    explain,
+    neighbors,
+    nets,
+    perturbations,
+    runtime,
+    steps,
+    training,
+)
 
 # setuptools reads the version without importing torch: keep it a plain literal.
 __version__ = "0.1.0"
-__all__ = ["attacks", "data", "neighbors", "nets", "runtime", "steps", "training"]
+__all__ = [
+    "attacks", "data", "divergence", "evolution", "explain", "neighbors", "nets", "perturbations",
+    "runtime", "steps", "training",
+]  # fmt: skip

@@ -1,0 +1,148 @@
+"""How far apart two domains are, from samples (Ben-David et al. 2006, 2010).
+
+A discriminator learns to tell clean from corrupted images. The smaller its error, the farther
+apart the two domains, and the looser the bound on the risk that a classifier of the one has on the
+other (Chaudhury & Yamasaki, ICASSP 2020, §3.1 and §3.2).
+"""
+
+import math
+
+import torch
+
+from kit import nets, perturbations, runtime, training
+
+
+def h_divergence(source_error, target_error):
+    """Empirical H-divergence: 2 (1 − [error on the source + error on the target]) (Eq. 2).
+
+    Parameters
+    ----------
+    source_error, target_error : float
+        Share of each sample that the best discriminator takes for the other domain, in [0, 1].
+
+    Returns
+    -------
+    float
+        2 for domains that can be told apart without an error, 0 for equal ones.
+    """
+    return 2 * (1 - (source_error + target_error))
+
+
+def a_distance(error):
+    """Proxy A-distance 2 (1 − 2ε) (§3.1), ε the discriminator's error over both samples.
+
+    With samples of equal size ε is half of the two errors' sum, and this is
+    :func:`h_divergence`.
+
+    Examples
+    --------
+    >>> a_distance(0.25), h_divergence(0.1, 0.4)
+    (1.0, 1.0)
+    """
+    return 2 * (1 - 2 * error)
+
+
+def risk_bound(source_risk, divergence, n, dimension, *, delta=0.05, beta=0.0):
+    """Theorem 1's upper bound on the target risk, as printed (Eq. 3).
+
+    Parameters
+    ----------
+    source_risk : float
+        Empirical risk on the source, in [0, 1].
+    divergence : float
+        Empirical H-divergence.
+    n : int
+        Size of each sample.
+    dimension : int
+        VC dimension d of the hypotheses; C·H·W + 1 for a linear one on pixels.
+    delta : float
+        The bound holds with probability 1 − δ; in (0, 1).
+    beta : float
+        At least the smallest combined risk on both domains that one hypothesis can have.
+
+    Returns
+    -------
+    float
+        May be far above 1: then it says nothing.
+
+    Raises
+    ------
+    ValueError
+        n or dimension is below 1, n is too small for it, or delta is not in (0, 1).
+
+    Examples
+    --------
+    >>> risk_bound(0.1, 0.5, 10**9, 10) < 0.61
+    True
+    """
+    if n < 1 or dimension < 1:
+        raise ValueError(f"n is {n} and dimension {dimension}: both must be at least 1.")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}: it must be in (0, 1).")
+    confidence = math.log(4 / delta)
+    second = dimension * math.log(2 * n / dimension) + confidence  # the first is larger by d
+    if second < 0:
+        raise ValueError(
+            f"n is {n}, too small for dimension {dimension}: the bound has no value there; use "
+            f"n of at least {dimension}."
+        )
+    first = math.sqrt(4 / n * (second + dimension))
+    second = 4 * math.sqrt(second / n)
+    return source_risk + first + divergence + second + beta
+
+
+def discriminator_errors(
+    noise, x, y, *, net="linear", epochs=20, lr=1e-2, batch_size=128, seed=0, stacked=None
+):
+    """Errors of discriminators, one for each candidate noise (corrupted = 0, clean = 1).
+
+    Each is fitted to both twins (clean and corrupted) of one half of the images and measured on
+    both twins of the other half.
+
+    Parameters
+    ----------
+    noise : torch.Tensor
+        Candidates, shape (M, classes, C, H, W).
+    x : torch.Tensor
+        Clean images, shape (N, C, H, W), in [0, 1], on the device to compute on.
+    y : torch.Tensor
+        Labels, shape (N,).
+    net : str
+        ``"linear"``, as the theory has it, or any name that :func:`kit.nets.build` knows.
+    epochs, lr, batch_size
+        Training by Adam; a batch holds `batch_size` images in both versions.
+    seed : int
+        Halves the images, and starts every discriminator alike.
+    stacked : bool, optional
+        As in :func:`kit.training.fit_many`.
+
+    Returns
+    -------
+    torch.Tensor
+        float64, shape (M,), in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two images.
+    """
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} images: a discriminator needs at least 2.")
+    order = torch.Generator().manual_seed(runtime.derive_seed(seed, "halves"))
+    fitted, measured = torch.randperm(len(x), generator=order).to(x.device).tensor_split(2)
+    models = [nets.build(net, x.shape[1:], 2, seed=seed).to(x.device) for _ in noise]
+    training.fit_many(
+        models, x[fitted], y[fitted], own=noise.to(x.device), view=_twins, epochs=epochs, lr=lr,
+        batch_size=batch_size, seed=runtime.derive_seed(seed, "order"), stacked=stacked,
+    )  # fmt: skip
+    errors = []
+    for model, candidate in zip(models, noise.to(x.device), strict=True):
+        both, labels = _twins(candidate, x[measured], y[measured])
+        errors.append(1 - training.accuracy(model, both, labels))
+    return torch.tensor(errors, dtype=torch.float64)
+
+
+def _twins(noise, x, y):
+    """Corrupted images with label 0, then their clean twins with label 1."""
+    zeros = torch.zeros_like(y)
+    return torch.cat([perturbations.apply(noise, x, y), x]), torch.cat([zeros, zeros + 1])

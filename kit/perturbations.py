@@ -1,0 +1,226 @@
+"""Class-wise pixel noise: one sparse image per class, added to every training image of the class.
+
+Noise is a tensor of shape (classes, C, H, W) with values in [−1, 1] and up to Np pixels that are
+not zero per class. Images x of class y become clip(x + noise_y) in [0, 1] (Chaudhury & Yamasaki,
+ICASSP 2020, §2). Adding +1 or −1 to a channel sets it to 1 or 0, so the baselines, which set
+pixels, are noise of the same kind.
+"""
+
+import itertools
+
+import torch
+
+
+def genome_length(classes, pixels, channels):
+    """Numbers that describe one candidate: per class and pixel row, column and channel values.
+
+    Examples
+    --------
+    >>> genome_length(classes=10, pixels=1, channels=1)
+    30
+    """
+    return classes * pixels * (2 + channels)
+
+
+def start(classes, pixels, shape, *, place=0.5, value=0.75):
+    """Genome from which the search starts.
+
+    Parameters
+    ----------
+    classes, pixels : int
+        Number of classes, and of pixels per class.
+    shape : tuple of int
+        Shape of one image, (C, H, W).
+    place, value : float
+        Of every pixel, in [0, 1]. At value 0.5 nothing would be perturbed; below it pixels get
+        darker, which does not show where they are black.
+
+    Returns
+    -------
+    torch.Tensor
+        float64, shape (classes · pixels · (2 + C),).
+    """
+    _check_pixels(pixels, shape)
+    for name, number in (("start_place", place), ("start_value", value)):
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} is {number}: it must be in [0, 1].")
+    gene = torch.tensor([place, place, *[value] * shape[0]], dtype=torch.float64)
+    return gene.repeat(classes * pixels)
+
+
+def decode(genome, classes, pixels, shape):
+    """Noise that a genome describes.
+
+    A pixel's genes are its row, its column and one value per channel, all in [0, 1]. Row r becomes
+    min(⌊r·H⌋, H−1), likewise the column; value v becomes 2v − 1. Pixels that fall on one spot add
+    up.
+
+    Parameters
+    ----------
+    genome : array_like
+        Shape (n,) or (…, n) with n = :func:`genome_length`; values outside [0, 1] are clipped.
+    classes, pixels : int
+    shape : tuple of int
+        Shape of one image, (C, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        float32, shape (…, classes, C, H, W).
+
+    Raises
+    ------
+    ValueError
+        The genome has another length, or there are fewer than one or too many pixels.
+
+    Examples
+    --------
+    >>> noise = decode([0.0, 0.99, 1.0], classes=1, pixels=1, shape=(1, 4, 4))
+    >>> noise[0, 0].nonzero().tolist(), float(noise.sum())
+    ([[0, 3]], 1.0)
+    """
+    _check_pixels(pixels, shape)
+    channels, height, width = shape
+    genome = torch.as_tensor(genome, dtype=torch.float64)
+    length = genome_length(classes, pixels, channels)
+    if genome.shape[-1] != length:
+        raise ValueError(
+            f"The genome has {genome.shape[-1]} numbers: {classes} classes of {pixels} pixels with "
+            f"{channels} channels need {length}."
+        )
+    batch = genome.shape[:-1]
+    genes = genome.clamp(0, 1).reshape(-1, pixels, 2 + channels)
+    row = (genes[..., 0] * height).long().clamp_max(height - 1)
+    column = (genes[..., 1] * width).long().clamp_max(width - 1)
+    values = (2 * genes[..., 2:] - 1).transpose(1, 2)  # (images, C, pixels)
+    places = (row * width + column)[:, None].expand_as(values)
+    noise = torch.zeros(len(genes), channels, height * width, dtype=torch.float64)
+    noise.scatter_add_(2, places, values)
+    return noise.reshape(*batch, classes, *shape).float()
+
+
+def apply(noise, x, y):
+    """Corrupt a batch: clip(x + noise_y) in [0, 1].
+
+    Parameters
+    ----------
+    noise : torch.Tensor
+        Shape (classes, C, H, W), on the device of `x`.
+    x : torch.Tensor
+        Images, shape (N, C, H, W), in [0, 1].
+    y : torch.Tensor
+        Labels, shape (N,).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of `x`.
+    """
+    return (x + noise[y]).clamp(0, 1)
+
+
+def uniform(classes, pixels, shape, *, seed=0):
+    """The paper's baseline (§4.2): places drawn uniformly over the image, at full amplitude.
+
+    Parameters
+    ----------
+    classes, pixels : int
+    shape : tuple of int
+        Shape of one image, (C, H, W).
+    seed : int
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (classes, C, H, W). Grey pixels become white, colour pixels a random extreme colour;
+        the pixels of one class never fall on one spot.
+    """
+    _check_pixels(pixels, shape)
+    channels, height, width = shape
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.zeros(classes, channels, height * width)
+    for image in noise:
+        places = torch.randperm(height * width, generator=generator)[:pixels]
+        colours = torch.randint(2, (channels, pixels), generator=generator) * 2 - 1.0
+        image[:, places] = colours if channels > 1 else 1.0
+    return noise.reshape(classes, *shape)
+
+
+def left_column(classes, shape):
+    """The shift of Jacobsen et al. (2018): class c whitens one pixel of the left-most column.
+
+    Its row is round(c·(H−1)/(classes−1)), so that the rows spread over the column (our choice: the
+    paper only says that the place depends on the class).
+
+    Parameters
+    ----------
+    classes : int
+    shape : tuple of int
+        Shape of one image, (C, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (classes, C, H, W).
+    """
+    noise = torch.zeros(classes, *shape)
+    for label in range(classes):
+        noise[label, :, round(label * (shape[1] - 1) / max(classes - 1, 1)), 0] = 1
+    return noise
+
+
+def one_pixel_shortcut(x, y, classes, *, seed=0):
+    """One-Pixel Shortcut (Wu et al., ICLR 2023), found by trying every pixel and extreme colour.
+
+    For each class the (position, colour in {0, 1}^C) with the largest mean over standard deviation
+    of Σ_channels |colour − pixel| over the images of the class: a change that is large and the
+    same on every image. Pixels that never vary tie at infinity (MNIST's border); ties are broken
+    at random, and no two classes get the same position and colour.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        Training images, shape (N, C, H, W), in [0, 1].
+    y : torch.Tensor
+        Labels, shape (N,).
+    classes : int
+    seed : int
+        Breaks ties.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (classes, C, H, W), on the CPU.
+    """
+    shape = tuple(x.shape[1:])
+    colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=shape[0])))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.zeros(classes, *shape)
+    taken = torch.zeros(len(colours), shape[1] * shape[2], dtype=torch.bool)
+    for label in range(classes):
+        score = _steadiness(x[y == label].double().cpu(), colours).masked_fill(taken, -1)
+        ties = (score == score.max()).nonzero()
+        choice = torch.randint(len(ties), (1,), generator=generator)
+        colour, place = ties[choice][0].tolist()
+        taken[colour, place] = True
+        noise[label, :, place // shape[2], place % shape[2]] = 2 * colours[colour] - 1
+    return noise
+
+
+def _steadiness(x, colours):
+    """Mean over standard deviation of the change to each colour at each place, (colours, H·W)."""
+    scores = []
+    for colour in colours:
+        change = (x - colour.view(1, -1, 1, 1)).abs().sum(1).flatten(1)
+        score = change.mean(0) / change.std(0, correction=0)
+        scores.append(score.nan_to_num(nan=0.0, posinf=torch.inf))  # 0 / 0: no change at all
+    return torch.stack(scores)
+
+
+def _check_pixels(pixels, shape):
+    area = shape[1] * shape[2]
+    if type(pixels) is not int or not 1 <= pixels <= area:
+        raise ValueError(
+            f"pixels is {pixels!r}: use a whole number from 1 to {area}, "
+            f"since an image has {shape[1]}×{shape[2]} pixels."
+        )

@@ -1,0 +1,188 @@
+"""MDD-ES: pycma's updates, the sign of the score, repeatable, resumable, blind to test images."""
+
+import warnings
+
+import cma
+import numpy as np
+import pytest
+import torch
+
+from kit import data, evolution, perturbations, runtime, training
+
+SHORT = dict(classes=10, pixels=1, popsize=4, epochs=1, batch_size=32, discriminator_epochs=2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with runtime.threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", train=120, test=100)
+
+
+def searched(digits, generations=3, **options):
+    options = SHORT | dict(generations=generations) | options
+    return list(evolution.search(digits.x_train, digits.y_train, **options))
+
+
+def assert_same(a, b):
+    assert len(a) == len(b)
+    for one, other in zip(a, b, strict=True):
+        for name in ("candidates", "fitness", "mismatch", "divergence"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        for name in ("number", "sigma", "stopped"):
+            assert getattr(one, name) == getattr(other, name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits):
+    return searched(digits)
+
+
+def test_one_seed_one_search(digits, undisturbed):
+    np.random.seed(5)  # noqa: NPY002  pycma would draw from the global generator
+    torch.manual_seed(5)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    assert_same(undisturbed, searched(digits))
+    np.testing.assert_array_equal(before[0], np.random.get_state()[1])  # noqa: NPY002
+    assert torch.equal(before[1], torch.get_rng_state())
+    other = searched(digits, generations=1, seed=1)
+    assert not np.array_equal(other[0].candidates, undisturbed[0].candidates)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+def test_a_search_goes_on_where_it_stopped(digits, undisturbed, done):
+    assert_same(undisturbed[done:], searched(digits, recorded=undisturbed[:done]))
+
+
+def test_the_updates_are_those_of_pycma(undisturbed):
+    """Driven by hand with the recorded scores, pycma proposes the recorded candidates."""
+    random = np.random.default_rng(0)
+    options = {
+        "bounds": [0, 1], "popsize": 4, "verbose": -9, "seed": np.nan,
+        "randn": lambda *size: random.standard_normal(size),
+    }  # fmt: skip
+    start = [0.5, 0.5, 0.75] * 10
+    strategy = cma.CMAEvolutionStrategy(start, 0.3, options)
+    for generation in undisturbed:
+        asked = strategy.ask()
+        np.testing.assert_array_equal(asked, generation.candidates)
+        strategy.tell(asked, -generation.fitness)
+        assert strategy.sigma == generation.sigma
+
+
+def test_population_step_and_stopping_rules_are_passed_on(digits):
+    by_default = searched(digits, generations=1, popsize=None)
+    assert by_default[0].candidates.shape == (4 + int(3 * np.log(30)), 30)
+    few = searched(digits, popsize=3, options={"maxiter": 2}, generations=5)
+    assert [len(g.fitness) for g in few] == [3, 3]
+    assert "maxiter: 2" in few[-1].stopped
+    assert not few[0].stopped
+    assert searched(digits, popsize=3, options={"maxiter": 2}, generations=5, recorded=few) == []
+    narrow = searched(digits, generations=1, sigma=1e-3)[0].candidates
+    np.testing.assert_allclose(narrow, [[0.5, 0.5, 0.75] * 10] * 4, atol=0.01)
+
+
+def test_the_score_rewards_bad_generalization(digits):
+    """A pixel in the always-dark corner region that tells the class against no pixel at all."""
+    x, y = digits.x_train * 0.5, digits.y_train  # 0.5: the pixel is the loudest feature
+    telling = perturbations.uniform(10, 1, digits.shape, seed=3)
+    noise = torch.stack([torch.zeros_like(telling), telling])
+    found = evolution.fitness(noise, x, y, epochs=30, batch_size=20, details=True)
+    assert found.mismatch[0] == pytest.approx(0, abs=1e-6)
+    assert found.mismatch[1] > 0.2
+    assert abs(found.divergence[0]) < 0.3 < found.divergence[1]
+    torch.testing.assert_close(found.total, found.mismatch + found.divergence)
+    assert torch.equal(found.total, evolution.fitness(noise, x, y, epochs=30, batch_size=20))
+
+
+def test_a_score_does_not_depend_on_the_other_candidates(digits):
+    noise = torch.stack([perturbations.uniform(10, 1, digits.shape, seed=s) for s in range(3)])
+    x, y = digits.x_train, digits.y_train
+    together = evolution.fitness(noise, x, y, epochs=1)
+    alone = [float(evolution.fitness(one[None], x, y, epochs=1)) for one in noise]
+    assert together.tolist() == alone
+
+
+def break_candidates(monkeypatch, broken):
+    """Make the losses of some candidates infinite or not a number after training."""
+    real = training.fit_many
+
+    def fit_many(models, *args, **options):
+        histories = real(models, *args, **options)
+        if len(list(models[0].children())) > 2:  # the search nets, not the discriminators
+            for index in broken:
+                torch.nn.init.constant_(next(models[index].parameters()), torch.nan)
+        return histories
+
+    monkeypatch.setattr(training, "fit_many", fit_many)
+
+
+def test_a_candidate_without_a_loss_ranks_last_and_the_search_goes_on(digits, monkeypatch):
+    break_candidates(monkeypatch, [1])
+    with pytest.warns(UserWarning, match=r"Generation 1: the loss of candidate 1 .*goes on"):
+        found = searched(digits, generations=2)
+    assert [np.isnan(g.fitness).tolist() for g in found] == [[False, True, False, False]] * 2
+    assert np.isnan(found[0].mismatch[1])
+    assert evolution.best(found)[1] != 1
+    ranked = evolution._ranked(found[0].fitness)
+    assert ranked.argmax() == 1
+    assert np.isfinite(ranked).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_same(found[1:], searched(digits, generations=2, recorded=found[:1]))
+
+
+def test_a_generation_without_any_loss_is_one_sentence(digits, monkeypatch):
+    break_candidates(monkeypatch, range(4))
+    with pytest.raises(ValueError, match=r"every candidate in generation 1 .*smaller learning"):
+        searched(digits)
+
+
+def test_best_is_the_best_ever():
+    def generation(number, fitness):
+        fitness = np.array(fitness)
+        candidates = np.arange(len(fitness))[:, None] + 10.0 * number
+        return evolution.Generation(number, candidates, fitness, fitness, fitness, 0.1, "", 0.0)
+
+    found = [generation(1, [1, 3]), generation(2, [np.nan, 5]), generation(3, [5, 4])]
+    found.append(generation(4, []))
+    assert evolution.best(found)[:2] == (2, 1)
+    assert evolution.best(found)[2].tolist() == [21.0]
+    assert evolution.best(found, until=1)[:2] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"pixels": 0}, "pixels is 0: use a whole number from 1 to 64"),
+        ({"pixels": 65}, "pixels is 65"),
+        ({"popsize": 1}, r"popsize is 1: use a whole number from 2 on \(λ\)"),
+        ({"popsize": 2.5}, "popsize is 2.5"),
+        ({"generations": 0}, "generations is 0: use a whole number from 1 on"),
+        ({"sigma": 0}, "sigma is 0: it must be a positive number"),
+        ({"sigma": float("nan")}, "sigma is nan"),
+        ({"value": 1.5}, "start_value is 1.5"),
+        ({"optimizer": "adamm"}, "Unknown optimizer 'adamm': use one of adam, sgd"),
+        ({"net": "greynet"}, "Unknown net 'greynet'"),
+        ({"options": {"no_such_option": 1}}, "pycma refuses the options"),
+    ],
+)
+def test_bad_options_are_one_sentence(digits, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        searched(digits, **options)
+
+
+def test_a_grey_net_for_colour_data():
+    x, y = torch.rand(20, 3, 8, 8), torch.arange(20) % 10
+    with pytest.raises(ValueError, match="'graynet' is for grey images; these have 3 channels"):
+        list(evolution.search(x, y, net="graynet", **SHORT))
+
+
+def test_colour_images_have_a_search_net_of_their_own():
+    x, y = torch.rand(20, 3, 8, 8), torch.arange(20) % 10
+    (found,) = evolution.search(x, y, generations=1, **SHORT)
+    assert found.candidates.shape == (4, 50)

@@ -1,0 +1,647 @@
+"""Explain: Grad-CAM by hand, the line between two nets, and sharpness against brute force."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from kit import data, explain, nets, runtime, training
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    # The nets are too small for more: threads would only wait for each other.
+    with runtime.threads(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", train=320, test=100)
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def lively(net, seed=0):
+    """With statistics and weights of batch norms that a mistake would show."""
+    random = torch.Generator().manual_seed(seed)
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            for values in (part.running_mean, part.running_var, part.weight.data, part.bias.data):
+                values.uniform_(0.5, 1.5, generator=random)
+            part.num_batches_tracked.fill_(7)  # as after some training
+    return net
+
+
+def trained(digits, name="graynet", epochs=2, **options):
+    net = nets.build(name, digits.shape)
+    training.fit(net, digits.x_train, digits.y_train, epochs=epochs, batch_size=64, **options)
+    return net
+
+
+def mixed(net):
+    """In training, but for some parts: as a caller may have left it."""
+    net.train()
+    for part in list(net.modules())[1::3]:
+        part.training = False
+    return net
+
+
+def modes(net):
+    return [part.training for part in net.modules()]
+
+
+class Untouched:
+    """A block that must leave a net as it came: modes, weights, statistics, gradients, hooks."""
+
+    def __init__(self, net):
+        self.net = net
+        for number, weight in enumerate(net.parameters()):
+            weight.grad = None if number % 2 else torch.full_like(weight, number)
+
+    def __enter__(self):
+        self.before = self.look()
+
+    def look(self):
+        parameters = dict(self.net.named_parameters())
+        return copy.deepcopy(
+            (
+                modes(self.net),
+                dict(self.net.state_dict()),
+                {name: weight.grad for name, weight in parameters.items()},
+                {name: weight.requires_grad for name, weight in parameters.items()},
+                [
+                    len(part._forward_hooks) + len(part._backward_hooks)
+                    for part in self.net.modules()
+                ],
+            )
+        )
+
+    def __exit__(self, error, *_):
+        if error is None:
+            torch.testing.assert_close(self.look(), self.before, rtol=0, atol=0)
+
+
+# Grad-CAM ---------------------------------------------------------------------------------------
+
+
+def cam_by_hand(net, x, y, layer):
+    """Selvaraju et al. (2017), Eq. 1 and 2, image by image, with hooks."""
+    seen = {}
+    hooks = [
+        layer.register_forward_hook(lambda _, __, out: seen.update(features=out.detach())),
+        layer.register_full_backward_hook(lambda _, __, out: seen.update(gradients=out[0])),
+    ]
+    net, maps = net.eval(), []
+    for image, label in zip(x, y, strict=True):
+        net(image[None].clone().requires_grad_())[0, int(label)].backward()
+        weights = seen["gradients"].mean((2, 3), keepdim=True)
+        found = (weights * seen["features"]).sum(1, keepdim=True).clamp_min(0)
+        found = interpolate(found, image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+        maps.append(found / found.sum() if found.sum() > 0 else torch.zeros_like(found))
+    for hook in hooks:
+        hook.remove()
+    net.zero_grad()
+    return torch.stack(maps)
+
+
+NETS = {  # the last convolution, by hand
+    "graynet": lambda net: net[3],
+    "resnet20": lambda net: net.blocks[-1].second,
+    "densenet40": lambda net: [p for p in net.features if isinstance(p, nn.Sequential)][-1][2],
+}
+
+
+@pytest.mark.parametrize("side", [8, 13])
+@pytest.mark.parametrize("name", NETS)
+def test_grad_cam_by_hand(name, side):
+    shape = (1, side, side)
+    net, x, y = lively(nets.build(name, shape, seed=1)), random(8, *shape), torch.arange(8)
+    maps = explain.grad_cam(net, x, y)
+    expected = cam_by_hand(net, x, y, NETS[name](net))
+    assert maps.shape == (8, side, side)
+    assert (expected.sum((1, 2)) > 0).sum() > 2, "too few maps to compare"
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_grad_cam_of_another_layer(layer):
+    net, x, y = nets.build("graynet", (1, 8, 8)), random(6, 1, 8, 8), torch.arange(6)
+    maps = explain.grad_cam(net, x, y, layer=net[layer])
+    torch.testing.assert_close(maps, cam_by_hand(net, x, y, net[layer]), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["graynet", "resnet20"])
+def test_maps_are_shares(digits, name):
+    net = trained(digits, name)
+    maps = explain.grad_cam(net, digits.x_test, digits.y_test)
+    mass = maps.sum((1, 2))
+    assert not maps.requires_grad
+    assert (maps >= 0).all()
+    assert (((mass - 1).abs() < 1e-5) | (mass == 0)).all()
+    assert (mass > 0).float().mean() > 0.5
+
+
+class OneSided(nn.Module):
+    """The mean of a convolution speaks for class 1 and against class 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 1, 1, bias=False)
+        nn.init.ones_(self.convolution.weight)
+
+    def forward(self, x):
+        mean = self.convolution(x).mean((1, 2, 3))
+        return torch.stack([-mean, mean], 1)
+
+
+def test_where_nothing_speaks_for_the_class():
+    x = random(2, 1, 4, 4)
+    maps = explain.grad_cam(OneSided(), x, torch.tensor([0, 1]))
+    assert torch.equal(maps[0], torch.zeros(4, 4))
+    torch.testing.assert_close(maps[1], x[1, 0] / x[1].sum())
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 100])
+@pytest.mark.parametrize("name", ["graynet", "resnet20"])
+def test_maps_do_not_depend_on_batches(name, batch, monkeypatch):
+    net, x, y = lively(nets.build(name, (1, 8, 8))).train(), random(8, 1, 8, 8), torch.arange(8)
+    whole = explain.grad_cam(net, x, y)
+    monkeypatch.setattr(explain, "BATCH", batch)
+    torch.testing.assert_close(explain.grad_cam(net, x, y), whole, rtol=1e-3, atol=1e-6)
+
+
+def test_map_is_about_the_class_asked_for(digits):
+    net, x = trained(digits), digits.x_test[:20]
+    maps = [explain.grad_cam(net, x, torch.full((20,), label)) for label in (0, 1)]
+    assert not torch.allclose(*maps)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
+@pytest.mark.parametrize("name", ["graynet", "resnet20"])
+def test_grad_cam_leaves_the_net_as_it_came(name, mode):
+    net, x = lively(nets.build(name, (1, 8, 8))), random(5, 1, 8, 8)
+    before = x.clone()
+    mixed(net) if mode == "mixed" else net.train(mode == "train")
+    with Untouched(net):
+        maps = explain.grad_cam(net, x, torch.arange(5))
+    assert torch.equal(x, before)
+    assert not x.requires_grad
+    assert x.grad is None
+    torch.testing.assert_close(maps, explain.grad_cam(net.eval(), x, torch.arange(5)))
+
+
+def test_grad_cam_inside_no_grad_and_of_frozen_nets():
+    net, x, y = nets.build("graynet", (1, 8, 8)), random(5, 1, 8, 8), torch.arange(5)
+    maps = explain.grad_cam(net, x, y)
+    with torch.no_grad():
+        assert torch.equal(explain.grad_cam(net, x, y), maps)
+    net.requires_grad_(False)
+    with Untouched(net):
+        assert torch.equal(explain.grad_cam(net, x, y), maps)
+
+
+def test_grad_cam_leaves_the_mode_after_a_failure():
+    net = mixed(nets.build("graynet", (1, 8, 8)))
+    before = modes(net)
+    with pytest.raises(RuntimeError):
+        explain.grad_cam(net, random(2, 3, 8, 8), torch.arange(2))
+    assert modes(net) == before
+
+
+def test_no_convolution():
+    net = nets.build("linear", (1, 8, 8))
+    with pytest.raises(ValueError, match=r"^The model has no convolution: .*\.$"):
+        explain.grad_cam(net, random(2, 1, 8, 8), torch.arange(2))
+
+
+@pytest.mark.parametrize(("images", "labels"), [(3, 2), (2, 3), (0, 0)])
+def test_grad_cam_needs_a_label_for_each_image(images, labels):
+    net = nets.build("graynet", (1, 8, 8))
+    with pytest.raises(ValueError, match=f"{images} images and {labels} labels"):
+        explain.grad_cam(net, random(images, 1, 8, 8), torch.zeros(labels, dtype=torch.int64))
+
+
+# Mass on the background -------------------------------------------------------------------------
+
+
+def test_background_share_by_hand():
+    x = torch.tensor([[0.0, 0.05], [0.5, 1.0]]).expand(4, 1, 2, 2)
+    maps = torch.tensor(
+        [
+            [[0.25, 0.25], [0.25, 0.25]],
+            [[1.0, 0.0], [0.0, 0.0]],
+            [[0.0, 0.0], [0.5, 0.5]],
+            [[0.0, 0.0], [0.0, 0.0]],
+        ]
+    )
+    shares = explain.background_share(maps, x).tolist()
+    assert shares[:3] == [0.5, 1, 0]
+    assert math.isnan(shares[3])
+    assert explain.background_share(maps, x, darker_than=0.01)[:2].tolist() == [0.25, 1]
+    assert explain.background_share(maps, x, darker_than=2)[:3].tolist() == [1, 1, 1]
+
+
+def test_background_is_dark_in_every_channel():
+    maps = torch.full((1, 2, 2), 0.25)
+    x = torch.zeros(1, 3, 2, 2)
+    x[0, 2, 0, 1] = 0.2  # blue: its channels' mean would be dark
+    assert explain.background_share(maps, x).item() == 0.75
+
+
+def test_a_pixel_at_the_limit_is_not_darker():
+    maps, x = torch.full((1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.5)
+    assert explain.background_share(maps, x, darker_than=0.5).item() == 0
+    assert explain.background_share(maps, x, darker_than=0.51).item() == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 4), st.integers(0, 999), st.floats(0.1, 9), st.floats(0, 1))
+def test_background_share(count, seed, factor, limit):
+    maps, x = random(count, 3, 4, seed=seed), random(count, 1, 3, 4, seed=seed + 1)
+    shares = explain.background_share(maps, x, darker_than=limit)
+    assert shares.shape == (count,)
+    for share, cam, image in zip(shares.tolist(), maps.tolist(), x.tolist(), strict=True):
+        pixels = [
+            (mass, value)
+            for masses, values in zip(cam, image[0], strict=True)
+            for mass, value in zip(masses, values, strict=True)
+        ]
+        dark = sum(mass for mass, value in pixels if value < limit)
+        # Brightness is float32: one that equals the limit but for rounding may go either way.
+        if all(abs(value - limit) > 1e-6 for _, value in pixels):
+            assert share == pytest.approx(dark / sum(mass for mass, _ in pixels), abs=1e-5)
+    scaled = explain.background_share(factor * maps, x, darker_than=limit)
+    torch.testing.assert_close(scaled, shares, rtol=0, atol=1e-5)
+
+
+# The line between two nets ----------------------------------------------------------------------
+
+
+def one_norm(seed):
+    """A net whose only batch norm sees the features of one convolution."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(),
+            nn.Linear(4 * 36, 10),
+        )  # fmt: skip
+    return lively(net, seed)
+
+
+def pair(name):
+    """Two nets of one architecture with different weights and statistics."""
+    if name == "one norm":
+        return one_norm(1), one_norm(2)
+    return [lively(nets.build(name, (1, 8, 8), seed=seed), seed) for seed in (1, 2)]
+
+
+def assert_same_weights(a, b):
+    for one, other in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+each_net = pytest.mark.parametrize("name", ["linear", "graynet", "resnet20", "one norm"])
+
+
+@each_net
+def test_the_ends_of_the_line(name):
+    start, end = pair(name)
+    assert_same_weights(explain.blend(start, end, 0), start)
+    assert_same_weights(explain.blend(start, end, 1), end)
+    assert_same_weights(explain.blend(start, end, 0.0, random(20, 1, 8, 8)), start)
+
+
+@each_net
+@pytest.mark.parametrize("alpha", [-0.25, 0.1, 0.5, 0.9, 1.25, 3])
+def test_between_and_beyond(name, alpha):
+    start, end = pair(name)
+    middle = explain.blend(start, end, alpha)
+    for weight, a, b in zip(middle.parameters(), start.parameters(), end.parameters(), strict=True):
+        torch.testing.assert_close(weight, torch.lerp(a, b, alpha), rtol=1e-5, atol=1e-6)
+        if alpha == 0.5:
+            torch.testing.assert_close(weight, (a + b) / 2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(-2, 3))
+def test_the_line_has_two_directions(alpha):
+    start, end = pair("linear")
+    there, back = explain.blend(start, end, alpha), explain.blend(end, start, 1 - alpha)
+    for one, other in zip(there.parameters(), back.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@each_net
+@pytest.mark.parametrize("images", [None, 20])
+def test_ends_are_left_alone(name, images):
+    start, end = pair(name)
+    mixed(start), mixed(end)
+    with Untouched(start), Untouched(end):
+        middle = explain.blend(start, end, 0.3, None if images is None else random(20, 1, 8, 8))
+        assert not any(modes(middle))
+        with torch.no_grad():
+            for value in middle.state_dict().values():
+                value.zero_()
+
+
+def test_a_net_between_two_can_be_trained(digits):
+    start, end = pair("one norm")
+    middle = explain.blend(start, end, 0.5, digits.x_train)
+    assert all(weight.requires_grad for weight in middle.parameters())
+    history = training.fit(middle, digits.x_train, digits.y_train, epochs=3)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+@pytest.mark.parametrize("count", [2, 37, 500])
+@pytest.mark.parametrize("alpha", [0, 0.5, 1.25])
+def test_statistics_by_hand(alpha, count):
+    start, end = pair("one norm")
+    x = random(count, 1, 8, 8)
+    middle = explain.blend(start, end, alpha, x)
+    with torch.no_grad():
+        features = (
+            torch.lerp(start[0].weight, end[0].weight, alpha),
+            torch.lerp(start[0].bias, end[0].bias, alpha),
+        )
+        features = nn.functional.conv2d(x, *features).transpose(0, 1).flatten(1)
+    norm = middle[1]
+    torch.testing.assert_close(norm.running_mean, features.mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, features.var(1), rtol=1e-4, atol=1e-6)
+    assert norm.momentum == end[1].momentum
+
+
+def test_statistics_over_many_batches():
+    start, end = pair("one norm")
+    x = random(1500, 1, 8, 8)
+    x[500:1000] *= 0.5
+    norm = explain.blend(start, end, 0.5, x)[1]
+    parts = [explain.blend(start, end, 0.5, part)[1] for part in x.split(500)]
+    for name in ("running_mean", "running_var"):
+        average = torch.stack([getattr(part, name) for part in parts]).mean(0)
+        torch.testing.assert_close(getattr(norm, name), average, rtol=1e-4, atol=1e-6)
+
+
+def test_statistics_belong_to_the_weights_of_the_whole_net():
+    # In a deep net the second norm must see what the first one makes of the batch, as in training.
+    start, end = pair("resnet20")
+    x = random(60, 1, 8, 8)
+    middle = explain.blend(start, end, 0.5, x)
+    twin = explain.blend(start, end, 0.5)
+    for part in twin.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = 1.0
+    with torch.no_grad():
+        twin.train()(x)
+    for (name, value), other in zip(
+        middle.state_dict().items(), twin.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_statistics_without_images_are_those_of_the_end():
+    start, end = pair("one norm")
+    middle = explain.blend(start, end, 0.5)
+    for (name, value), other in zip(middle.named_buffers(), end.buffers(), strict=True):
+        assert torch.equal(value, other), name
+
+
+def test_only_norms_leave_evaluation_mode():
+    # A dropout before a norm would make the statistics random.
+    def net(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(
+                nn.Flatten(), nn.Dropout(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Linear(5, 10)
+            )
+
+    start, end, x = net(0), net(1), random(50, 1, 8, 8)
+    middle = explain.blend(start, end, 1, x)
+    with torch.no_grad():
+        features = end[2](x.flatten(1))
+    torch.testing.assert_close(middle[3].running_mean, features.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(middle[3].running_var, features.var(0), rtol=1e-4, atol=1e-6)
+    assert not any(modes(middle))
+
+
+class Counted(nn.Sequential):
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return super().forward(x)
+
+
+def test_nothing_is_estimated_without_norms():
+    start, end = (Counted(*nets.build("graynet", (1, 8, 8), seed=seed)) for seed in (1, 2))
+    middle = explain.blend(start, end, 0.5, random(20, 1, 8, 8))
+    assert Counted.calls == 0
+    assert_same_weights(middle, explain.blend(start, end, 0.5))
+
+
+def test_estimate_statistics_changes_nothing_else(digits):
+    net = lively(nets.build("resnet20", digits.shape)).eval()
+    net.stem[1].momentum = 0.3
+    before = copy.deepcopy(net.state_dict())
+    random_state = torch.get_rng_state()
+    explain.estimate_statistics(net, digits.x_train[:50])
+    assert torch.equal(torch.get_rng_state(), random_state)
+    for name, value in net.state_dict().items():
+        statistic = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        assert statistic or torch.equal(value, before[name]), name
+    assert not torch.equal(net.stem[1].running_mean, before["stem.1.running_mean"])
+    assert (net.stem[1].momentum, net.blocks[0].norms[0].momentum) == (0.3, 0.1)
+    assert all(weight.grad is None and weight.requires_grad for weight in net.parameters())
+
+
+def test_statistics_where_one_image_is_left_over(monkeypatch):
+    monkeypatch.setattr(explain, "BATCH", 10)
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)).eval()
+    explain.estimate_statistics(net, random(21, 1, 8, 8))
+    assert not any(modes(net))
+    assert net[1].momentum == 0.1
+
+
+# Sharpness --------------------------------------------------------------------------------------
+
+
+def softmax_regression(digits, epochs, classes=10):
+    """A linear net in float64: its loss is convex in the weights."""
+    net = nets.build("linear", digits.shape, classes)
+    if epochs:
+        options = dict(epochs=epochs, batch_size=64, lr=1e-2)
+        training.fit(net, digits.x_train, digits.y_train, **options)
+    return net.double(), digits.x_train.double()[:100], digits.y_train[:100]
+
+
+def vector(net):
+    return nn.utils.parameters_to_vector(net.parameters()).detach()
+
+
+def loss_at(net, weights, x, y):
+    moved = copy.deepcopy(net)
+    nn.utils.vector_to_parameters(weights, moved.parameters())
+    with torch.no_grad():
+        return float(cross_entropy(moved(x), y))
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("epochs", [0, 2, 30])
+def test_no_random_direction_is_sharper(digits, epochs, radius):
+    net, x, y = softmax_regression(digits, epochs)
+    found, centre = explain.sharpness(net, x, y, radius=radius), vector(net)
+    base, reach = loss_at(net, centre, x, y), radius * centre.norm()
+    chance = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        direction = torch.randn(len(centre), generator=chance, dtype=torch.float64)
+        step = reach * direction / direction.norm()
+        assert found >= loss_at(net, centre + step, x, y) - base - 1e-6
+    assert found > 0
+    # No weights in the ball can do worse than the steepest slope of any image all the way.
+    slope = math.sqrt(2) * (x.flatten(1).square().sum(1) + 1).sqrt().mean()
+    assert found <= reach * slope
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.2, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sharpness_of_two_weights_by_brute_force(seed, radius):
+    # Logits (0, w·x): the whole ball can be searched.
+    class Logistic(nn.Module):
+        def __init__(self, weights):
+            super().__init__()
+            self.weights = nn.Parameter(weights)
+
+        def forward(self, x):
+            logit = x.flatten(1) @ self.weights
+            return torch.stack([torch.zeros_like(logit), logit], 1)
+
+    x, chance = random(30, 1, 1, 2, seed=seed).double() - 0.5, random(32, seed=seed + 9).double()
+    y, weights = (chance[:30] < 0.5).long(), 2 * chance[30:] + 0.5
+    net = Logistic(weights.clone())
+    found = explain.sharpness(net, x, y, radius=radius, steps=40)
+    base, increases = loss_at(net, weights, x, y), []
+    for angle in torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)[:-1]:
+        step = radius * weights.norm() * torch.stack([angle.cos(), angle.sin()])
+        increases.append(loss_at(net, weights + step, x, y) - base)
+    # The loss is convex: its maximum over the ball lies on the circle.
+    best = max(increases)
+    assert found <= best * (1 + 1e-4) + 1e-9
+    assert found >= best * (1 - 1e-3)
+
+
+@pytest.mark.parametrize("epochs", [0, 10])
+def test_sharpness_grows_with_the_radius(digits, epochs):
+    net, x, y = softmax_regression(digits, epochs)
+    found = [explain.sharpness(net, x, y, radius=r) for r in (1e-4, 1e-3, 0.01, 0.1, 0.3, 1)]
+    assert found == sorted(found)
+    assert len(set(found)) == len(found)
+    assert found[0] < 0.02 * found[2]
+
+
+@pytest.mark.parametrize("name", ["linear", "graynet", "resnet20"])
+def test_sharpness_grows_with_the_steps(digits, name):
+    net, x, y = trained(digits, name), digits.x_train[:60], digits.y_train[:60]
+    found = [explain.sharpness(net, x, y, radius=0.05, steps=steps) for steps in (1, 2, 4, 8)]
+    assert found == sorted(found)
+    assert found[0] > 0
+    assert found[-1] > 2 * found[0]  # one step goes a quarter of the way
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 9])
+def test_sharpness_stays_in_the_ball(digits, steps, monkeypatch):
+    net, x, y = softmax_regression(digits, 2)
+    centre, distances, evaluate = vector(net), [], training.evaluate
+
+    def spying(moved, *images):
+        distances.append(float((vector(moved) - centre).norm() / centre.norm()))
+        return evaluate(moved, *images)
+
+    monkeypatch.setattr(training, "evaluate", spying)
+    explain.sharpness(net, x, y, radius=0.04, steps=steps)
+    assert distances[:2] == pytest.approx([0, 0.01], abs=1e-9)
+    assert len(distances) == steps + 1
+    assert max(distances) <= 0.04 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"), [([1, 5, 3, 2], 4), ([1, 2, 3, 5], 4), ([1, 0.5, 0.2, 0.9], 0)]
+)
+def test_sharpness_is_the_highest_loss_on_the_way(digits, losses, expected, monkeypatch):
+    net, x, y = pair("linear")[0], digits.x_train[:20], digits.y_train[:20]
+    scripted = iter(losses)
+    monkeypatch.setattr(training, "evaluate", lambda *_: (next(scripted), 0.5))
+    assert explain.sharpness(net, x, y, steps=3) == expected
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
+@pytest.mark.parametrize("name", ["graynet", "resnet20", "one norm"])
+def test_sharpness_leaves_the_net_as_it_came(digits, name, mode):
+    net, x, y = pair(name)[0], digits.x_train[:30], digits.y_train[:30]
+    mixed(net) if mode == "mixed" else net.train(mode == "train")
+    with Untouched(net):
+        found = explain.sharpness(net, x, y, steps=2)
+        with torch.no_grad():
+            assert explain.sharpness(net, x, y, steps=2) == found
+    assert found == explain.sharpness(net.eval(), x, y, steps=2)
+    assert found >= 0
+
+
+def test_sharpness_does_not_depend_on_batches(digits, monkeypatch):
+    net, x, y = softmax_regression(digits, 2)
+    whole = explain.sharpness(net, x, y, radius=0.1)
+    monkeypatch.setattr(explain, "BATCH", 7)
+    assert explain.sharpness(net, x, y, radius=0.1) == pytest.approx(whole, rel=1e-9)
+
+
+def test_a_flat_loss_has_no_sharpness():
+    class Deaf(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return torch.zeros(len(x), 2) + 0 * self.weight.sum()
+
+    assert explain.sharpness(Deaf(), random(5, 1, 2, 2), torch.arange(5) % 2) == 0
+
+
+def test_scaling_weights_and_images_changes_nothing(digits):
+    # Twice the weights on half the images: the same function, and the radius is relative.
+    net, x, y = softmax_regression(digits, 2)
+    nn.init.zeros_(net[1].bias)
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        twin[1].weight *= 2
+    net[1].bias, twin[1].bias = None, None
+    found = explain.sharpness(net, x, y, radius=0.1)
+    assert explain.sharpness(twin, x / 2, y, radius=0.1) == pytest.approx(found, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (dict(radius=0), "radius is 0 and steps 10"),
+        (dict(radius=-0.1), "radius is -0.1 and steps 10"),
+        (dict(steps=0), "radius is 0.01 and steps 0"),
+        (dict(steps=-2), "radius is 0.01 and steps -2"),
+    ],
+)
+def test_sharpness_options_out_of_range(digits, options, match):
+    net, x, y = pair("linear")[0], digits.x_train[:20], digits.y_train[:20]
+    with pytest.raises(ValueError, match=rf"^{match}: .*\.$"):
+        explain.sharpness(net, x, y, **options)
+
+
+@pytest.mark.parametrize("radius", [math.nan, math.inf])
+def test_sharpness_radius_must_be_a_number(digits, radius):
+    net, x, y = pair("linear")[0], digits.x_train[:20], digits.y_train[:20]
+    with pytest.raises(ValueError, match=f"radius is {radius}"):
+        explain.sharpness(net, x, y, radius=radius)
