@@ -27,10 +27,11 @@ def main(arguments=None):
     sys.stdout.reconfigure(errors="replace")  # terminals that know no "…"
     try:
         known = runner.notebooks()
-        chosen = select(known, options.only)
         if options.clean:
-            return clean(chosen)
+            return clean(select(known, options.only))
         values = parameters(known, options)
+        changed = [override.partition(".")[0] for override in options.overrides]
+        chosen = select(known, options.only or changed)
         device = runtime.device(options.device)
         folder = output_folder(options)
         calls = {}
@@ -57,7 +58,7 @@ def parse(arguments):
     add("--profile", default="quick", help="quick (default), ci or paper")
     add("--only", nargs="+", metavar="NN", help="only these notebooks, by number or name")
     add("-p", action="append", default=[], metavar="NN.NAME=VALUE", dest="overrides",
-        help="change one parameter; repeat for more")  # fmt: skip
+        help="change one parameter, and run only that notebook; repeat for more")  # fmt: skip
     add("--data", default="", metavar="DIR", help="where the data sets are (default: data/)")
     add("--out", default="", metavar="DIR", help="where results go (default: figures/)")
     add("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
@@ -76,7 +77,7 @@ def positive(text):
 
 
 def select(known, wanted):
-    """The notebooks that `--only` names, in their order."""
+    """The notebooks that are wanted by number or name, in their order; all where none are."""
     for name in wanted or ():
         find(known, name)
     return [n for n in known if not wanted or n.number in wanted or n.name in wanted]

@@ -15,6 +15,7 @@ _STYLE = {
     "axes.titlesize": "medium",
     "legend.frameon": False,
 }
+_DASHES = ("-", "--", "-.", ":")
 
 
 @contextlib.contextmanager
@@ -154,33 +155,150 @@ def _test_handles(colors):
     ]
 
 
-def image_rows(rows, captions):
-    """Rows of small images with a caption over each.
+def curves(panels, *, x_label, y_labels, columns=None, marks=()):
+    """Curves with a band of one standard deviation over repeats, in a grid of panels.
 
     Parameters
     ----------
-    rows : dict of str to numpy.ndarray
-        Title of each row, and its images: uint8, shape (N, C, H, W).
-    captions : dict of str to list of str
-        For each row one caption per image.
+    panels : dict of str to dict
+        Title of each panel, and by name its curves: pairs of the points on the x axis, shape (P,),
+        and the values of the repeats, shape (repeats, P).
+    x_label : str
+        With unit.
+    y_labels : list of str
+        One for each panel, with unit; panels of equal labels share their y axis.
+    columns : int, optional
+        Panels side by side; by default all of them.
+    marks : sequence of (float, str)
+        Places on the x axis to mark by a dotted line and a word.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    count = max(map(len, rows.values()))
+    names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
+    looks = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
     with style():
-        figure, axes = plt.subplots(
-            len(rows), count, figsize=(1.05 * count + 0.6, 1.35 * len(rows)), squeeze=False
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(4.2 * columns + 1, 3.2 * rows), squeeze=False
         )
-        for line, (title, images) in zip(axes, rows.items(), strict=True):
-            for place, axis in enumerate(line):
-                axis.set(xticks=[], yticks=[])
-                sns.despine(ax=axis, left=True, bottom=True)
-                if place < len(images):
-                    shown = np.moveaxis(images[place], 0, 2).squeeze()
-                    axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-                    axis.set_title(captions[title][place], fontsize="small")
-            line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
+        axes, first = grid.ravel(), {}
+        for axis, (title, shown), y_label in zip(axes, panels.items(), y_labels, strict=False):
+            for name, (x, values) in shown.items():
+                _band(axis, x, values, looks[name], _DASHES[names.index(name) % 4], name)
+            for place, word in marks:
+                axis.axvline(place, color="gray", linestyle=":", linewidth=1)
+                axis.annotate(
+                    word, (place, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+                    fontsize="small", color="dimgray",
+                )  # fmt: skip
+            axis.set_title(title, pad=16 if marks else None)
+            axis.set(xlabel=x_label, ylabel=y_label)
+            axis.xaxis.get_major_locator().set_params(integer=not marks)
+            if first.setdefault(y_label, axis) is not axis:
+                axis.sharey(first[y_label])
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        sns.despine(figure)
+        _shared_legend(figure, axes)
         plt.close(figure)
+    return figure
+
+
+def _band(axis, x, values, color, linestyle, name):
+    values = np.atleast_2d(values)
+    mean = values.mean(0)
+    few = len(x) <= 25
+    axis.plot(
+        x, mean, color=color, linestyle=linestyle, label=name, marker="o" if few else None,
+        markersize=3,
+    )  # fmt: skip
+    if len(values) > 1:
+        spread = values.std(0, ddof=1)
+        axis.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+
+
+def bars(table, panels, *, x, hue, y, beside, labels, limits=(0, 104)):
+    """Groups of bars with one-standard-deviation error bars, and a second quantity as diamonds.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per repeat.
+    panels : str
+        Column whose values are the panels' titles.
+    x, hue : str
+        Columns of the groups and of the bars in each group.
+    y, beside : str
+        Columns of the bars' heights and of the diamonds.
+    labels : dict of str to str
+        Names of the two quantities for the legend, and ``"y"`` that of the axis.
+    limits : tuple of float
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    titles, groups = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
+    hues = list(dict.fromkeys(table[hue]))
+    colors = dict(zip(hues, sns.color_palette("colorblind", len(hues)), strict=True))
+    width = 0.8 / len(hues)
+    with _panels(titles) as (figure, axes):
+        for axis, title in zip(axes, titles, strict=True):
+            rows = table[table[panels] == title]
+            shown = rows.groupby([x, hue])[[y, beside]].agg(["mean", "std"])
+            for i, name in enumerate(hues):
+                rows = shown[shown.index.get_level_values(hue) == name].droplevel(hue)
+                if rows.empty:
+                    continue
+                places = np.array([groups.index(group) for group in rows.index])
+                places = places + (i - (len(hues) - 1) / 2) * width
+                axis.bar(
+                    places, rows[y]["mean"], width * 0.92, yerr=rows[y]["std"].fillna(0), capsize=3,
+                    color=colors[name], label=str(name), error_kw={"linewidth": 1},
+                )  # fmt: skip
+                axis.plot(
+                    places, rows[beside]["mean"], "D", color="black", markerfacecolor="white",
+                    markersize=4, linestyle="none", label=labels["beside"],
+                )  # fmt: skip
+            axis.set(title=title, ylim=limits)
+            axis.set_xticks(range(len(groups)), groups, rotation=20)
+        axes[0].set_ylabel(labels["y"])
+        _shared_legend(figure, axes)
+    return figure
+
+
+def points(table, panels, *, x, y, label):
+    """Every repeat as a point and the mean as a bar, by category; panels share the y axis.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per repeat.
+    panels, x, y : str
+        Columns of the panels' titles, of the categories and of the values.
+    label : str
+        Of the y axis, with unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    titles, categories = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
+    colors = sns.color_palette("colorblind", len(categories))
+    with _panels(titles, height=4) as (figure, axes):
+        for axis, title in zip(axes, titles, strict=True):
+            rows = table[table[panels] == title]
+            for place, name in enumerate(categories):
+                values = rows[rows[x] == name][y].to_numpy()
+                if not len(values):
+                    continue
+                spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
+                axis.plot(place + np.array(spread), values, "o", color=colors[place], alpha=0.7)
+                axis.hlines(values.mean(), place - 0.3, place + 0.3, color="black", linewidth=2)
+            axis.set_title(title)
+            axis.set_xticks(range(len(categories)), categories, rotation=35, ha="right")
+        axes[0].set_ylabel(label)
     return figure

@@ -80,6 +80,33 @@ def two_samples(a, b):
     return dict(zip(names, map(float, (*values, paired.pvalue)), strict=True))
 
 
+def welch_interval(a, b):
+    """Welch's 95 % interval for the difference of the means of two independent samples.
+
+    Parameters
+    ----------
+    a, b : array_like
+        One number per repeat; the sizes may differ.
+
+    Returns
+    -------
+    tuple of float
+        NaN where a sample has fewer than two values or nothing varies.
+
+    Examples
+    --------
+    >>> low, high = welch_interval([1.0, 1.1, 0.9], [0.0, 0.1])
+    >>> 0 < low < 0.95 < high
+    True
+    """
+    if min(len(a), len(b)) < 2 or np.ptp(a) == np.ptp(b) == 0:
+        return np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a sample may hardly vary
+        found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return float(found.low), float(found.high)
+
+
 def verdict(low, high):
     """Verdict on "this quantity is positive" from its interval.
 

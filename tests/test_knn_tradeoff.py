@@ -1,16 +1,12 @@
-import inspect
-import json
-from pathlib import Path
-
+import golden
 import numpy as np
 import pandas as pd
 import pytest
 
-from kit import data, neighbors, results, runtime, steps
+from kit import data, neighbors, results, steps
 from kit.analysis import knn_tradeoff as analysis
 from kit.experiments import knn_tradeoff as study
 
-GOLDEN = Path(__file__).parent / "golden.json"
 TINY = {
     "dataset": "digits", "train": 60, "test": 300, "z": 5, "epsilon": 0.5, "epochs": 60,
     "control_draws": 2, "seed": 0, "run": 1, "data_root": "", "device": "cpu",
@@ -33,38 +29,15 @@ def entry(tiny):
     return study.study(**tiny)
 
 
-def numbers(result):
-    """A few numbers that change when any array of a result does."""
-    found = {}
-    for name, value in result.items():
-        array = np.asarray(value if value is not None else np.nan, dtype=float).ravel()
-        weights = np.cos(np.arange(array.size))  # so that a permutation changes the sum as well
-        found[name] = [array.size, float(np.abs(array).sum()), float(array @ weights)]
-    return found
-
-
-def machine():
-    """What rounding depends on."""
-    return [runtime.hardware(runtime.device("cpu"))[key] for key in ("processor", "torch")]
+def tiny_steps():
+    """Tiny parameters of every step of this study, for its golden numbers."""
+    parameters = {**TINY, "fingerprint": data.load("digits", train=60, test=300).fingerprint}
+    return {"knn_tradeoff.lenet": parameters, "knn_tradeoff.study": parameters}
 
 
 @pytest.mark.parametrize("name", sorted(n for n in steps.REGISTRY if n.startswith("knn_")))
-def test_golden(name, tiny):
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    made = steps.REGISTRY[name]
-    assert name in golden["steps"], f"record the numbers of the new step {name}"
-    wanted = golden["steps"][name]
-    assert wanted["version"] == made.version, f"record the new numbers of step {name}"
-    found = numbers(made(**{key: tiny[key] for key in inspect.signature(made).parameters}))
-    assert set(found) == set(wanted["numbers"])
-    # Elsewhere, some eighty training steps round otherwise; a changed formula still shows.
-    tolerance = 1e-6 if golden["machine"] == machine() else 0.03
-    for key, value in wanted["numbers"].items():
-        scale = tolerance * (1 + value[1])
-        assert found[key] == pytest.approx(value, rel=0, abs=scale), (
-            f"The numbers of {name} have changed ({key}): bump the version of step {name} "
-            "and record them anew."
-        )
+def test_golden(name):
+    golden.check(name, tiny_steps()[name])
 
 
 def test_the_adversarial_set_is_what_the_paper_says(entry, tiny):
@@ -230,15 +203,3 @@ def test_changed_data_are_noticed(tiny, store):
     with pytest.raises(ValueError, match="has changed since"):
         study.lenet(**{k: v for k, v in tiny.items() if k not in ("z", "epsilon", "control_draws")}
                     | {"fingerprint": "other"})  # fmt: skip
-
-
-def record_golden():
-    """Run ``python -c "import test_knn_tradeoff as t; t.record_golden()"`` in this folder."""
-    tiny = {**TINY, "fingerprint": data.load("digits", train=60, test=300).fingerprint}
-    golden = {"machine": machine(), "steps": {}}
-    for made in (study.lenet, study.study):
-        given = {name: tiny[name] for name in inspect.signature(made).parameters}
-        with runtime.threads(1):
-            found = numbers(made.function(**given))
-        golden["steps"][made.name] = {"version": made.version, "numbers": found}
-    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kit import data, page, plots, results
+from kit import data, page, pictures, plots, results
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_page_shows_everything(report):
     frame = pd.DataFrame({"k": [1], "accuracy": [1 / 3]})
     report.table("3.T1", frame, "A table of <things>")
     report.figure(
-        "3.F9", plots.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"}), "F"
+        "3.F9", pictures.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"}), "F"
     )
     report.claim("3.C1", "It rises.", "digits", results.NOT_REPRODUCED, "−1 point")
     report.finish()

@@ -40,7 +40,7 @@ def refused(capsys, *arguments):
     [
         (["--profile", "huge"], "Unknown profile 'huge': use one of ci, paper, quick"),
         (["--profile", "../quick"], "Unknown profile '../quick'"),
-        (["--only", "99"], "Unknown notebook '99': use one of 03_knn_tradeoff"),
+        (["--only", "99"], "Unknown notebook '99': use one of 01_evolved_perturbations"),
         (["--only", "03_knn_tradeof"], "did you mean 03_knn_tradeoff?"),
         (["-p", "03.rnus=4"], "did you mean 'runs'?"),
         (["-p", "03.runs=many"], "03_knn_tradeoff.runs must be a whole number"),
@@ -68,6 +68,9 @@ def refused(capsys, *arguments):
         (["-p", "03.datasets=[../digits]"], "is not a data set name"),
         (["-p", "03.datasets=[a/b]"], "is not a data set name"),
         (["-p", "03.datasets=[digit]"], "did you mean 'digits'?"),
+        (["-p", "01.popsize=1"], "popsize is 1: use a whole number from 2 on"),
+        (["-p", "01.pixels=[65]"], "pixels is 65: use a whole number from 1 to 64"),
+        (["-p", "01.special={digits: {x: 1}}"], "special of digits has 'x'"),
         (["--device", "cuda:77"], "use device auto or cpu"),
         (["--device", "tpu"], "Unknown device 'tpu'"),
         (["--jobs", "0"], "not a positive whole number"),

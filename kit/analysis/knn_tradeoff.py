@@ -284,7 +284,8 @@ def examples(entry, classes):
     Yields
     ------
     tuple
-        Attack, rows of images and rows of captions, as :func:`kit.plots.image_rows` takes them.
+        Attack, rows of images and rows of captions, as :func:`kit.pictures.image_rows`
+        takes them.
     """
     for attack in AIMED:
         short = ATTACKS[attack]

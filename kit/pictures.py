@@ -1,0 +1,86 @@
+"""Rows of small images and maps, in the style of all figures."""
+
+import numpy as np
+import seaborn as sns
+from matplotlib import pyplot as plt
+
+from kit.plots import style
+
+
+def image_rows(rows, captions, circles=None):
+    """Rows of small images with a caption over each.
+
+    Parameters
+    ----------
+    rows : dict of str to numpy.ndarray
+        Title of each row, and its images: uint8, shape (N, C, H, W).
+    captions : dict of str to list of str
+        For each row one caption per image.
+    circles : dict of str to list of list of (int, int), optional
+        For each row and image the pixels to circle, as (row, column).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    count = max(map(len, rows.values()))
+    with style():
+        figure, axes = plt.subplots(
+            len(rows), count, figsize=(1.05 * count + 0.6, 1.35 * len(rows)), squeeze=False
+        )
+        for line, (title, images) in zip(axes, rows.items(), strict=True):
+            for place, axis in enumerate(line):
+                axis.set(xticks=[], yticks=[])
+                sns.despine(ax=axis, left=True, bottom=True)
+                if place < len(images):
+                    shown = np.moveaxis(images[place], 0, 2).squeeze()
+                    axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                    axis.set_title(captions[title][place], fontsize="small")
+                    for y, x in (circles or {}).get(title, [()] * count)[place]:
+                        axis.plot(x, y, "o", markersize=11, markerfacecolor="none", color="#d55e00")
+            line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
+        plt.close(figure)
+    return figure
+
+
+def maps(rows, captions, *, label, scale=None):
+    """Rows of small maps on one colour scale.
+
+    Parameters
+    ----------
+    rows : dict of str to numpy.ndarray
+        Title of each row, and its maps, shape (N, H, W); or images in [0, 1], shape (N, C, H, W).
+    captions : list of str
+        One for each column.
+    label : str
+        What the colours mean, with unit.
+    scale : tuple of float, optional
+        Ends of the scale; by default those of all maps.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    heights = [part for part in rows.values() if part.ndim == 3]
+    low, high = scale or (0, max(float(part.max()) for part in heights))
+    with style():
+        figure, grid = plt.subplots(
+            len(rows), len(captions), figsize=(1.05 * len(captions) + 2, 1.2 * len(rows) + 0.3),
+            squeeze=False,
+        )  # fmt: skip
+        shown = None
+        for line, (title, values) in zip(grid, rows.items(), strict=True):
+            for axis, value in zip(line, values, strict=True):
+                axis.set(xticks=[], yticks=[])
+                sns.despine(ax=axis, left=True, bottom=True)
+                if value.ndim == 3:
+                    picture = np.moveaxis(value, 0, 2).squeeze()
+                    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                else:
+                    shown = axis.imshow(value, cmap="viridis", vmin=low, vmax=high)
+            line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
+        for axis, caption in zip(grid[0], captions, strict=True):
+            axis.set_title(caption, fontsize="small")
+        figure.colorbar(shown, ax=grid, label=label, shrink=0.7)
+        plt.close(figure)
+    return figure
