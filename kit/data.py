@@ -400,12 +400,19 @@ def random_crops(x, generator, *, padding=4, flip=False):
     torch.Tensor
         Shape of `x`.
 
+    Raises
+    ------
+    ValueError
+        padding is negative.
+
     Examples
     --------
     >>> x = torch.ones(5, 1, 4, 4)
     >>> random_crops(x, torch.Generator(), padding=2).shape
     torch.Size([5, 1, 4, 4])
     """
+    if padding < 0:
+        raise ValueError(f"padding is {padding}: use a whole number of pixels from 0 on.")
     count, channels, height, width = x.shape
     framed = torch.nn.functional.pad(x, [padding] * 4)
     top, left = torch.randint(2 * padding + 1, (2, count, 1), generator=generator).to(x.device)

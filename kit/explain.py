@@ -93,7 +93,15 @@ def blend(start, end, alpha, x=None):
     -------
     torch.nn.Module
         A new net, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        The nets are of different architectures.
     """
+    sizes = [[weight.shape for weight in net.parameters()] for net in (start, end)]
+    if sizes[0] != sizes[1]:
+        raise ValueError("The two nets have weights of different shapes: use one architecture.")
     middle = copy.deepcopy(end).eval()
     with torch.no_grad():
         triples = zip(middle.parameters(), start.parameters(), end.parameters(), strict=True)
@@ -156,7 +164,7 @@ def sharpness(model, x, y, *, radius=0.01, steps=10):
     """
     if not 0 < radius < math.inf or steps < 1:
         raise ValueError(f"radius is {radius} and steps {steps}: use a positive number and 1 up.")
-    moved = copy.deepcopy(model).eval()
+    moved = copy.deepcopy(model).eval().requires_grad_()
     weights = list(moved.parameters())
     centre = [weight.detach().clone() for weight in weights]
     reach = radius * _norm(centre)

@@ -6,7 +6,7 @@ import jinja2
 import pandas as pd
 
 from kit import runtime
-from kit.results import shown_number
+from kit.results import NOT_TESTED, shown_number
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ profile }} results</title>
@@ -72,7 +72,7 @@ def write(folder):
 
 
 def at_a_glance(folder):
-    """The verdicts of one notebook as a Markdown table: claims down, data across.
+    """The verdicts of one notebook as a Markdown table, without what was not tested.
 
     Parameters
     ----------
@@ -86,6 +86,8 @@ def at_a_glance(folder):
     claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     rows = {}
     for claim in claims:
+        if claim["verdict"] == NOT_TESTED:
+            continue
         label = f"**{claim['claim']}** {claim['statement']}"
         rows.setdefault(label, []).append(f"{claim['data']}: {claim['verdict']}")
     lines = [f"| {label} | {'<br>'.join(verdicts)} |" for label, verdicts in sorted(rows.items())]

@@ -71,7 +71,7 @@ def decode(genome, classes, pixels, shape):
     Raises
     ------
     ValueError
-        The genome has another length, or there are fewer than one or too many pixels.
+        The genome has another length or holds NaN, or there are fewer than one or too many pixels.
 
     Examples
     --------
@@ -83,11 +83,14 @@ def decode(genome, classes, pixels, shape):
     channels, height, width = shape
     genome = torch.as_tensor(genome, dtype=torch.float64)
     length = genome_length(classes, pixels, channels)
-    if genome.shape[-1] != length:
+    found = genome.shape[-1] if genome.ndim else 1
+    if found != length:
         raise ValueError(
-            f"The genome has {genome.shape[-1]} numbers: {classes} classes of {pixels} pixels with "
+            f"The genome has {found} numbers: {classes} classes of {pixels} pixels with "
             f"{channels} channels need {length}."
         )
+    if genome.isnan().any():
+        raise ValueError("The genome holds NaN: every gene must be a number in [0, 1].")
     batch = genome.shape[:-1]
     genes = genome.clamp(0, 1).reshape(-1, pixels, 2 + channels)
     row = (genes[..., 0] * height).long().clamp_max(height - 1)
@@ -191,8 +194,19 @@ def one_pixel_shortcut(x, y, classes, *, seed=0):
     -------
     torch.Tensor
         Shape (classes, C, H, W), on the CPU.
+
+    Raises
+    ------
+    ValueError
+        A class has no image, or there are more classes than choices.
     """
     shape = tuple(x.shape[1:])
+    choices = 2 ** shape[0] * shape[1] * shape[2]
+    if classes > choices:
+        raise ValueError(f"{classes} classes, but only {choices} pairs of a place and a colour.")
+    empty = [label for label in range(classes) if not (y == label).any()]
+    if empty:
+        raise ValueError(f"There is no image of class {empty[0]}: give at least one of each class.")
     colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=shape[0])))
     generator = torch.Generator().manual_seed(seed)
     noise = torch.zeros(classes, *shape)

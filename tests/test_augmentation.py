@@ -192,3 +192,8 @@ def test_as_an_augmentation_of_training():
         )  # fmt: skip
         states.append(net.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_negative_frame():
+    with pytest.raises(ValueError, match="padding is -1"):
+        data.random_crops(torch.rand(2, 1, 4, 4), torch.Generator(), padding=-1)

@@ -645,3 +645,17 @@ def test_sharpness_radius_must_be_a_number(digits, radius):
     net, x, y = pair("linear")[0], digits.x_train[:20], digits.y_train[:20]
     with pytest.raises(ValueError, match=f"radius is {radius}"):
         explain.sharpness(net, x, y, radius=radius)
+
+
+def test_blend_needs_one_architecture():
+    nets_of = [nets.build(name, (1, 8, 8)) for name in ("linear", "graynet")]
+    with pytest.raises(ValueError, match="different shapes"):
+        explain.blend(*nets_of, 0.5)
+
+
+def test_sharpness_of_a_frozen_net(digits):
+    net = nets.build("linear", digits.shape)
+    x, y = digits.x_train[:50], digits.y_train[:50]
+    expected = explain.sharpness(net, x, y)
+    assert explain.sharpness(net.requires_grad_(False), x, y) == expected
+    assert not any(weight.requires_grad for weight in net.parameters())

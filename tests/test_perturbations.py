@@ -450,3 +450,18 @@ def test_shortcut_is_seen_through_the_corruption():
     for image, label in zip(corrupted, y, strict=True):
         own = read(perturbations.one_pixel_shortcut(x, y, 4))[int(label)]
         assert image[0, own[0], own[1]] == 1
+
+
+def test_a_genome_must_hold_numbers():
+    with pytest.raises(ValueError, match="holds NaN"):
+        perturbations.decode([math.nan, 0, 1], 1, 1, (1, 4, 4))
+    with pytest.raises(ValueError, match="has 1 numbers"):
+        perturbations.decode(0.5, 1, 1, (1, 4, 4))
+
+
+def test_the_shortcut_needs_an_image_of_each_class_and_enough_choices():
+    x, y = torch.rand(10, 1, 1, 2), torch.arange(10) % 5
+    with pytest.raises(ValueError, match="5 classes, but only 4 pairs"):
+        perturbations.one_pixel_shortcut(x, y, 5)
+    with pytest.raises(ValueError, match="no image of class 2"):
+        perturbations.one_pixel_shortcut(torch.rand(10, 1, 4, 4), torch.arange(10) % 2, 3)
