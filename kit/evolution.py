@@ -7,6 +7,7 @@ ever looked at.
 """
 
 import dataclasses
+import difflib
 import time
 import warnings
 from typing import NamedTuple
@@ -73,8 +74,8 @@ def fitness(
     - F_d = 1 − 2ε, the domain divergence, ε the error of :func:`kit.divergence.
       discriminator_errors`. At its largest value, 1, only F_m still tells candidates apart.
 
-    All candidates start from the same weights and see the same batches, so that their scores
-    differ by the candidates alone.
+    All candidates of one call start from the same weights and see the same batches, so that their
+    scores differ by the candidates alone. Scores of calls with other seeds differ by chance too.
 
     Parameters
     ----------
@@ -212,9 +213,25 @@ def search(
             return
 
 
-def _strategy(first, popsize, sigma, options, seed, generations):
+def check_options(options):
+    """Refuse names that are no options of pycma, with a ValueError."""
     import cma  # heavy, and not needed to score
 
+    known = cma.CMAOptions()
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(
+                f"cma_options has {name!r}, which pycma does not know{hint}: "
+                "cma.CMAOptions() lists what it knows."
+            )
+
+
+def _strategy(first, popsize, sigma, options, seed, generations):
+    import cma
+
+    check_options(options or {})
     if type(generations) is not int or generations < 1:
         raise ValueError(f"generations is {generations!r}: use a whole number from 1 on.")
     if popsize is not None and (type(popsize) is not int or popsize < 2):

@@ -168,7 +168,8 @@ def test_best_is_the_best_ever():
         ({"value": 1.5}, "start_value is 1.5"),
         ({"optimizer": "adamm"}, "Unknown optimizer 'adamm': use one of adam, sgd"),
         ({"net": "greynet"}, "Unknown net 'greynet'"),
-        ({"options": {"no_such_option": 1}}, "pycma refuses the options"),
+        ({"options": {"no_such_option": 1}}, "cma_options has 'no_such_option', which pycma"),
+        ({"options": {"popsize": "x y"}}, "pycma refuses the options"),
     ],
 )
 def test_bad_options_are_one_sentence(digits, options, sentence):

@@ -213,6 +213,7 @@ def test_data_that_changed_are_noticed(store):
         ({"table_datasets": ["svhn"]}, "table_datasets names 'svhn'"),
         ({"pixels": []}, r"pixels is \[\]"),
         ({"pixels": [1, 1]}, "name each number once"),
+        ({"pixels": [2, 1]}, "the smallest first"),
         ({"popsize": 1}, r"popsize is 1: use a whole number from 2 on \(λ\), or 0"),
         ({"generations": 0}, "generations is 0: it must be a positive whole number"),
         ({"repeats": 1.5}, "repeats is 1.5"),
@@ -242,6 +243,18 @@ def test_good_parameters_pass():
 def test_more_pixels_than_the_image_has():
     with pytest.raises(ValueError, match="pixels is 65: use a whole number from 1 to 64"):
         study.plan(**{**NOTEBOOK, "pixels": [65]})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"cma_options": {"tolfn": 1}}, r"cma_options has 'tolfn'.*did you mean 'tolfun'"),
+        ({"crop": 5}, "crop is 5: use at most half of the image's side, 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        study.plan(**{**NOTEBOOK, **change})
 
 
 def keys(**change):
@@ -324,6 +337,7 @@ def test_the_pictures_can_be_drawn(found):
         "Np = 1, against adam", "Np = 2, against adam", "Np = 1, against sgd",
     ]  # fmt: skip
     assert set(analysis.epoch_panels(found)) == {"Np = 1", "Np = 2"}
+    assert {0, 1} <= set(found.lines()[0]["alpha"])  # both nets themselves
     panels, labels = analysis.line_panels(found)
     assert len(panels) == len(labels) == 2
     noise = found.best_noise((2, "adam"))

@@ -262,7 +262,7 @@ def test_no_kernel_outlives_the_runner(number, tmp_path):
     line = next(line for line in process.stdout if "| kernel" in line)
     kernel = psutil.Process(int(line.split()[-1]))
     process.send_signal(number)
-    status = process.wait(timeout=30)
+    status = process.wait(timeout=90)  # a busy machine takes its time
     assert status == (-number if number == signal.SIGKILL else 1)
     deadline = time.monotonic() + 20
     while kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE:

@@ -22,7 +22,7 @@ def figure(dimension=785, source_risk=0.01, delta=0.05):
     matplotlib.figure.Figure
     """
     sizes = np.logspace(np.log10(max(1000, dimension)), 8, 60)
-    shown = {"risk of guessing nothing right": (np.log10(sizes), np.ones((1, 60)))}
+    shown = {"1: says nothing": (np.log10(sizes), np.ones((1, 60)))}
     for apart in (0.0, 0.5, 1.0, 2.0):
         values = [
             divergence.risk_bound(source_risk, apart, n, dimension, delta=delta) for n in sizes

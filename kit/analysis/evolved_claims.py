@@ -9,14 +9,14 @@ from kit.analysis import evolved_perturbations as analysis
 CLAIMS = {
     "1.C1": "Test error grows over the generations of the search.",
     "1.C2": "Evolved perturbations (the smallest Np) hurt more than the uniform baseline.",
-    "1.C3": "Evolved and uniform ones hurt far more than the left column [7] under augmentation.",
+    "1.C3": "Evolved and uniform perturbations hurt more than the left column [7], augmented.",
     "1.C4": "More perturbed pixels hurt more.",
     "1.C5": "On perturbed data SGD's clean-test accuracy exceeds Adam's and RMSProp's.",
-    "1.C6": "AdaBound's lies between Adam's and SGD's.",
+    "1.C6": "AdaBound's clean-test accuracy lies between Adam's and SGD's.",
     "1.C7": "The minimum that SGD finds is sharper than Adam's and generalizes better.",
     "1.C8": "Perturbed training moves Grad-CAM's mass to the background (grey data sets).",
     "1.C9": "Clean-test accuracy drops as training on perturbed data goes on.",
-    "1.X1": "Beyond the paper: SGD's exceeds Adam's also at equal training accuracy.",
+    "1.X1": "Beyond the paper: SGD exceeds Adam on clean images at equal training accuracy too.",
     "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against Adam.",
 }
 LEARNT = 50  # per cent

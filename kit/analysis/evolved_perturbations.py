@@ -272,7 +272,9 @@ def progress_figure(searches):
             "largest F_d": [np.nanmax(g.divergence) for g in shown],
         }
         panels[title] = {name: (numbers, np.array([line])) for name, line in scores.items()}
-    return plots.curves(panels, x_label="generation", y_labels=["score"] * len(panels), columns=3)
+    return plots.curves(
+        panels, x_label="generation", y_labels=["score"] * len(panels), columns=min(3, len(panels))
+    )
 
 
 def epoch_panels(found):
@@ -334,7 +336,8 @@ def background(found):
     rows = []
     for name in ("clean", "corrupted"):
         shares = [100 * np.nanmean(result[f"{name}_background"]) for result in found.cams()]
-        rows.append((name, *_mean_std(shares), len(shares)))
+        label = {"clean": "clean", "corrupted": "perturbed"}[name]
+        rows.append((label, *_mean_std(shares), len(shares)))
     return pd.DataFrame(rows, columns=["training", "share", "std", "repeats"])
 
 

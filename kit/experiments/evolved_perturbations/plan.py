@@ -7,11 +7,12 @@ from kit.experiments.evolved_perturbations import noises, settings, steps
 from kit.steps import Call
 
 # Seconds on one core for one training image, once, at 28×28 (graynet, lenet5) or 32×32 pixels;
-# timed on a 2023 Xeon. Without training it is a third.
+# timed on a 2023 Xeon. Without training it is a third. Every batch costs some more.
 SECONDS = {
     "graynet": 5e-4, "colornet": 4.5e-3, "resnet20": 6e-3, "resnet32": 9e-3, "densenet40": 6e-2,
     "lenet5": 3e-4, "linear": 1e-5,
 }  # fmt: skip
+PER_BATCH = 6e-3
 
 
 def plan(*, datasets, data_root, device, **given):
@@ -41,6 +42,7 @@ def plan(*, datasets, data_root, device, **given):
         dataset = steps.load(name, data_root, own["train"], own["test"], own["size"], own["seed"])
         for pixels in own["pixels"]:
             perturbations.start(len(dataset.classes), pixels, dataset.shape)
+        evolution.check_options(own["cma_options"])
         chains = _searches(dataset, own, where)
         # Generation by generation, so that all searches advance side by side.
         searching = [
@@ -96,7 +98,7 @@ class _Plan:
         given = {**parameters, "noise": noise, **self.where}
         label = f"{self.dataset.name}, {noises.title(noise, draws=True)}, {what}"
         net = parameters.get("net", self.net)
-        cost = _training_cost(self.dataset, net, passes)
+        cost = _training_cost(self.dataset, net, passes, self.own["batch_size"])
         self.calls.append(Call(made, given, label, after=after, **cost))
 
     def effect(self, net, noise, optimizer, epochs, repeat, crop=0, flip=False):
@@ -153,8 +155,16 @@ class _Plan:
             )  # fmt: skip
 
     def table(self):
-        """1.T1: other nets, with augmentation; flips for CIFAR-10 alone, as in the paper."""
+        """1.T1: other nets, with augmentation.
+
+        Flips for CIFAR-10 alone: a mirrored digit is no digit.
+        """
         own = self.own
+        if own["crop"] > min(self.dataset.shape[1:]) // 2:
+            raise ValueError(
+                f"crop is {own['crop']}: use at most half of the image's side, "
+                f"{min(self.dataset.shape[1:]) // 2}."
+            )
         flip = self.dataset.name == "cifar10"
         for net in own["table_nets"]:
             for repeat in range(1, own["table_repeats"] + 1):
@@ -178,12 +188,13 @@ def _generation_cost(dataset, search):
     length = perturbations.genome_length(len(dataset.classes), search["pixels"], dataset.shape[0])
     popsize = search["popsize"] or 4 + int(3 * math.log(length))
     per_image = (search["epochs"] + 2 / 3) * _per_image(search["net"], dataset.shape)
+    per_image += search["epochs"] * PER_BATCH / search["batch_size"]
     seconds = popsize * per_image * len(dataset.x_train)
     memory = _memory(dataset, search["net"])
     return {"seconds": seconds, "memory": memory, "disk": 10 * popsize * length}
 
 
-def _training_cost(dataset, net, passes):
+def _training_cost(dataset, net, passes, batch_size):
     images = len(dataset.x_train) + (steps.WATCHED + len(dataset.x_test)) / 3
-    seconds = passes * images * _per_image(net, dataset.shape)
+    seconds = passes * images * (_per_image(net, dataset.shape) + PER_BATCH / batch_size)
     return {"seconds": seconds, "memory": _memory(dataset, net), "disk": 4e3}

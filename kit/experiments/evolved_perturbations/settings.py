@@ -64,8 +64,8 @@ def _check_numbers(own):
         )
     if not pixels or any(type(count) is not int or count < 1 for count in pixels):
         raise ValueError(f"pixels is {pixels!r}: list whole numbers from 1 on, such as [1, 2].")
-    if len(set(pixels)) < len(pixels):
-        raise ValueError(f"pixels is {pixels}: name each number once.")
+    if pixels != sorted(set(pixels)):
+        raise ValueError(f"pixels is {pixels}: name each number once, the smallest first.")
     for name in ("start_place", "start_value"):
         if not 0 <= own[name] <= 1:
             raise ValueError(f"{name} is {own[name]}: it must be in [0, 1].")

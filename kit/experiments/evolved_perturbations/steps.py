@@ -134,7 +134,7 @@ def effect(
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
-@step(version=1)
+@step(version=2)
 def line(
     *, dataset, train, test, size, fingerprint, net, noise, lr_adam, lr_sgd, epochs, batch_size,
     alphas, seed, repeat, data_root, device,
@@ -155,7 +155,8 @@ def line(
     options = dict(epochs=epochs, batch_size=batch_size)
     sgd = split.trained(net, made, repeat, optimizer="sgd", lr=lr_sgd, **options)
     adam = split.trained(net, made, repeat, optimizer="adam", lr=lr_adam, **options)
-    alpha, rows = np.linspace(-0.25, 1.25, alphas), []
+    # Both ends are always among the points, rounded so that none is there twice.
+    alpha, rows = np.unique(np.round([0, 1, *np.linspace(-0.25, 1.25, alphas)], 9)), []
     for place in alpha:
         model = explain.blend(sgd, adam, place, corrupted)
         known = training.evaluate(model, corrupted, labels)
