@@ -249,7 +249,9 @@ def test_no_kernel_outlives_the_runner(number, tmp_path):
     source = "import os, time\nprint('kernel', os.getpid())\ntime.sleep(100)"
     write_notebook(tmp_path / "03_a.ipynb", source)
     script = (
-        "import sys, pathlib; sys.path[:0] = sys.argv[2:]\n"
+        "import sys, pathlib, signal; sys.path[:0] = sys.argv[2:]\n"
+        # As in a terminal: whatever a shell starts in the background inherits SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import run_all; from test_run_all import Namesake\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "sys.exit(run_all.run([Namesake(path)], {'03_a': {}}, path.parent / 'out'))\n"
