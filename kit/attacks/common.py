@@ -1,0 +1,146 @@
+"""What all attacks and robustness metrics share: checks, batches, gradients, norms."""
+
+import contextlib
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from kit.nets import evaluating
+
+BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
+NORMS = ("linf", "l2")
+
+
+def check_norm(norm):
+    """Refuse a norm other than those in `NORMS`, with a ValueError."""
+    if norm not in NORMS:
+        raise ValueError(f"Unknown norm {norm!r}: use one of {', '.join(NORMS)}.")
+
+
+def check_epsilon(eps, norm="linf"):
+    """Refuse a perturbation size outside (0, ∞), or (0, 1] for L∞, with a ValueError."""
+    check_norm(norm)
+    upper = 1 if norm == "linf" else float("inf")
+    if not 0 < eps <= upper:
+        limit = "in (0, 1], since pixels lie in [0, 1]" if norm == "linf" else "positive"
+        raise ValueError(f"epsilon is {eps}: it must be {limit}.")
+
+
+def check_batch(model, x, y):
+    """Refuse images and labels that do not fit together, or not to the model.
+
+    Call it inside :func:`frozen`.
+
+    Raises
+    ------
+    ValueError
+    """
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+    check_images(x)
+    classes = outputs(model, x[:1]).shape[1]
+    if y.is_floating_point() or not (y.min() >= 0 and y.max() < classes):
+        raise ValueError(
+            f"The labels reach from {y.min()} to {y.max()} ({y.dtype}): the model knows "
+            f"{classes} classes, so use whole numbers from 0 to {classes - 1}."
+        )
+
+
+def check_images(x):
+    """Refuse images outside [0, 1], with a ValueError."""
+    if not len(x):
+        raise ValueError("There are no images: give at least one.")
+    low, high = x.aminmax()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
+            "Normalisation belongs inside the model."
+        )
+
+
+@contextlib.contextmanager
+def frozen(model):
+    """Evaluation mode, and no gradients for the weights, inside the block."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        with torch.no_grad(), evaluating(model):
+            yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+def in_batches(attack, *tensors):
+    """Call an attack on `BATCH` images at a time and put its result, or results, together."""
+    parts = zip(*(tensor.split(BATCH) for tensor in tensors), strict=True)
+    found = [attack(*part) for part in parts]
+    if isinstance(found[0], tuple):
+        return tuple(map(torch.cat, zip(*found, strict=True)))
+    return torch.cat(found)
+
+
+def outputs(model, x):
+    """What the model says; NaN is refused with a ValueError."""
+    return without_nan(model(x))
+
+
+def without_nan(found):
+    """Its argument, unless a number is missing in it, which is a ValueError."""
+    if found.isnan().any():
+        raise ValueError(
+            "The model returns NaN, or its gradient is: its weights may have diverged in training; "
+            "try a lower learning rate."
+        )
+    return found
+
+
+def loss_gradient(model, x, y):
+    """Gradient of each image's cross-entropy with respect to the image, shape of `x`."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        # Summed, not averaged: an image's gradient must not shrink with its batch.
+        return gradient(cross_entropy(model(x), y, reduction="sum"), x)
+
+
+def gradient(value, x, **options):
+    """Gradient of a sum over images; zero where the model does not look at them at all."""
+    if not value.requires_grad:
+        return torch.zeros_like(x)
+    return torch.autograd.grad(value, x, **options)[0]
+
+
+def jacobian(model, x):
+    """Logits (N, K) and their gradients with respect to each image, (N, K, C, H, W)."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = outputs(model, x)
+        rows = [gradient(column, x, retain_graph=True) for column in logits.sum(0)]
+    return logits.detach(), torch.stack(rows, 1)
+
+
+def margin(logits, y):
+    """How far the best other class lies above class `y`, in logits, shape (N,)."""
+    others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    return others - logits.gather(1, y[:, None])[:, 0]
+
+
+def per_image(values, like):
+    """One number per image, shaped to be multiplied with images."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def lengths(difference):
+    """L2 norm of each image's change, shape (N,)."""
+    return difference.flatten(1).norm(dim=1)
+
+
+def steepest(slope, norm):
+    """Direction of steepest ascent among changes of norm 1; zero where the gradient is zero."""
+    if norm == "linf":
+        return slope.sign()
+    # By the largest value first: squares of tiny gradients would vanish.
+    largest = slope.abs().flatten(1).amax(1).clamp_min(torch.finfo(slope.dtype).tiny)
+    slope = slope / per_image(largest, slope)
+    return slope / per_image(lengths(slope).clamp_min(1e-12), slope)
