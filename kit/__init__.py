@@ -17,6 +17,7 @@ from kit import (
     neighbors,
     nets,
     perturbations,
+    robustness,
     runtime,
     steps,
     training,
@@ -26,5 +27,5 @@ from kit import (
 __version__ = "0.1.0"
 __all__ = [
     "attacks", "data", "divergence", "evolution", "explain", "neighbors", "nets", "perturbations",
-    "runtime", "steps", "training",
+    "robustness", "runtime", "steps", "training",
 ]  # fmt: skip

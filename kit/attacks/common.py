@@ -86,6 +86,11 @@ def outputs(model, x):
     return without_nan(model(x))
 
 
+def predictions(model, x):
+    """Labels that the model predicts, int64, shape (N,)."""
+    return in_batches(lambda part: outputs(model, part).argmax(1), x)
+
+
 def without_nan(found):
     """Its argument, unless a number is missing in it, which is a ValueError."""
     if found.isnan().any():

@@ -10,8 +10,8 @@ from kit.attacks.common import (
     in_batches,
     jacobian,
     lengths,
-    outputs,
     per_image,
+    predictions,
 )  # fmt: skip
 
 # DeepFool goes this share of the way to the linearised boundary: the true one is curved, and on a
@@ -59,7 +59,7 @@ def deepfool(model, x, y=None, *, max_eps=None, overshoot=0.02, steps=50):
     with frozen(model):
         if y is None:
             check_images(x)
-            y = in_batches(lambda part: outputs(model, part).argmax(1), x)
+            y = predictions(model, x)
         check_batch(model, x, y)
         x_adv = in_batches(lambda x, y: _deepfool(model, x, y, overshoot, steps), x, y)
         if max_eps is not None:

@@ -1,0 +1,22 @@
+"""How far images were moved, how often that fools, and how much it takes."""
+
+from kit.robustness.lipschitz import Clever, clever
+from kit.robustness.measures import (
+    EmpiricalRobustness,
+    attack_success_rate,
+    empirical_robustness,
+    fooling_rate,
+    loss_sensitivity,
+    perturbation_norms,
+)
+
+__all__ = [
+    "Clever",
+    "EmpiricalRobustness",
+    "attack_success_rate",
+    "clever",
+    "empirical_robustness",
+    "fooling_rate",
+    "loss_sensitivity",
+    "perturbation_norms",
+]

@@ -1,0 +1,223 @@
+"""Norms, rates, loss sensitivity and empirical robustness."""
+
+from typing import NamedTuple
+
+import torch
+
+from kit.attacks.common import (
+    check_batch,
+    check_images,
+    frozen,
+    in_batches,
+    lengths,
+    loss_gradient,
+    predictions,
+    without_nan,
+)
+
+
+def perturbation_norms(x, x_adv, *, channel=None):
+    """L0, L2 and L∞ of each image's change.
+
+    Parameters
+    ----------
+    x, x_adv : torch.Tensor
+        Images before and after, shape (N, C, H, W).
+    channel : int, optional
+        Look at one channel alone; by default L2 and L∞ run over the values of all channels, and
+        a pixel counts for L0 if any of its channels has changed.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        ``"l0"`` (pixels, not values), ``"l2"`` and ``"linf"``, each of shape (N,).
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or there is no such channel.
+
+    Examples
+    --------
+    >>> moved = perturbation_norms(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5))
+    >>> {name: value.item() for name, value in moved.items()}
+    {'l0': 4, 'l2': 1.7320507764816284, 'linf': 0.5}
+    """
+    if x.shape != x_adv.shape or x.ndim != 4:
+        raise ValueError(
+            f"The images have the shapes {tuple(x.shape)} and {tuple(x_adv.shape)}: "
+            "both must be the same (N, C, H, W)."
+        )
+    if channel is not None and not 0 <= channel < x.shape[1]:
+        raise ValueError(f"channel is {channel}: use a number from 0 to {x.shape[1] - 1}.")
+    change = x_adv - x if channel is None else (x_adv - x)[:, [channel]]
+    return {
+        "l0": (change != 0).any(1).flatten(1).sum(1),
+        "l2": lengths(change),
+        "linf": change.abs().flatten(1).amax(1),
+    }
+
+
+def attack_success_rate(model, x_adv, y):
+    """Share of attacked images that the model gets wrong: 1 − accuracy.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From images to logits.
+    x_adv : torch.Tensor
+        Attacked images, shape (N, C, H, W), in [0, 1].
+    y : torch.Tensor
+        True labels, shape (N,).
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN for an empty set, where it is not defined.
+
+    Raises
+    ------
+    ValueError
+        x_adv and y do not fit together, or the model returns NaN.
+    """
+    if not len(x_adv) and not len(y):
+        return float("nan")
+    with frozen(model):
+        check_batch(model, x_adv, y)
+        return float((predictions(model, x_adv) != y).float().mean())
+
+
+def fooling_rate(model, x, x_adv):
+    """Share of images whose predicted label the attack changes, whatever the true one.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From images to logits.
+    x, x_adv : torch.Tensor
+        Images before and after, shape (N, C, H, W), in [0, 1].
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN for an empty set, where it is not defined.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, images lie outside [0, 1], or the model returns NaN.
+    """
+    if x.shape != x_adv.shape:
+        raise ValueError(
+            f"The images have the shapes {tuple(x.shape)} and {tuple(x_adv.shape)}: "
+            "both must be the same."
+        )
+    if not len(x):
+        return float("nan")
+    check_images(x), check_images(x_adv)
+    with frozen(model):
+        return float((predictions(model, x) != predictions(model, x_adv)).float().mean())
+
+
+def loss_sensitivity(model, x, y):
+    """Mean L2 norm of the gradient of an image's loss with respect to the image.
+
+    Arpit et al. 2017 (A closer look at memorization), with the L2 norm. The loss is the image's
+    own cross-entropy, so the number of images does not matter.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From images to logits.
+    x : torch.Tensor
+        Images, shape (N, C, H, W), in [0, 1].
+    y : torch.Tensor
+        Labels, shape (N,).
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        x and y do not fit together or are empty, or the model returns NaN.
+    """
+    with frozen(model):
+        check_batch(model, x, y)
+        slopes = in_batches(lambda x, y: lengths(loss_gradient(model, x, y)), x, y)
+    return float(without_nan(slopes).double().mean())
+
+
+class EmpiricalRobustness(NamedTuple):
+    """What :func:`empirical_robustness` finds: the mean, each image's ε (NaN: none), how many."""
+
+    value: float
+    eps: torch.Tensor
+    successes: int
+
+
+def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
+    """Mean relative size of the smallest FGSM step that changes the model's own prediction.
+
+    Moosavi-Dezfooli et al. 2016, eq. 1, with FGSM: the mean of ‖x' − x‖∞ / ‖x‖∞ over the images
+    that a step of the grid ε = `eps_step`, 2·`eps_step`, … `eps_max` fools. The step goes up the
+    loss of the predicted label and is clipped to [0, 1]. The defaults are those of the Adversarial
+    Robustness Toolbox; they are coarse, and no value under `eps_step` can come out where no pixel
+    is clipped.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From images to logits.
+    x : torch.Tensor
+        Images, shape (N, C, H, W), in [0, 1].
+    eps_step, eps_max : float
+        The grid, which includes both; in (0, 1].
+    details : bool
+
+    Returns
+    -------
+    float
+        NaN where no image is fooled. Black images, which have no relative size, are left out. With
+        `details` an :class:`EmpiricalRobustness`.
+
+    Raises
+    ------
+    ValueError
+        The grid is not one, images lie outside [0, 1] or are missing, or the model returns NaN.
+    """
+    if not 0 < eps_step <= eps_max <= 1:
+        raise ValueError(
+            f"eps_step is {eps_step} and eps_max {eps_max}: use 0 < eps_step <= eps_max <= 1."
+        )
+    count = round(eps_max / eps_step)
+    if abs(count * eps_step - eps_max) > 1e-9:
+        raise ValueError(f"eps_max is {eps_max}: use a multiple of eps_step, {eps_step}.")
+    check_images(x)
+    # Multiples of one number: 0.1 + 0.1 + 0.1 would miss 0.3.
+    grid = [eps_max * k / count for k in range(1, count + 1)]
+    with frozen(model):
+        found = in_batches(lambda x: _smallest_step(model, x, grid), x)
+    eps, size = found
+    relative = size / x.flatten(1).amax(1)
+    fooled = relative.isfinite()
+    value = float(relative[fooled].double().mean()) if fooled.any() else float("nan")
+    return EmpiricalRobustness(value, eps, int(fooled.sum())) if details else value
+
+
+def _smallest_step(model, x, grid):
+    """The first ε that changes the prediction, and the L∞ norm of that change; NaN without one."""
+    label = predictions(model, x)
+    direction = without_nan(loss_gradient(model, x, label)).sign()
+    eps, size = torch.full((2, len(x)), torch.nan, dtype=x.dtype, device=x.device)
+    left = torch.arange(len(x), device=x.device)
+    for step in grid:
+        moved = (x[left] + step * direction[left]).clamp(0, 1)
+        fooled = predictions(model, moved) != label[left]
+        i = left[fooled]
+        eps[i], size[i] = step, (moved[fooled] - x[i]).abs().flatten(1).amax(1)
+        left = left[~fooled]
+        if not len(left):
+            break
+    return eps, size
