@@ -98,9 +98,9 @@ def fit(
 
 def fit_many(
     models, x, y, *, epochs, batch_size=128, optimizer="adam", lr=1e-3, seed=0, view=None, own=None,
-    stacked=None,
+    subsets=None, on_epoch=None, stacked=None,
 ):  # fmt: skip
-    """Train many nets of one architecture in place, on the same batches.
+    """Train many nets of one architecture in place, on the same batches or on subsets of their own.
 
     On a GPU all of them are one stacked model, on a CPU they are trained one after another, which
     is faster there. The members come out the same but for rounding.
@@ -110,7 +110,7 @@ def fit_many(
     models : sequence of torch.nn.Module
         M nets alike but for their weights, on one device; they end in evaluation mode.
     x, y
-        As in :func:`fit`; every net sees the same batches.
+        As in :func:`fit`; without `subsets` every net sees the same batches.
     epochs, batch_size, optimizer, lr, seed
         As in :func:`fit`.
     view : callable, optional
@@ -118,6 +118,11 @@ def fit_many(
         it runs under :func:`torch.func.vmap`.
     own : torch.Tensor, optional
         What belongs to each net, such as its noise; shape (M, …). Needed with `view`.
+    subsets : sequence of array_like of int, optional
+        For each net the positions of the images it trains on, such as those of a fold, equally
+        many for all. The nets go through them in the same shuffled order.
+    on_epoch : callable, optional
+        Is called as ``on_epoch(m, epoch, model)`` for every net m after each epoch, counted from 1.
     stacked : bool, optional
         By default whether the nets lie on a GPU.
 
@@ -129,7 +134,7 @@ def fit_many(
     Raises
     ------
     ValueError
-        As :func:`fit`; or there are no nets; or `own` is not one for each of them.
+        As :func:`fit`; or there are no nets; or `own` or `subsets` are not one for each of them.
 
     Examples
     --------
@@ -147,18 +152,48 @@ def fit_many(
             f"{len(models)} models and {count} members of own: give at least one model, and with "
             "view one member of own for each."
         )
+    if subsets is not None:
+        subsets = _checked_subsets(subsets, len(models), len(x))
     if stacked is None:
         stacked = next(models[0].parameters()).is_cuda
     options = dict(epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr, seed=seed)
     if stacked:
-        return _fit_stacked(models, x, y, view=view, own=own, **options)
-    views = [None] * len(models) if view is None else [functools.partial(view, o) for o in own]
-    return [fit(m, x, y, view=v, **options) for m, v in zip(models, views, strict=True)]
+        options |= dict(view=view, own=own, subsets=subsets, on_epoch=on_epoch)
+        return _fit_stacked(models, x, y, **options)
+    histories = []
+    for m, model in enumerate(models):
+        rows = slice(None) if subsets is None else subsets[m].to(x.device)
+        options["view"] = view and functools.partial(view, own[m])
+        options["on_epoch"] = on_epoch and functools.partial(on_epoch, m)
+        histories.append(fit(model, x[rows], y[rows], **options))
+    return histories
 
 
-def _fit_stacked(models, x, y, *, epochs, batch_size, optimizer, lr, seed, view, own):
+def _checked_subsets(subsets, members, images):
+    """Positions as one tensor, shape (members, images of each)."""
+    rows = [torch.as_tensor(part) for part in subsets]
+    sizes = {len(part) for part in rows}
+    if len(rows) != members or len(sizes) != 1 or 0 in sizes:
+        raise ValueError(
+            f"{members} models and {len(rows)} subsets of {sorted(sizes)} images: give one subset "
+            "for each model, all of the same size."
+        )
+    rows = torch.stack(rows)
+    if rows.min() < 0 or rows.max() >= images:
+        raise ValueError(
+            f"The subsets reach from {rows.min()} to {rows.max()}: use positions among the "
+            f"{images} images, from 0 to {images - 1}."
+        )
+    return rows
+
+
+def _fit_stacked(
+    models, x, y, *, epochs, batch_size, optimizer, lr, seed, view, own, subsets, on_epoch
+):
     device = next(models[0].parameters()).device
     x, y = x.to(device), y.to(device)
+    rows = None if subsets is None else subsets.to(device)
+    apart = None if rows is None else 0  # the members' dimension of the images, where they have one
     for model in models:
         model.train()
     weights, buffers = torch.func.stack_module_state(models)
@@ -170,24 +205,30 @@ def _fit_stacked(models, x, y, *, epochs, batch_size, optimizer, lr, seed, view,
         return torch.func.functional_call(skeleton, (member, state), (images,))
 
     def step(batch):
-        images, labels, where = x[batch], y[batch].expand(len(models), -1), None
+        places = batch if rows is None else rows[:, batch]
+        images, labels, where = x[places], y[places], apart
         if view is not None:
-            images, labels = torch.vmap(view, (0, None, None))(own, images, y[batch])
+            images, labels = torch.vmap(view, (0, apart, apart))(own, images, labels)
             where = 0
         logits = torch.vmap(forward, (0, 0, where), randomness="different")(
             weights, buffers, images
         )
+        labels = labels.expand(len(models), -1)
         losses = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         right = (logits.argmax(2) == labels).float().mean(1)
         return losses.view(len(models), -1).mean(1), right
 
     histories = [{"loss": [], "accuracy": []} for _ in models]
-    for _ in range(epochs):
-        loss, accuracy = _epoch(step, update, len(x), batch_size, random, device)
+    count = len(x) if rows is None else rows.shape[1]
+    for epoch in range(1, epochs + 1):
+        loss, accuracy = _epoch(step, update, count, batch_size, random, device)
         for history, *pair in zip(histories, loss.tolist(), accuracy.tolist(), strict=True):
             history["loss"].append(pair[0])
             history["accuracy"].append(pair[1])
-    _unstack(models, weights, buffers)
+        if on_epoch or epoch == epochs:
+            _unstack(models, weights, buffers)
+        for m, model in enumerate(models if on_epoch else ()):
+            on_epoch(m, epoch, model)
     return histories
 
 

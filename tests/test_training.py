@@ -321,6 +321,63 @@ def test_every_member_needs_its_own(digits, count, own):
         )  # fmt: skip
 
 
+FOLDS = [train[:200] for train, _ in data.load("digits", train=320, test=100).folds(3, seed=0)]
+SHIFTS = torch.tensor([0, 1, 2])
+
+
+def shifted(own, x, y):
+    return 1 - x, (y + own) % 10
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+@pytest.mark.parametrize("view", [None, shifted])
+def test_folds_stacked_looped_and_alone(digits, name, view):
+    """Every member trains on the images of its own fold, and every epoch can be looked at."""
+    x, y = digits.x_train.double(), digits.y_train
+    options = dict(epochs=2, batch_size=60, seed=5)  # 200 images: a short last batch
+    snapshots = {True: {}, False: {}, "alone": {}}
+    for how in (True, False):
+        members = population(name, digits.shape, torch.float64)
+        own = None if view is None else SHIFTS
+
+        def keep(m, epoch, model, how=how):
+            assert not any(modes(model))
+            snapshots[how][m, epoch] = {k: v.clone() for k, v in model.state_dict().items()}
+
+        training.fit_many(
+            members, x, y, subsets=FOLDS, on_epoch=keep, view=view, own=own, stacked=how, **options
+        )
+    for m, alone in enumerate(population(name, digits.shape, torch.float64)):
+
+        def keep_alone(epoch, model, m=m):
+            snapshots["alone"][m, epoch] = {k: v.clone() for k, v in model.state_dict().items()}
+
+        fold = torch.as_tensor(FOLDS[m])
+        images, labels = (x[fold], y[fold]) if view is None else shifted(m, x[fold], y[fold])
+        training.fit(alone, images, labels, on_epoch=keep_alone, **options)
+    assert sorted(snapshots["alone"]) == [(m, e) for m in range(3) for e in (1, 2)]
+    for place, state in snapshots["alone"].items():
+        for key, value in state.items():
+            assert torch.equal(snapshots[False][place][key], value)
+            torch.testing.assert_close(snapshots[True][place][key], value, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("subsets", "sentence"),
+    [
+        ([[0, 1]], "2 models and 1 subsets"),
+        ([[0, 1], [0]], "all of the same size"),
+        ([[], []], "all of the same size"),
+        ([[0, 1], [0, 320]], "positions among the 320 images"),
+        ([[0, 1], [0, -1]], "positions among the 320 images"),
+    ],
+)
+def test_subsets_must_fit(digits, subsets, sentence):
+    pair = population("linear", digits.shape, count=2)
+    with pytest.raises(ValueError, match=sentence):
+        training.fit_many(pair, digits.x_train, digits.y_train, epochs=1, subsets=subsets)
+
+
 def test_evaluate_is_the_mean_cross_entropy(digits):
     net, _ = trained(digits)
     loss, accuracy = training.evaluate(net, digits.x_test, digits.y_test)
