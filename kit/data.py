@@ -381,6 +381,11 @@ def _converted(x, size, channels):
     return x.clamp(0, 1)
 
 
+def as_bytes(x):
+    """Images in [0, 1] as bytes, for storing and showing: uint8, shape of `x`, in NumPy."""
+    return (x * 255).round().byte().cpu().numpy()
+
+
 def random_crops(x, generator, *, padding=4, flip=False):
     """Augment a batch: crop it from a black frame at random, and mirror every other image or so.
 

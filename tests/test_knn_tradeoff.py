@@ -53,7 +53,7 @@ def test_the_adversarial_set_is_what_the_paper_says(entry, tiny):
         rows = entry[f"{attack}_examples"]
         assert len(rows)
         originals = split.x_test[entry[f"{attack}_image"][rows]]
-        assert np.array_equal(entry[f"{attack}_originals"], study._as_bytes(originals))
+        assert np.array_equal(entry[f"{attack}_originals"], data.as_bytes(originals))
         moved = entry[f"{attack}_pixels"] / 255 - originals.numpy()
         assert np.abs(moved).max() <= TINY["epsilon"] + 1 / 255
         assert len(set(entry[f"{attack}_image"][rows])) == len(rows)

@@ -83,8 +83,8 @@ def test_reference_results_are_whole_and_name_no_place():
 
 FLOORS = {
     "runtime": 0, "steps": 0.5, "data": 1, "nets": 1, "training": 2, "attacks": 2, "neighbors": 2,
-    "perturbations": 2, "robustness": 3, "divergence": 3, "explain": 3, "evolution": 4, "plots": 1, "pictures": 1.5,
-    "results": 1, "page": 1.5, "experiments": 5, "analysis": 6, "runner": 7,
+    "perturbations": 2, "robustness": 3, "divergence": 3, "explain": 3, "evolution": 4, "plots": 1,
+    "pictures": 1.5, "results": 1, "page": 1.5, "experiments": 5, "analysis": 6, "runner": 7,
 }  # fmt: skip
 
 

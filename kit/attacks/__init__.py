@@ -8,6 +8,7 @@ from kit.attacks.carlini_wagner import CarliniWagner, cw_l2
 from kit.attacks.common import BATCH, NORMS, check_epsilon, check_norm
 from kit.attacks.deep_fool import deepfool
 from kit.attacks.fast_gradient import fgsm, fgsm_all_targets
+from kit.attacks.noise import random_direction
 from kit.attacks.projected_gradient import pgd
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "fgsm",
     "fgsm_all_targets",
     "pgd",
+    "random_direction",
 ]

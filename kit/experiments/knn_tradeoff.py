@@ -4,12 +4,11 @@ Z-NN classifies the test images. Those it gets right are attacked on a LeNet-5; 
 that Z-NN then gets wrong are the adversarial set. How do smaller K fare on it?
 """
 
-import dataclasses
-
 import numpy as np
 import torch
 
 from kit import attacks, data, neighbors, nets, runtime, training
+from kit.experiments import common
 from kit.steps import Call, step
 
 
@@ -22,18 +21,12 @@ def check(
     ------
     ValueError
     """
-    if type(datasets) is not list or not datasets or {*map(type, datasets)} != {str}:
-        raise ValueError(f"datasets is {datasets!r}: list at least one name, such as ['digits'].")
-    if len(set(datasets)) < len(datasets):
-        raise ValueError(f"datasets is {datasets}: name each data set once.")
+    common.check_datasets(datasets)
     unknown = [name for name in max_runs if name not in datasets]
     if unknown:
         raise ValueError(f"max_runs names {unknown[0]!r}, which is not among datasets, {datasets}.")
     counts = {"runs": runs, "epochs": epochs, "control_draws": control_draws, "z": z}
-    counts |= {f"max_runs of {name}": count for name, count in max_runs.items()}
-    for name, value in counts.items():
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name} is {value!r}: it must be a positive whole number.")
+    common.check_counts(counts | {f"max_runs of {name}": count for name, count in max_runs.items()})
     if {type(train), type(test), type(seed)} != {int} or min(train, test) < 0:
         raise ValueError(
             f"train is {train!r}, test {test!r} and seed {seed!r}: use whole numbers, "
@@ -86,12 +79,12 @@ def plan(
     for name in datasets:
         dataset = data.load(name, data_root, train=train or None, test=test or None, seed=seed)
         neighbors.check_ks([z], len(dataset.x_train))
-        common = {
+        given = {
             "dataset": name, "train": train, "test": test, "fingerprint": dataset.fingerprint,
             "z": z, "epsilon": float(epsilon), "epochs": epochs, "control_draws": control_draws,
             "seed": seed, "data_root": data_root, "device": device,
         }  # fmt: skip
-        shorter = {k: common[k] for k in common if k not in ("z", "epsilon", "control_draws")}
+        shorter = {k: given[k] for k in given if k not in ("z", "epsilon", "control_draws")}
         count = min(runs, max_runs.get(name, runs))
         cost = _costs(dataset, epochs, control_draws)
         repeats = range(1, count + 1)
@@ -102,7 +95,7 @@ def plan(
         studied = [
             Call(
                 study,
-                {**common, "run": r},
+                {**given, "run": r},
                 f"{name} run {r} of {count}",
                 after=(net,),
                 **cost["run"],
@@ -196,12 +189,8 @@ def study(
 
 def _split(dataset, train, test, fingerprint, seed, run, data_root, device):
     whole = data.load(dataset, data_root, train=train or None, test=test or None, seed=seed)
-    if whole.fingerprint != fingerprint:
-        raise ValueError(f"The data set {dataset} has changed since this study was planned.")
-    split = whole.resplit(runtime.derive_seed(seed, "split", run))
-    where = runtime.device(device)
-    parts = ("x_train", "y_train", "x_test", "y_test")
-    return dataclasses.replace(split, **{name: getattr(split, name).to(where) for name in parts})
+    common.check_unchanged(whole, fingerprint)
+    return common.on_device(whole.resplit(runtime.derive_seed(seed, "split", run)), device)
 
 
 def _noisy(x, epsilon, draws, generator):
@@ -226,7 +215,7 @@ def _attacked(make, net, split, right, votes):
         # One version of an image is enough to look at.
         kept = kept[np.unique(part[kept], return_index=True)[1]][: 10 - len(examples)]
         examples += (count + kept).tolist()
-        pixels.append(_as_bytes(x_adv[kept]))
+        pixels.append(data.as_bytes(x_adv[kept]))
         count += len(x_adv)
     image, examples = np.concatenate(image), np.array(examples, dtype=np.int64)
     return {
@@ -235,9 +224,5 @@ def _attacked(make, net, split, right, votes):
         "fools_net": fooled / count if count else None,
         "examples": examples,
         "pixels": np.concatenate(pixels),
-        "originals": _as_bytes(split.x_test[image[examples]]),
+        "originals": data.as_bytes(split.x_test[image[examples]]),
     }
-
-
-def _as_bytes(x):
-    return (x * 255).round().byte().cpu().numpy()

@@ -4,6 +4,7 @@ from kit.robustness.lipschitz import Clever, clever
 from kit.robustness.measures import (
     EmpiricalRobustness,
     attack_success_rate,
+    check_grid,
     empirical_robustness,
     fooling_rate,
     loss_sensitivity,
@@ -14,6 +15,7 @@ __all__ = [
     "Clever",
     "EmpiricalRobustness",
     "attack_success_rate",
+    "check_grid",
     "clever",
     "empirical_robustness",
     "fooling_rate",

@@ -149,6 +149,18 @@ def loss_sensitivity(model, x, y):
     return float(without_nan(slopes).double().mean())
 
 
+def check_grid(eps_step, eps_max):
+    """Refuse a grid of ε that does not divide (0, `eps_max`] evenly, with a ValueError."""
+    if not 0 < eps_step <= eps_max <= 1:
+        raise ValueError(
+            f"eps_step is {eps_step} and eps_max {eps_max}: use 0 < eps_step <= eps_max <= 1."
+        )
+    if abs(round(eps_max / eps_step) * eps_step - eps_max) > 1e-9:
+        raise ValueError(
+            f"eps_step is {eps_step}: it must go into {eps_max} a whole number of times."
+        )
+
+
 class EmpiricalRobustness(NamedTuple):
     """What :func:`empirical_robustness` finds: the mean, each image's ε (NaN: none), how many."""
 
@@ -187,14 +199,9 @@ def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
     ValueError
         The grid is not one, images lie outside [0, 1] or are missing, or the model returns NaN.
     """
-    if not 0 < eps_step <= eps_max <= 1:
-        raise ValueError(
-            f"eps_step is {eps_step} and eps_max {eps_max}: use 0 < eps_step <= eps_max <= 1."
-        )
-    count = round(eps_max / eps_step)
-    if abs(count * eps_step - eps_max) > 1e-9:
-        raise ValueError(f"eps_max is {eps_max}: use a multiple of eps_step, {eps_step}.")
+    check_grid(eps_step, eps_max)
     check_images(x)
+    count = round(eps_max / eps_step)
     # Multiples of one number: 0.1 + 0.1 + 0.1 would miss 0.3.
     grid = [eps_max * k / count for k in range(1, count + 1)]
     with frozen(model):

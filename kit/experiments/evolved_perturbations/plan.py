@@ -3,6 +3,7 @@
 import math
 
 from kit import evolution, perturbations
+from kit.experiments import common
 from kit.experiments.evolved_perturbations import noises, settings, steps
 from kit.steps import Call
 
@@ -39,7 +40,7 @@ def plan(*, datasets, data_root, device, **given):
     plans = {}
     for name in datasets:
         own = settings.parameters_of(name, given)
-        dataset = steps.load(name, data_root, own["train"], own["test"], own["size"], own["seed"])
+        dataset = common.load(name, data_root, own["train"], own["test"], own["size"], own["seed"])
         for pixels in own["pixels"]:
             perturbations.start(len(dataset.classes), pixels, dataset.shape)
         evolution.check_options(own["cma_options"])
@@ -60,7 +61,7 @@ def plan(*, datasets, data_root, device, **given):
 def _searches(dataset, own, where):
     """The generations of every search, by its pixels and optimizer."""
     train = own["search_train"] or own["train"]
-    searched = steps.load(dataset.name, where["data_root"], train, 0, own["size"], own["seed"])
+    searched = common.load(dataset.name, where["data_root"], train, 0, own["size"], own["seed"])
     net = evolution.search_net(dataset.shape)
     chains = {}
     for pixels, optimizer in settings.aims(own):

@@ -1,8 +1,7 @@
 """The study's parameters: which hold for which data set, and whether they make sense."""
 
-import math
-
 from kit import nets, training
+from kit.experiments import common
 
 # Parameters that a data set may have of its own, in `special`.
 OWN = (
@@ -30,10 +29,7 @@ def check(**given):
     ValueError
     """
     datasets, special = given["datasets"], given["special"]
-    if type(datasets) is not list or not datasets or {*map(type, datasets)} != {str}:
-        raise ValueError(f"datasets is {datasets!r}: list at least one name, such as ['digits'].")
-    if len(set(datasets)) < len(datasets):
-        raise ValueError(f"datasets is {datasets}: name each data set once.")
+    common.check_datasets(datasets)
     for place in ("special", "table_datasets"):
         for name in given[place]:
             if name not in datasets:
@@ -51,12 +47,8 @@ def check(**given):
 
 
 def _check_numbers(own):
-    for name in COUNTS:
-        if type(own[name]) is not int or own[name] < 1:
-            raise ValueError(f"{name} is {own[name]!r}: it must be a positive whole number.")
-    for name in ("train", "test", "size", "search_train"):
-        if type(own[name]) is not int or own[name] < 0:
-            raise ValueError(f"{name} is {own[name]!r}: use a whole number from 0 on.")
+    common.check_counts({name: own[name] for name in COUNTS})
+    common.check_from_zero({name: own[name] for name in ("train", "test", "size", "search_train")})
     popsize, pixels = own["popsize"], own["pixels"]
     if type(popsize) is not int or popsize < 0 or popsize == 1:
         raise ValueError(
@@ -71,9 +63,7 @@ def _check_numbers(own):
             raise ValueError(f"{name} is {own[name]}: it must be in [0, 1].")
     rates = {"search_lr": own["search_lr"], "sigma": own["sigma"]}
     rates |= {f"optimizers: the rate of {name}": rate for name, rate in own["optimizers"].items()}
-    for name, rate in rates.items():
-        if type(rate) not in (int, float) or not 0 < rate < math.inf:
-            raise ValueError(f"{name} is {rate!r}: it must be a positive number.")
+    common.check_positive(rates)
 
 
 def _check_names(own):

@@ -6,18 +6,11 @@ import numpy as np
 import torch
 
 from kit import data, evolution, explain, nets, perturbations, runtime, training
+from kit.experiments import common
 from kit.experiments.evolved_perturbations import noises
 from kit.steps import step
 
 WATCHED = 1000  # training images on which a training is watched
-
-
-@functools.lru_cache(maxsize=4)
-def load(name, root, train, test, size, seed):
-    """A data set, kept in memory for the next step; 0 images mean all, size 0 the images' own."""
-    return data.load(
-        name, root, train=train or None, test=test or None, size=size or None, seed=seed
-    )
 
 
 @step(version=1)
@@ -64,14 +57,13 @@ class _Split:
     """A data set on the device, with what every training on it needs."""
 
     def __init__(self, name, train, test, size, fingerprint, seed, data_root, device):
-        self.dataset = load(name, data_root, train, test, size, seed)
-        if self.dataset.fingerprint != fingerprint:
-            raise ValueError(f"The data set {name} has changed since this study was planned.")
+        self.dataset = common.load(name, data_root, train, test, size, seed)
+        common.check_unchanged(self.dataset, fingerprint)
         self.classes, self.seed = len(self.dataset.classes), seed
         self.data_root, self.device = data_root, device
-        where = runtime.device(device)
-        self.x, self.y = self.dataset.x_train.to(where), self.dataset.y_train.to(where)
-        self.x_test, self.y_test = self.dataset.x_test.to(where), self.dataset.y_test.to(where)
+        there = common.on_device(self.dataset, device)
+        self.x, self.y = there.x_train, there.y_train
+        self.x_test, self.y_test = there.x_test, there.y_test
 
     def noise(self, described):
         """The noise that a description names, on the device."""
@@ -215,7 +207,7 @@ def learning_curve(*, noise, test, repeats, data_root, device):
     """
     name, train, size, seed = (noise[key] for key in ("dataset", "train", "size", "seed"))
     split = _Split(name, train, 0, size, noise["fingerprint"], seed, data_root, device)
-    held_out = load(name, data_root, train, test, size, seed)
+    held_out = common.load(name, data_root, train, test, size, seed)
     held_out = held_out.x_test.to(split.x.device), held_out.y_test.to(split.x.device)
     search = noise["search"]
     options = {key: search[key] for key in ("epochs", "batch_size", "optimizer", "lr")}
