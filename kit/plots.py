@@ -155,7 +155,7 @@ def _test_handles(colors):
     ]
 
 
-def curves(panels, *, x_label, y_labels, columns=None, marks=()):
+def curves(panels, *, x_label, y_labels, columns=None, marks=(), limits=None):
     """Curves with a band of one standard deviation over repeats, in a grid of panels.
 
     Parameters
@@ -171,6 +171,8 @@ def curves(panels, *, x_label, y_labels, columns=None, marks=()):
         Panels side by side; by default all of them.
     marks : sequence of (float, str)
         Places on the x axis to mark by a dotted line and a word.
+    limits : dict of str to (float, float), optional
+        Ends of the y axis by label; by default as the curves need them.
 
     Returns
     -------
@@ -199,6 +201,8 @@ def curves(panels, *, x_label, y_labels, columns=None, marks=()):
             axis.xaxis.get_major_locator().set_params(integer=not marks)
             if first.setdefault(y_label, axis) is not axis:
                 axis.sharey(first[y_label])
+            elif y_label in (limits or {}):
+                axis.set_ylim(limits[y_label])
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         sns.despine(figure)

@@ -66,9 +66,11 @@ def record(part):
     import conftest  # noqa: F401  a step store of its own
     import test_evolved_perturbations
     import test_knn_tradeoff
+    import test_overfitting_vs_robustness
 
     golden = json.loads(PATH.read_text(encoding="utf-8"))
-    for room in (test_knn_tradeoff, test_evolved_perturbations):
+    rooms = (test_knn_tradeoff, test_evolved_perturbations, test_overfitting_vs_robustness)
+    for room in rooms:
         for name, parameters in room.tiny_steps().items():
             if part in name:
                 made = steps.REGISTRY[name]

@@ -17,6 +17,11 @@ TINY = {
         "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
         "repeats": 2, "uniforms": 2, "table_epochs": 1, "alphas": 5, "cam_images": 5,
     },
+    "02_overfitting_vs_robustness": {
+        "train": 100, "test": 50, "folds": 2, "epochs": 2, "pgd_steps": 2, "attack_images": 10,
+        "metric_images": 10, "eps_step": 0.1, "clever_images": 2, "clever_batches": 2,
+        "clever_batch_size": 5,
+    },
     "03_knn_tradeoff": {
         "runs": 2, "z": 5, "train": 300, "test": 200, "epochs": 1, "control_draws": 1,
     }
