@@ -1,19 +1,30 @@
-"""FGSM and DeepFool on a LeNet-5 trained on MNIST: the kit against foolbox, same net and images.
+"""Attacks on a LeNet-5 trained on MNIST: the kit against its peers, same net, same images.
 
-    pip install -e ".[bench]" && python benchmarks/attacks.py DATA_FOLDER
+    pip install -e ".[bench]" && pip install --no-deps torchattacks
+    python benchmarks/attacks.py DATA_FOLDER
 
-needs mnist in the data folder and takes about two minutes.
+needs mnist in the data folder and takes about five minutes.
 """
 
+import statistics
 import sys
 import time
 
 import foolbox
 import torch
+import torchattacks
+from torch.nn.functional import cross_entropy
 
 import kit
 
-IMAGES, EPSILON = 1000, 0.1
+IMAGES, EPSILON, STEP, STEPS = 500, 0.1, 0.01, 40
+
+
+def timed(attack):
+    """What an attack returns, and its seconds."""
+    started = time.perf_counter()
+    found = attack()
+    return found, time.perf_counter() - started
 
 
 def report(name, net, x, y, x_adv, seconds):
@@ -27,8 +38,35 @@ def report(name, net, x, y, x_adv, seconds):
     )
 
 
+def in_turn(net, x, y, attacks, rounds):
+    """Run attacks in turn, report each, print how long the others take against the first."""
+    times = {name: [] for name in attacks}
+    for _ in range(rounds):
+        for name, attack in attacks.items():
+            x_adv, seconds = timed(attack)
+            times[name].append(seconds)
+            report(name, net, x, y, x_adv, seconds)
+    ours, *others = times
+    for other in others:
+        ratio = statistics.median(
+            theirs / mine for theirs, mine in zip(times[other], times[ours], strict=True)
+        )
+        print(f"   {other} takes {ratio:.2f} times as long (median of {rounds} pairs)")
+
+
+def bare_pgd(net, x, y):
+    """PGD as one would write it down, without a random start."""
+    x_adv = x
+    for _ in range(STEPS):
+        x_adv = x_adv.detach().requires_grad_()
+        gradient = torch.autograd.grad(cross_entropy(net(x_adv), y, reduction="sum"), x_adv)[0]
+        change = (x_adv.detach() + STEP * gradient.sign() - x).clamp(-EPSILON, EPSILON)
+        x_adv = (x + change).clamp(0, 1)
+    return x_adv
+
+
 def main(root):
-    """Train, attack with both, print what came out."""
+    """Train, attack with all, print what came out."""
     mnist = kit.data.load("mnist", root)
     machine = kit.runtime.hardware(torch.device("cpu"))
     print(
@@ -38,21 +76,46 @@ def main(root):
     kit.training.fit(net, mnist.x_train, mnist.y_train, epochs=4)
     right = (kit.training.predict(net, mnist.x_test) == mnist.y_test).nonzero().flatten()[:IMAGES]
     x, y = mnist.x_test[right], mnist.y_test[right]
-    peer = foolbox.PyTorchModel(net.eval(), bounds=(0, 1), device="cpu")
+    net.eval().requires_grad_(False)
+    peer = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
 
-    theirs = foolbox.attacks.LinfFastGradientAttack(random_start=False)(
-        peer, x, y, epsilons=EPSILON
-    )[1]
+    fgsm = foolbox.attacks.LinfFastGradientAttack(random_start=False)
+    theirs = fgsm(peer, x, y, epsilons=EPSILON)[1]
     ours = kit.attacks.fgsm(net, x, y, eps=EPSILON)
     print(f"FGSM: largest difference from foolbox {float((ours - theirs).abs().max()):.1e}")
 
-    for _ in range(2):  # twice, in turn
-        started = time.perf_counter()
-        x_adv = kit.attacks.deepfool(net, x, y)
-        report("DeepFool, kit", net, x, y, x_adv, time.perf_counter() - started)
-        started = time.perf_counter()
-        x_adv = foolbox.attacks.L2DeepFoolAttack()(peer, x, y, epsilons=None)[1]
-        report("DeepFool, foolbox", net, x, y, x_adv, time.perf_counter() - started)
+    options = {"eps": EPSILON, "steps": STEPS, "random_start": False}
+    known = torchattacks.PGD(net, alpha=STEP, **options)
+    pgd = {
+        "PGD, kit": lambda: kit.attacks.pgd(net, x, y, step_size=STEP, **options),
+        "PGD, bare loop": lambda: bare_pgd(net, x, y),
+        "PGD, torchattacks": lambda: known(x, y),
+    }
+    ours, _, theirs = (attack() for attack in pgd.values())
+    print(f"PGD: largest difference from torchattacks {float((ours - theirs).abs().max()):.1e}")
+    in_turn(net, x, y, pgd, rounds=7)
+
+    deepfool = {
+        "DeepFool, kit": lambda: kit.attacks.deepfool(net, x, y),
+        "DeepFool, foolbox": lambda: foolbox.attacks.L2DeepFoolAttack()(peer, x, y, epsilons=None)[
+            1
+        ],
+    }
+    in_turn(net, x, y, deepfool, rounds=3)
+
+    x, y = x[:250], y[:250]
+    known_cw = foolbox.attacks.L2CarliniWagnerAttack(
+        binary_search_steps=5, steps=100, stepsize=0.05, initial_const=1.0
+    )
+    cw = {
+        "CW, kit": lambda: kit.attacks.cw_l2(net, x, y),
+        "CW, foolbox": lambda: known_cw(peer, x, y, epsilons=None)[1],
+    }
+    in_turn(net, x, y, cw, rounds=3)
+    found = kit.attacks.cw_l2(net, x, y, details=True)
+    fooled = kit.training.predict(net, found.x_adv, batch_size=1) != y
+    print(f"CW, kit: {int(found.success.sum())} of {len(x)} successes claimed, "
+          f"{int(fooled[found.success].sum())} confirmed one by one")  # fmt: skip
 
 
 if __name__ == "__main__":
