@@ -231,3 +231,11 @@ def test_large_radius_in_l2_is_allowed():
 def test_more_folds_than_images_of_a_class():
     with pytest.raises(ValueError, match="fewer training images than there are folds, 10"):
         study.plan(**{**GIVEN, "folds": 10})
+
+
+def test_long_tables_are_thinned():
+    curves = {"a": np.arange(70.0).reshape(2, 35)}
+    table = analysis.over_epochs(np.arange(1, 36), curves)
+    assert table["epoch"].tolist() == [1, 5, 10, 15, 20, 25, 30, 35]
+    assert table["a"].tolist() == [17.5 + epoch - 1 for epoch in table["epoch"]]
+    assert len(analysis.over_epochs([1, 10, 20], {"a": np.ones((2, 3))})) == 3
