@@ -201,7 +201,8 @@ def over_epochs(epochs, curves):
         table[name] = values.mean(0)
         table[f"{name} std"] = values.std(0, ddof=1)
     told = measured_epochs(int(max(epochs)), 5 if len(epochs) > 12 else 1)
-    return pd.DataFrame(table).query("epoch in @told").reset_index(drop=True)
+    table = pd.DataFrame(table)
+    return table[table["epoch"].isin(told)].reset_index(drop=True)
 
 
 def attack_curves(regime):

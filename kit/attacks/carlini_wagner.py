@@ -79,7 +79,7 @@ def cw_l2(
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
-    if min(search_steps, steps) < 1 or not lr > 0 or not 0 <= confidence < math.inf:
+    if min(search_steps, steps) < 1 or not 0 < lr < math.inf or not 0 <= confidence < math.inf:
         raise ValueError(
             f"search_steps is {search_steps}, steps {steps}, lr {lr} and confidence {confidence}: "
             "use at least 1, 1, a positive number and 0."
@@ -126,8 +126,8 @@ def _search(missing, x, y, search_steps, steps, lr):
         nearer = reached < norm[a]
         i = a[nearer]
         best[i], w[i], norm[i], best_c[i] = image[nearer], place[nearer], reached[nearer], c[i]
-        success = reached.isfinite()
-        high[a[success]], low[a[~success]] = c[a[success]], c[a[~success]]
+        # Descent starts at the last success: c is large enough if it leads on from there.
+        high[a[nearer]], low[a[~nearer]] = c[a[nearer]], c[a[~nearer]]
         between = torch.where(low > 0, (low * high).sqrt(), c / 10)
         c = torch.where(high.isinf(), 10 * c, between)
     return best, norm.isfinite(), best_c

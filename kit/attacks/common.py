@@ -1,6 +1,7 @@
 """What all attacks and robustness metrics share: checks, batches, gradients, norms."""
 
 import contextlib
+import math
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -20,9 +21,10 @@ def check_norm(norm):
 def check_epsilon(eps, norm="linf"):
     """Refuse a perturbation size outside (0, ∞), or (0, 1] for L∞, with a ValueError."""
     check_norm(norm)
-    upper = 1 if norm == "linf" else float("inf")
-    if not 0 < eps <= upper:
-        limit = "in (0, 1], since pixels lie in [0, 1]" if norm == "linf" else "positive"
+    if not 0 < eps < math.inf or (norm == "linf" and eps > 1):
+        limit = (
+            "in (0, 1], since pixels lie in [0, 1]" if norm == "linf" else "positive, and finite"
+        )
         raise ValueError(f"epsilon is {eps}: it must be {limit}.")
 
 
@@ -38,18 +40,25 @@ def check_batch(model, x, y):
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
     check_images(x)
-    classes = outputs(model, x[:1]).shape[1]
-    if y.is_floating_point() or not (y.min() >= 0 and y.max() < classes):
+    if y.dtype != torch.int64 or y.ndim != 1:
         raise ValueError(
-            f"The labels reach from {y.min()} to {y.max()} ({y.dtype}): the model knows "
-            f"{classes} classes, so use whole numbers from 0 to {classes - 1}."
+            f"The labels are {y.dtype} of shape {tuple(y.shape)}: give whole numbers (torch.int64) "
+            "of shape (N,)."
+        )
+    classes = outputs(model, x[:1]).shape[1]
+    if not (y.min() >= 0 and y.max() < classes):
+        raise ValueError(
+            f"The labels reach from {y.min()} to {y.max()}: the model knows {classes} classes, "
+            f"so use whole numbers from 0 to {classes - 1}."
         )
 
 
 def check_images(x):
-    """Refuse images outside [0, 1], with a ValueError."""
+    """Refuse anything but images in [0, 1], and at least one of them, with a ValueError."""
     if not len(x):
         raise ValueError("There are no images: give at least one.")
+    if not x.is_floating_point():
+        raise ValueError(f"The images are {x.dtype}: divide them by 255 to floats in [0, 1].")
     low, high = x.aminmax()
     if not (low >= 0 and high <= 1):
         raise ValueError(
@@ -106,14 +115,17 @@ def loss_gradient(model, x, y):
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         # Summed, not averaged: an image's gradient must not shrink with its batch.
-        return gradient(cross_entropy(model(x), y, reduction="sum"), x)
+        return gradient(cross_entropy(outputs(model, x), y, reduction="sum"), x)
 
 
 def gradient(value, x, **options):
-    """Gradient of a sum over images; zero where the model does not look at them at all."""
+    """Gradient of a sum over images; zero where the model does not look at them at all.
+
+    NaN in it is refused with a ValueError: its sign would pass for zero.
+    """
     if not value.requires_grad:
         return torch.zeros_like(x)
-    return torch.autograd.grad(value, x, **options)[0]
+    return without_nan(torch.autograd.grad(value, x, **options)[0])
 
 
 def jacobian(model, x):

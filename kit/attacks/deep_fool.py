@@ -1,5 +1,7 @@
 """DeepFool (Moosavi-Dezfooli et al. 2016)."""
 
+import math
+
 import torch
 
 from kit.attacks.common import (
@@ -54,7 +56,7 @@ def deepfool(model, x, y=None, *, max_eps=None, overshoot=0.02, steps=50):
     """
     if max_eps is not None:
         check_epsilon(max_eps)
-    if steps < 1 or overshoot < 0:
+    if steps < 1 or not 0 <= overshoot < math.inf:
         raise ValueError(f"steps is {steps} and overshoot {overshoot}: use at least 1 and 0.")
     with frozen(model):
         if y is None:

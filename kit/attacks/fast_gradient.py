@@ -9,7 +9,6 @@ from kit.attacks.common import (
     in_batches,
     loss_gradient,
     steepest,
-    without_nan,
 )  # fmt: skip
 
 
@@ -47,7 +46,7 @@ def fgsm(model, x, y, *, eps, norm="linf", targeted=False):
     step = -eps if targeted else eps
     with frozen(model):
         check_batch(model, x, y)
-        slope = without_nan(in_batches(lambda x, y: loss_gradient(model, x, y), x, y))
+        slope = in_batches(lambda x, y: loss_gradient(model, x, y), x, y)
     return (x + step * steepest(slope, norm)).clamp(0, 1).detach()
 
 
@@ -69,6 +68,8 @@ def fgsm_all_targets(model, x, y, *, eps, classes):
     targets : torch.Tensor
         The label that each of them aims at, shape (N, classes − 1).
     """
+    with frozen(model):
+        check_batch(model, x, y)  # a label out of range would become one within
     offsets = torch.arange(1, classes, device=y.device)
     targets = (y[:, None] + offsets) % classes
     x_adv = [fgsm(model, x, aim, eps=eps, targeted=True) for aim in targets.unbind(1)]

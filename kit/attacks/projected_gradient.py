@@ -1,5 +1,7 @@
 """Projected gradient descent (Madry et al. 2017)."""
 
+import math
+
 import torch
 
 from kit.attacks.common import (
@@ -11,7 +13,6 @@ from kit.attacks.common import (
     loss_gradient,
     per_image,
     steepest,
-    without_nan,
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def pgd(
     """
     check_epsilon(eps, norm)
     step_size = 2.5 * eps / steps if step_size is None and steps else step_size
-    if steps < 1 or not step_size > 0:
+    if steps < 1 or not 0 < step_size < math.inf:
         raise ValueError(
             f"steps is {steps} and step_size {step_size}: use at least one step of positive size."
         )
@@ -71,7 +72,7 @@ def pgd(
     with frozen(model):
         check_batch(model, x, y)
         start = _random_start(x, eps, norm, seed) if random_start else x
-        return without_nan(in_batches(attack, x, y, start))
+        return in_batches(attack, x, y, start)
 
 
 def _project(change, eps, norm):

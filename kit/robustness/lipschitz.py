@@ -6,15 +6,14 @@ from typing import NamedTuple
 import torch
 
 from kit.attacks.common import (
-    BATCH,
     check_images,
     check_norm,
     frozen,
     gradient,
+    in_batches,
     outputs,
     per_image,
     steepest,
-    without_nan,
 )
 
 OUTPUTS = ("logits", "softmax")
@@ -49,10 +48,11 @@ def clever(
     largest norm is the end of a reverse Weibull distribution fitted to the maxima of several
     batches of points of the ball (clipped to [0, 1]). All classes and images share the points.
 
-    With few maxima the likelihood of that fit has no maximum: it grows without bound towards the
-    largest sample (at shapes under 1) or creeps off to infinity. So shapes start at 1, and an end
-    farther beyond the largest sample than that is from the smallest counts as *not found*: the
-    largest sample itself is taken, and the image says ``fell_back``.
+    With few maxima the likelihood of that fit often has no maximum: it grows towards the largest
+    sample (without bound, at shapes under 1) or creeps off to infinity. So shapes start at 1, and
+    an end counts only between the two: not at the largest sample, and not farther beyond it than
+    the smallest lies below. Otherwise the largest sample is taken, and the image says
+    ``fell_back``.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def clever(
         return found.softmax(1) if output == "softmax" else found
 
     with frozen(model):
-        found = [_score(said, image, points, batch_size, norm, radius) for image in x]
+        found = [_score(said, image, points, batch_size, norm, radius) for image in x.detach()]
     found = Clever(*(torch.stack(parts) for parts in zip(*found, strict=True)))
     return found if details else found.scores
 
@@ -120,14 +120,16 @@ def _ball(x, norm, radius, count, seed):
 def _score(said, image, points, batch_size, norm, radius):
     """The fields of :class:`Clever` for one image."""
     at_image = said(image[None])[0]
+    if len(at_image) < 2:
+        raise ValueError("The model knows one class only: there is no other to be taken for it.")
     label = at_image.argmax()
     others = (torch.arange(len(at_image), device=image.device) != label).nonzero()[:, 0]
     lead = at_image[label] - at_image[others]
 
     def maxima(points):
         samples = (image + points).clamp(0, 1)
-        parts = [_slopes(said, part, label, others, norm) for part in samples.split(BATCH)]
-        return torch.cat(parts).unflatten(0, (-1, batch_size)).amax(1)
+        slopes = in_batches(lambda part: _slopes(said, part, label, others, norm), samples)
+        return slopes.unflatten(0, (-1, batch_size)).amax(1)
 
     found = maxima(points[:batch_size])
     near = _ratio(lead, found[0])
@@ -154,7 +156,7 @@ def _slopes(said, x, label, others, norm):
         leads = (found[:, label, None] - found[:, others]).sum(0)
         rows = [gradient(lead, x, retain_graph=True).flatten(1) for lead in leads]
     dual = {"l2": 2, "linf": 1}[norm]
-    return without_nan(torch.stack([row.norm(dual, dim=1) for row in rows], 1))
+    return torch.stack([row.norm(dual, dim=1) for row in rows], 1)
 
 
 def _upper_end(maxima):
@@ -183,6 +185,6 @@ def _upper_end(maxima):
     likelihood = shape.log() - powers + (shape - 1) * logs.mean(2, keepdim=True)
     best = likelihood.amax(2).argmax(1)
     flat = spread <= 1e-5 * top  # equal but for rounding
-    fitted = flat | (best < len(beyond) - 1)
+    fitted = flat | ((best > 0) & (best < len(beyond) - 1))
     end = torch.where(fitted & ~flat, top + spread * beyond[best], top)
     return end.to(maxima.dtype), fitted

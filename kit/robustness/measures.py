@@ -12,7 +12,6 @@ from kit.attacks.common import (
     lengths,
     loss_gradient,
     predictions,
-    without_nan,
 )
 
 
@@ -146,7 +145,7 @@ def loss_sensitivity(model, x, y):
     with frozen(model):
         check_batch(model, x, y)
         slopes = in_batches(lambda x, y: lengths(loss_gradient(model, x, y)), x, y)
-    return float(without_nan(slopes).double().mean())
+    return float(slopes.double().mean())
 
 
 def check_grid(eps_step, eps_max):
@@ -205,8 +204,7 @@ def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
     # Multiples of one number: 0.1 + 0.1 + 0.1 would miss 0.3.
     grid = [eps_max * k / count for k in range(1, count + 1)]
     with frozen(model):
-        found = in_batches(lambda x: _smallest_step(model, x, grid), x)
-    eps, size = found
+        eps, size = in_batches(lambda x: _smallest_step(model, x, grid), x.detach())
     relative = size / x.flatten(1).amax(1)
     fooled = relative.isfinite()
     value = float(relative[fooled].double().mean()) if fooled.any() else float("nan")
@@ -216,7 +214,7 @@ def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
 def _smallest_step(model, x, grid):
     """The first ε that changes the prediction, and the L∞ norm of that change; NaN without one."""
     label = predictions(model, x)
-    direction = without_nan(loss_gradient(model, x, label)).sign()
+    direction = loss_gradient(model, x, label).sign()
     eps, size = torch.full((2, len(x)), torch.nan, dtype=x.dtype, device=x.device)
     left = torch.arange(len(x), device=x.device)
     for step in grid:
