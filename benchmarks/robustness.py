@@ -76,7 +76,7 @@ def main(root):
 
     for count in (1, 10, 200):
         ours = kit.robustness.loss_sensitivity(net, x[:count], y[:count])
-        known = metrics.loss_sensitivity(peer, x[:count].numpy(), np.eye(10)[y[:count]])
+        known = metrics.loss_sensitivity(peer, x[:count].numpy(), np.eye(10)[y[:count].numpy()])
         print(f"loss sensitivity of {count:3} images: kit {ours:.6f}, ART {known:.6f}")
     ours = kit.robustness.empirical_robustness(net, x)
     known = metrics.empirical_robustness(peer, x.numpy(), "fgsm", {"eps": 1.0, "eps_step": 0.1})
