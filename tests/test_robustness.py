@@ -498,7 +498,7 @@ def test_clever_of_a_seed_and_of_each_image_alone(exact, correct, monkeypatch):
         robustness.clever(exact, image, seed=3, radius=2.0, details=True, **SMALL)
         for image in x.split(1)
     ]
-    monkeypatch.setattr(lipschitz, "BATCH", 7)
+    monkeypatch.setattr(common, "BATCH", 7)
     split = robustness.clever(exact, x, seed=3, radius=2.0, details=True, **SMALL)
     for name in found._fields:
         one = getattr(found, name)

@@ -205,7 +205,7 @@ def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
     grid = [eps_max * k / count for k in range(1, count + 1)]
     with frozen(model):
         eps, size = in_batches(lambda x: _smallest_step(model, x, grid), x.detach())
-    relative = size / x.flatten(1).amax(1)
+    relative = size / x.detach().flatten(1).amax(1)
     fooled = relative.isfinite()
     value = float(relative[fooled].double().mean()) if fooled.any() else float("nan")
     return EmpiricalRobustness(value, eps, int(fooled.sum())) if details else value
