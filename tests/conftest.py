@@ -16,3 +16,12 @@ def store(tmp_path, monkeypatch):
     """An empty step store."""
     monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
     return tmp_path / "steps"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """One thread each: the nets of the tests are so small that more would wait for each other."""
+    from kit import runtime
+
+    with runtime.threads(1):
+        yield

@@ -8,51 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, nets, runtime, training
+from kit import attacks, data, nets, training
 from kit.attacks import carlini_wagner, common, projected_gradient
-
-
-class Linear(nn.Module):
-    """Logits w·x + b, for which distances to boundaries are known."""
-
-    def __init__(self, weight, bias):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
-
-    def forward(self, x):
-        return x.flatten(1) @ self.weight.T + self.bias
-
-
-class Deaf(nn.Module):
-    """Says the same whatever it sees, without a graph from the images to the logits."""
-
-    def __init__(self, *logits):
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, x):
-        return torch.tensor(self.logits, dtype=x.dtype, device=x.device).expand(len(x), -1)
-
-
-class Diverged(nn.Module):
-    """Says NaN of bright images, or of all; with `steep` it is the gradient that is missing."""
-
-    def __init__(self, everywhere=False, steep=False, factor=True):
-        super().__init__()
-        weight = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
-        self.layer = Linear(weight, torch.zeros(3))
-        self.everywhere, self.steep, self.factor = everywhere, steep, factor
-
-    def forward(self, x):
-        logits, flat = self.layer(x), x.flatten(1)
-        bad = (flat.mean(1, keepdim=True) > 0.5) | self.everywhere
-        if self.steep:  # the root of 0 is 0, but infinitely steep
-            return logits + (flat[:, :1] * torch.where(bad, 0, 1)).sqrt()
-        if self.factor:
-            return logits * torch.where(bad, torch.nan, 1)
-        return torch.where(bad, torch.nan, logits)
 
 
 class Fragile(nn.Module):
@@ -80,10 +40,6 @@ def random_net(shape, classes, seed):
         width = shape[0] * shape[1] * shape[2]
         layers = nn.Flatten(), nn.Linear(width, 12), nn.ReLU(), nn.Linear(12, classes)
         return nn.Sequential(*layers)
-
-
-def random(*shape, seed=0, **options):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), **options)
 
 
 ATTACKS = {
@@ -114,13 +70,6 @@ def each(names):
 each_attack = each(ATTACKS)
 each_calm_attack = each([name for name in ATTACKS if name not in RANDOM])
 each_attack_on_labels = each([name for name in ATTACKS if name != "deepfool_own"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The nets are too small for more: threads would only wait for each other.
-    with runtime.threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

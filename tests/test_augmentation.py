@@ -5,18 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit import data, nets, runtime, training
+from kit import data, nets, training
 
 BATCHES = st.tuples(
     st.integers(0, 5), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)
 )  # N, C, H, W
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The nets are too small for more: threads would only wait for each other.
-    with runtime.threads(1):
-        yield
 
 
 def generator(seed=0):

@@ -10,16 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kit import data, divergence, nets, perturbations, runtime, training
+from kit import data, divergence, nets, perturbations, training
 
 SHARE = st.floats(0, 1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The nets are too small for more: threads would only wait for each other.
-    with runtime.threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from kit import data, evolution, perturbations, runtime, training
+from kit import data, evolution, perturbations, training
 
 SHORT = dict(classes=10, pixels=1, popsize=4, epochs=1, batch_size=32, discriminator_epochs=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    with runtime.threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
-from kit import data, explain, nets, runtime, training
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The nets are too small for more: threads would only wait for each other.
-    with runtime.threads(1):
-        yield
+from kit import data, explain, nets, training
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import conv2d, linear, max_pool2d, relu
 
-from kit import nets, runtime
+from kit import nets
 from kit.nets import densenet, resnet
 
 # The lines of Chaudhury & Yamasaki (2020), §4.
@@ -18,13 +18,6 @@ GRAYNET = "24C3-P-48C3-P-256FC-10S"
 COLORNET = "32C3-32C3-P-64C3-64C3-P-128C3-128C3-P-512FC-10S"
 NAMES = list(nets.ARCHITECTURES)
 LEAST = {"lenet5": 8, "graynet": 4, "colornet": 8, "densenet40": 4}  # pixels; the others take 1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The nets are too small for more: threads would only wait for each other.
-    with runtime.threads(1):
-        yield
 
 
 def random(*shape, seed=0):

@@ -9,64 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, nets, robustness, runtime, training
+from kit import attacks, data, nets, robustness, training
 from kit.attacks import common
 from kit.robustness import lipschitz
-
-
-class Linear(nn.Module):
-    """Logits w·x + b, for which distances to boundaries are known."""
-
-    def __init__(self, weight, bias):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
-
-    def forward(self, x):
-        return x.flatten(1) @ self.weight.T + self.bias
-
-
-class Deaf(nn.Module):
-    """Says the same whatever it sees, without a graph from the images to the logits."""
-
-    def __init__(self, *logits):
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, x):
-        return torch.tensor(self.logits, dtype=x.dtype, device=x.device).expand(len(x), -1)
-
-
-class Diverged(nn.Module):
-    """Says NaN of bright images; with `steep` it is only the gradient that is missing."""
-
-    def __init__(self, steep=False):
-        super().__init__()
-        weight = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
-        self.layer, self.steep = Linear(weight, torch.zeros(3)), steep
-
-    def forward(self, x):
-        logits, flat = self.layer(x), x.flatten(1)
-        bad = flat.mean(1, keepdim=True) > 0.5
-        if self.steep:  # the root of 0 is 0, but infinitely steep
-            return logits + (flat[:, :1] * torch.where(bad, 0, 1)).sqrt()
-        return logits * torch.where(bad, torch.nan, 1)
-
-
-def random(*shape, seed=0, **options):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), **options)
 
 
 def constants(*bias):
     """A constant model with a graph, and one without."""
     return Linear(torch.zeros(len(bias), 16), torch.tensor(bias)), Deaf(*bias)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    with runtime.threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit import data, nets, perturbations, runtime, training
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The nets are too small for more: threads would only wait for each other.
-    with runtime.threads(1):
-        yield
+from kit import data, nets, perturbations, training
 
 
 @pytest.fixture(scope="module")
