@@ -149,15 +149,17 @@ def _sensitivity(name, found):
 
 
 def _regimes_are_real(found):
-    """Compares stretches of epochs: a single maximum would always stand above the end."""
+    """Is the end of the normal regime its best stretch, and that of the other below its peak?"""
     normal, overfitting = (found[label].training("validation") for label in found)
     last = max(1, min(5, normal.shape[1] // 3))
     climbs = normal[:, -last:].mean(1) - normal[:, -2 * last : -last].mean(1)
-    early = overfitting[:, FROM - 1 : 2 * FROM] if normal.shape[1] > 2 * FROM else overfitting
-    falls = early.mean(1) - overfitting[:, -last:].mean(1)
+    # A fold's own maximum would always stand above its end: the other folds say where to look.
+    others = overfitting.sum(0) - overfitting
+    peaks = np.take_along_axis(overfitting, others.argmax(1)[:, None], 1)[:, 0]
+    falls = peaks - overfitting[:, -last:].mean(1)
     verdict, evidence = _all({
         "normal": results.positive(climbs, f"points up over the last {last} epochs"),
-        "overfitting": results.positive(falls, f"points down from epochs {FROM} to {2 * FROM}"),
+        "overfitting": results.positive(falls, f"points down from the peak to the last {last}"),
     })  # fmt: skip
-    peaks = found["overfitting"].crafting_epochs()
-    return verdict, f"{evidence}; its best epochs: {', '.join(map(str, peaks))}"
+    best = ", ".join(map(str, found["overfitting"].crafting_epochs()))
+    return verdict, f"{evidence}; its best epochs: {best}"

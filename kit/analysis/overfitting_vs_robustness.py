@@ -178,8 +178,9 @@ def distances(regime):
             moved = values[:, values[1] > 0]
             row = {"attack": label, "values": convention}
             for norm, numbers in zip(NORMS, moved.astype(float), strict=True):
-                row[norm] = _mean(numbers)
-                row[f"{norm} std"] = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else np.nan
+                spread = np.std(numbers, ddof=1) if len(numbers) > 1 else np.nan
+                # Rounded, or rounding errors would pass for a spread of L∞.
+                row |= {norm: round(_mean(numbers), 6), f"{norm} std": round(float(spread), 6)}
             counts = {"images": moved.shape[1], "unchanged": values.shape[1] - moved.shape[1]}
             rows.append(row | counts)
     return pd.DataFrame(rows)
