@@ -4,6 +4,7 @@ import copy
 import itertools
 
 import foolbox
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -868,13 +869,24 @@ def test_labels_out_of_range(name, labels):
     [
         torch.tensor([0.0, 1.0, 2.0]), torch.tensor([[0], [1], [2]]), torch.ones(3).bool(),
         torch.tensor([0, 1, 2], dtype=torch.int32), torch.tensor([0, 1, 2], dtype=torch.uint8),
+        np.array([0, 1, 2]),
     ],
-    ids=["float", "column", "bool", "int32", "uint8"],
+    ids=["float", "column", "bool", "int32", "uint8", "array"],
 )  # fmt: skip
 def test_labels_of_another_kind(name, labels):
     model, x = CONSTANT["zero weights"](0.0, 0.0, 0.0), random(3, 1, 4, 4)
-    with pytest.raises(ValueError, match=r"labels are .*: give whole numbers \(torch.int64\)"):
+    with pytest.raises(ValueError, match=r"labels are .*: give a torch.int64 tensor"):
         ATTACKS[name](model, x, labels)
+
+
+@each_attack
+def test_arrays_and_single_images(attack):
+    model, y = CONSTANT["zero weights"](0.0, 0.0, 0.0), torch.tensor([0, 1, 2])
+    for x in (random(3, 1, 4, 4).numpy(), random(3, 4, 4), [0.5]):
+        with pytest.raises(
+            ValueError, match=r"images are .*: give a tensor of shape \(N, C, H, W\)"
+        ):
+            attack(model, x, y)
 
 
 @each_attack

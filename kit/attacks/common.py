@@ -37,14 +37,14 @@ def check_batch(model, x, y):
     ------
     ValueError
     """
+    _check_tensor(x)
+    if not isinstance(y, torch.Tensor) or y.dtype != torch.int64 or y.ndim != 1:
+        raise ValueError(
+            f"The labels are {_described(y)}: give a torch.int64 tensor of shape (N,)."
+        )
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
     check_images(x)
-    if y.dtype != torch.int64 or y.ndim != 1:
-        raise ValueError(
-            f"The labels are {y.dtype} of shape {tuple(y.shape)}: give whole numbers (torch.int64) "
-            "of shape (N,)."
-        )
     classes = outputs(model, x[:1]).shape[1]
     if not (y.min() >= 0 and y.max() < classes):
         raise ValueError(
@@ -55,6 +55,7 @@ def check_batch(model, x, y):
 
 def check_images(x):
     """Refuse anything but images in [0, 1], and at least one of them, with a ValueError."""
+    _check_tensor(x)
     if not len(x):
         raise ValueError("There are no images: give at least one.")
     if not x.is_floating_point():
@@ -65,6 +66,19 @@ def check_images(x):
             f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
             "Normalisation belongs inside the model."
         )
+
+
+def _check_tensor(x):
+    if not isinstance(x, torch.Tensor) or x.ndim != 4:
+        raise ValueError(
+            f"The images are {_described(x)}: give a tensor of shape (N, C, H, W); a single image "
+            "is x[None]."
+        )
+
+
+def _described(values):
+    shape = f" of shape {tuple(values.shape)}" if hasattr(values, "shape") else ""
+    return f"{getattr(values, 'dtype', type(values).__name__)}{shape}"
 
 
 @contextlib.contextmanager
