@@ -17,14 +17,14 @@ from torch.nn.functional import cross_entropy
 
 import kit
 
-IMAGES, EPSILON, STEP, STEPS = 500, 0.1, 0.01, 40
+IMAGES, EPS, STEP, STEPS = 500, 0.1, 0.01, 40
 
 
 def timed(attack):
     """What an attack returns, and its seconds."""
     started = time.perf_counter()
-    found = attack()
-    return found, time.perf_counter() - started
+    x_adv = attack()
+    return x_adv, time.perf_counter() - started
 
 
 def report(name, net, x, y, x_adv, seconds):
@@ -59,8 +59,8 @@ def bare_pgd(net, x, y):
     x_adv = x
     for _ in range(STEPS):
         x_adv = x_adv.detach().requires_grad_()
-        gradient = torch.autograd.grad(cross_entropy(net(x_adv), y, reduction="sum"), x_adv)[0]
-        change = (x_adv.detach() + STEP * gradient.sign() - x).clamp(-EPSILON, EPSILON)
+        grad = torch.autograd.grad(cross_entropy(net(x_adv), y, reduction="sum"), x_adv)[0]
+        change = (x_adv.detach() + STEP * grad.sign() - x).clamp(-EPS, EPS)
         x_adv = (x + change).clamp(0, 1)
     return x_adv
 
@@ -80,11 +80,11 @@ def main(root):
     peer = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
 
     fgsm = foolbox.attacks.LinfFastGradientAttack(random_start=False)
-    theirs = fgsm(peer, x, y, epsilons=EPSILON)[1]
-    ours = kit.attacks.fgsm(net, x, y, eps=EPSILON)
+    theirs = fgsm(peer, x, y, epsilons=EPS)[1]
+    ours = kit.attacks.fgsm(net, x, y, eps=EPS)
     print(f"FGSM: largest difference from foolbox {float((ours - theirs).abs().max()):.1e}")
 
-    options = {"eps": EPSILON, "steps": STEPS, "random_start": False}
+    options = {"eps": EPS, "steps": STEPS, "random_start": False}
     known = torchattacks.PGD(net, alpha=STEP, **options)
     pgd = {
         "PGD, kit": lambda: kit.attacks.pgd(net, x, y, step_size=STEP, **options),
@@ -112,10 +112,10 @@ def main(root):
         "CW, foolbox": lambda: known_cw(peer, x, y, epsilons=None)[1],
     }
     in_turn(net, x, y, cw, rounds=3)
-    found = kit.attacks.cw_l2(net, x, y, details=True)
-    fooled = kit.training.predict(net, found.x_adv, batch_size=1) != y
-    print(f"CW, kit: {int(found.success.sum())} of {len(x)} successes claimed, "
-          f"{int(fooled[found.success].sum())} confirmed one by one")  # fmt: skip
+    result = kit.attacks.cw_l2(net, x, y, details=True)
+    fooled = kit.training.predict(net, result.x_adv, batch_size=1) != y
+    print(f"CW, kit: {int(result.success.sum())} of {len(x)} successes claimed, "
+          f"{int(fooled[result.success].sum())} confirmed one by one")  # fmt: skip
 
 
 if __name__ == "__main__":

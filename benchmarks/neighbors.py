@@ -46,10 +46,10 @@ def main(root):
     tree = KNeighborsClassifier(max(KS), algorithm="kd_tree", n_jobs=-1).fit(flat, labels)
     tree_seconds = seconds(lambda: tree.predict(flat_queries))[0]
 
-    found = kit.neighbors.predict(x, y, queries, KS)
+    labels_of = kit.neighbors.predict(x, y, queries, KS)
     for k in KS:
         expected = brute.set_params(n_neighbors=k).predict(flat_queries)
-        print(f"K = {k}: {(found[k].numpy() == expected).sum()} of {QUERIES} labels agree")
+        print(f"K = {k}: {(labels_of[k].numpy() == expected).sum()} of {QUERIES} labels agree")
     ours, theirs = statistics.median(ours), statistics.median(theirs)
     print(f"kit, all four K        {ours:7.2f} s   (median of {REPEATS})")
     print(f"scikit-learn brute     {theirs:7.2f} s   {theirs / ours:6.1f} times as long")

@@ -22,8 +22,8 @@ IMAGES, SEEDS = 5, 5
 def scores_of(score, seeds):
     """Scores of all images for every seed, shape (seeds, images), and the seconds of an image."""
     started = time.perf_counter()
-    found = torch.stack([score(seed) for seed in range(seeds)])
-    return found, (time.perf_counter() - started) / found.numel()
+    scores = torch.stack([score(seed) for seed in range(seeds)])
+    return scores, (time.perf_counter() - started) / scores.numel()
 
 
 def spread(scores):
@@ -68,10 +68,10 @@ def main(root):
     print(
         f"   kit, 40 images: the seeds lie within 15 % of each other for {int(near.sum())} of them"
     )
-    found = kit.robustness.clever(net, x[:100], details=True)
-    bound = found.margin / found.largest
-    low = (found.scores < bound.clamp_max(5) / 10) & ~found.fell_back
-    print(f"   of 100 images {int(found.fell_back.sum())} fell back, {int(found.at_cap.sum())} are "
+    result = kit.robustness.clever(net, x[:100], details=True)
+    bound = result.margin / result.largest
+    low = (result.scores < bound.clamp_max(5) / 10) & ~result.fell_back
+    print(f"   of 100 images {int(result.fell_back.sum())} fell back, {int(result.at_cap.sum())} are "
           f"at the cap, {int(low.sum())} lie under a tenth of margin / largest gradient")  # fmt: skip
 
     for count in (1, 10, 200):

@@ -1,15 +1,19 @@
 """Exact nearest neighbours, for every K in one pass."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 CHUNK = 512  # queries at once: with 60,000 training images their products are 120 MB
 AT_ONCE = 2**20  # values measured in float64 at once: 8 MB
 SPARE = 25  # candidates beyond K, so that rounding rarely leaves a doubt
 
 
-def nearest(x_train, x, k):
+def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
     """The `k` nearest training images of each query, exactly, in Euclidean distance.
 
     ‖q − t‖² = ‖q‖² − 2(q·t − ‖t‖²/2), so one matrix product ranks all training images; it may be
@@ -19,16 +23,16 @@ def nearest(x_train, x, k):
 
     Parameters
     ----------
-    x_train : torch.Tensor
+    x_train
         Training images, shape (M, …).
-    x : torch.Tensor
+    x
         Queries, shape (N, …).
-    k : int
+    k
         From 1 to M.
 
     Returns
     -------
-    torch.Tensor
+    index
         Positions in `x_train`, nearest first, equal distances by position; int64, shape (N, k),
         on the device of `x`.
 
@@ -56,7 +60,7 @@ def nearest(x_train, x, k):
     centered = train - center
     half_norm = torch.linalg.vector_norm(centered, dim=1).square() / 2
     largest = (2 * half_norm.max()).sqrt()
-    found = []
+    index = []
     for part in queries.split(CHUNK):
         with _fast_products():
             score = torch.addmm(half_norm, part - center, centered.T, beta=-1)
@@ -65,12 +69,12 @@ def nearest(x_train, x, k):
         # a sum of d float32 terms by d·2⁻²⁴, taken twice to be safe.
         sums = train.shape[1] * 2**-23
         error = largest * ((1.01 * 2**-8 + sums) * norm + sums * largest)
-        found.append(_best(train, part, score, norm, error, k, k + SPARE))
-    return torch.cat(found).to(x.device)
+        index.append(_best(train, part, score, norm, error, k, k + SPARE))
+    return torch.cat(index).to(x.device)
 
 
 @contextlib.contextmanager
-def _fast_products():
+def _fast_products() -> Iterator[None]:
     """Let products of float32 matrices use bfloat16 or TF32 units where the hardware has them."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -80,7 +84,15 @@ def _fast_products():
         torch.set_float32_matmul_precision(before)
 
 
-def _best(train, queries, score, norm, error, k, candidates):
+def _best(
+    train: Tensor,
+    queries: Tensor,
+    score: Tensor,
+    norm: Tensor,
+    error: Tensor,
+    k: int,
+    candidates: int,
+) -> Tensor:
     """The k nearest of each query among its best-scoring candidates, with proof or more of them."""
     candidates = min(candidates, len(train))
     best, index = score.topk(candidates, dim=1)
@@ -96,34 +108,35 @@ def _best(train, queries, score, norm, error, k, candidates):
     return index
 
 
-def _measured(train, queries, index):
+def _measured(train: Tensor, queries: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances in float64 to the candidates, sorted, ties by position."""
     index = index.sort(dim=1).values
     at_once = max(1, AT_ONCE // (index.shape[1] * train.shape[1]))
-    distance = []
+    distances = []
     for query, near in zip(queries.split(at_once), index.split(at_once), strict=True):
         difference = train[near].double() - query[:, None].double()
-        distance.append((difference * difference).sum(2))
-    distance = torch.cat(distance)
-    distance, order = distance.sort(dim=1, stable=True)
+        distances.append((difference * difference).sum(2))
+    distance, order = torch.cat(distances).sort(dim=1, stable=True)
     return distance, index.gather(1, order)
 
 
-def predict(x_train, y_train, x, ks=(1, 3, 5, 7)):
+def predict(
+    x_train: Tensor, y_train: Tensor, x: Tensor, ks: Sequence[int] = (1, 3, 5, 7)
+) -> dict[int, Tensor]:
     """Labels by K-nearest-neighbour vote, for several K from one search.
 
     Parameters
     ----------
-    x_train, x : torch.Tensor
+    x_train, x
         Training images (M, …) and queries (N, …).
-    y_train : torch.Tensor
+    y_train
         Labels, int64, shape (M,).
-    ks : sequence of int
+    ks
         Odd, from 1 to M.
 
     Returns
     -------
-    dict of int to torch.Tensor
+    labels
         For each K the labels, int64, shape (N,). Of classes with equally many votes the smaller
         label wins, as in scikit-learn's ``KNeighborsClassifier``.
 
@@ -140,26 +153,28 @@ def predict(x_train, y_train, x, ks=(1, 3, 5, 7)):
     return {k: _first_max(votes[:, k - 1]) for k in ks}
 
 
-def _first_max(votes):
+def _first_max(votes: Tensor) -> Tensor:
     # argmax promises no order among equals; prefer smaller labels explicitly.
     classes = votes.shape[1]
     return (votes * classes + torch.arange(classes - 1, -1, -1, device=votes.device)).argmax(1)
 
 
-def accuracy_by_k(x_train, y_train, x, y, ks=(1, 3, 5, 7)):
+def accuracy_by_k(
+    x_train: Tensor, y_train: Tensor, x: Tensor, y: Tensor, ks: Sequence[int] = (1, 3, 5, 7)
+) -> dict[int, float]:
     """Share of queries whose K-nearest-neighbour label is right, for several K.
 
     Parameters
     ----------
     x_train, y_train, x, ks
         As in :func:`predict`.
-    y : torch.Tensor
+    y
         True labels of the queries, shape (N,).
 
     Returns
     -------
-    dict of int to float
-        In [0, 1]; NaN for an empty set of queries.
+    accuracy
+        For each K, in [0, 1]; NaN for an empty set of queries.
 
     Examples
     --------
@@ -172,10 +187,10 @@ def accuracy_by_k(x_train, y_train, x, y, ks=(1, 3, 5, 7)):
     if len(x) != len(y):
         raise ValueError(f"{len(x)} queries and {len(y)} labels: give one label for each.")
     labels = predict(x_train, y_train, x, ks)
-    return {k: float((found == y).double().mean()) for k, found in labels.items()}
+    return {k: float((predicted == y).double().mean()) for k, predicted in labels.items()}
 
 
-def check_ks(ks, count):
+def check_ks(ks: Sequence[int], count: int) -> None:
     """Refuse a K that is even, not positive or above the number of training images."""
     for k in ks:
         if k < 1 or k % 2 == 0:

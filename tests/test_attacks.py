@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, nets, training
-from kit.attacks import carlini_wagner, common, projected_gradient
+from kit import attacks, data, gradients, nets, training
+from kit.attacks import carlini_wagner, projected_gradient
 
 
 class Fragile(nn.Module):
@@ -48,7 +48,7 @@ ATTACKS = {
     "all_targets": lambda model, x, y: attacks.fgsm_all_targets(model, x, y, eps=0.1, classes=3)[0],
     "fgsm_l2": lambda model, x, y: attacks.fgsm(model, x, y, eps=0.5, norm="l2"),
     "deepfool": lambda model, x, y: attacks.deepfool(model, x, y),
-    "deepfool_own": lambda model, x, y: attacks.deepfool(model, x),
+    "deepfool_unlabelled": lambda model, x, y: attacks.deepfool(model, x),
     "deepfool_clipped": lambda model, x, y: attacks.deepfool(model, x, y, max_eps=0.05),
     "pgd": lambda model, x, y: attacks.pgd(model, x, y, eps=0.1, steps=5, random_start=False),
     "pgd_l2": lambda model, x, y: attacks.pgd(
@@ -70,7 +70,7 @@ def each(names):
 
 each_attack = each(ATTACKS)
 each_calm_attack = each([name for name in ATTACKS if name not in RANDOM])
-each_attack_on_labels = each([name for name in ATTACKS if name != "deepfool_own"])
+each_attack_on_labels = each([name for name in ATTACKS if name != "deepfool_unlabelled"])
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_fgsm_as_foolbox(digits, net, eps):
 @pytest.mark.parametrize("eps", [0.01, 0.1, 0.3, 1])
 def test_targeted_fgsm_as_foolbox(digits, net, eps):
     peer, x, aim = foolbox.PyTorchModel(net, (0, 1)), digits.x_test, (digits.y_test + 3) % 10
-    # Foolbox's own FGSM refuses targets; one whole step of projected descent is the same thing.
+    # Foolbox's FGSM refuses targets; one whole step of projected descent is the same thing.
     attack = foolbox.attacks.LinfProjectedGradientDescentAttack(
         steps=1, rel_stepsize=1.0, random_start=False
     )
@@ -214,8 +214,8 @@ def test_deepfool_does_not_stall_at_the_box(share):
     stuck, free = order[: int(64 * share)], order[int(64 * share) :]
     x = random(64, seed=2, dtype=torch.float64)
     x[stuck] = (normal[stuck] > 0).double()
-    room = (normal[free] > 0).double() - x[free]
-    gap = float(0.5 * (room * normal[free]).sum())  # half of what the free pixels can do
+    reach = (normal[free] > 0).double() - x[free]
+    gap = float(0.5 * (reach * normal[free]).sum())  # half of what the free pixels can do
     weight = torch.stack([torch.zeros_like(normal), normal])
     model = Linear(weight, torch.stack([normal @ x + gap, torch.zeros(())]).double())
     image, y = x.view(1, 1, 8, 8), torch.tensor([0])
@@ -261,12 +261,14 @@ def bare_pgd(model, x, y, start, *, eps, norm, steps, step_size, targeted):
     for _ in range(steps):
         x_adv = x_adv.clone().requires_grad_()
         loss = nn.functional.cross_entropy(model(x_adv), y, reduction="sum")
-        (slope,) = torch.autograd.grad(-loss if targeted else loss, x_adv)
+        (grad,) = torch.autograd.grad(-loss if targeted else loss, x_adv)
         with torch.no_grad():
             if norm == "linf":
-                change = (x_adv + step_size * slope.sign() - x).clamp(-eps, eps)
+                change = (x_adv + step_size * grad.sign() - x).clamp(-eps, eps)
             else:
-                change = x_adv + step_size * slope / norms(slope)[:, None, None, None] - x
+                grad = grad / grad.abs().amax((1, 2, 3), keepdim=True)  # else squares may vanish
+                grad = grad / norms(grad)[:, None, None, None]
+                change = x_adv + step_size * grad - x
                 change *= (eps / norms(change)).clamp(max=1)[:, None, None, None]
             x_adv = (x + change).clamp(0, 1)
     return x_adv
@@ -274,41 +276,50 @@ def bare_pgd(model, x, y, start, *, eps, norm, steps, step_size, targeted):
 
 # The second step size reaches the edge of the ball at once, the first one never.
 PGD = {
-    "norm": [("linf", 0.1, 0.004), ("linf", 0.1, 0.06), ("l2", 0.8, 0.05), ("l2", 0.8, 0.5)],
+    ("norm", "eps", "step_size"): [
+        ("linf", 0.1, 0.004),
+        ("linf", 0.1, 0.06),
+        ("l2", 0.8, 0.05),
+        ("l2", 0.8, 0.5),
+    ],
     "targeted": [False, True],
     "random_start": [False, True],
 }
 
 
-def some_start(x, eps, norm, *_):
+def each_pgd(test):
+    for names, values in PGD.items():
+        test = pytest.mark.parametrize(names, values)(test)
+    return test
+
+
+def some_start(x, eps, norm):
     change = 2 * torch.rand_like(x) - 1
     size = change.abs().flatten(1).amax(1) if norm == "linf" else norms(change)
     return (x + 0.9 * eps * change / size[:, None, None, None]).clamp(0, 1)
 
 
-@pytest.mark.parametrize(("norm", "eps", "step_size"), PGD["norm"])
-@pytest.mark.parametrize("targeted", PGD["targeted"])
-@pytest.mark.parametrize("random_start", PGD["random_start"])
-def test_pgd_by_definition(
-    exact, digits, monkeypatch, norm, eps, step_size, targeted, random_start
+@each_pgd
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pgd_is_a_bare_loop_bit_for_bit(
+    net, digits, monkeypatch, norm, eps, step_size, targeted, random_start, dtype
 ):
-    x, y = digits.x_test[:50].double(), digits.y_test[:50]
+    net, x, y = copy.deepcopy(net).to(dtype), digits.x_test[:50].to(dtype), digits.y_test[:50]
     start = some_start(x, eps, norm)
     monkeypatch.setattr(projected_gradient, "_random_start", lambda *_: start)
     options = dict(eps=eps, norm=norm, steps=12, step_size=step_size, targeted=targeted)
     aim = (y + 1) % 10 if targeted else y
-    ours = attacks.pgd(exact, x, aim, random_start=random_start, **options)
-    expected = bare_pgd(exact, x, aim, start if random_start else x, **options)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-9)
+    ours = attacks.pgd(net, x, aim, random_start=random_start, **options)
+    expected = bare_pgd(net, x, aim, start if random_start else x, **options)
+    assert torch.equal(ours, expected)
 
 
-@pytest.mark.parametrize(("norm", "eps", "step_size"), PGD["norm"])
-@pytest.mark.parametrize("targeted", PGD["targeted"])
-@pytest.mark.parametrize("random_start", PGD["random_start"])
+@each_pgd
 def test_pgd_as_torchattacks(
     exact, digits, monkeypatch, norm, eps, step_size, targeted, random_start
 ):
-    peers = pytest.importorskip("torchattacks", reason="torchattacks is needed only to compare")
+    # Its requirements are pinned to old versions: pip install --no-deps torchattacks
+    peers = pytest.importorskip("torchattacks", reason="torchattacks, only to compare, is missing")
     x, y = digits.x_test[:50].double(), digits.y_test[:50]
     aim = (y + 1) % 10 if targeted else y
     build = {"linf": peers.PGD, "l2": peers.PGDL2}[norm]
@@ -422,10 +433,10 @@ def test_cw_fools_with_no_more_than_foolbox(net, correct):
         binary_search_steps=5, steps=100, stepsize=0.05, initial_const=1.0
     )
     theirs = peer(foolbox.PyTorchModel(net, (0, 1)), x, y, epsilons=None)[1]
-    found = attacks.cw_l2(net, x, y, details=True)
-    assert found.success.all()
-    assert (training.predict(net, found.x_adv) != y).all()
-    assert norms(found.x_adv - x).mean() <= norms(theirs - x).mean()
+    result = attacks.cw_l2(net, x, y, details=True)
+    assert result.success.all()
+    assert (training.predict(net, result.x_adv) != y).all()
+    assert norms(result.x_adv - x).mean() <= norms(theirs - x).mean()
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -434,33 +445,33 @@ def test_cw_success_is_what_the_model_says(net, correct, targeted, confidence):
     x, y = correct
     aim = (y + 1) % 10 if targeted else y
     options = dict(targeted=targeted, confidence=confidence, search_steps=4, steps=12)
-    found = attacks.cw_l2(net, x, aim, details=True, **options)
-    assert found.success.float().mean() > 0.3
-    assert torch.equal(found.x_adv[~found.success], x[~found.success])
-    assert torch.equal(found.c.isnan(), ~found.success)
-    assert (found.c[found.success] > 0).all()
+    result = attacks.cw_l2(net, x, aim, details=True, **options)
+    assert result.success.float().mean() > 0.3
+    assert torch.equal(result.x_adv[~result.success], x[~result.success])
+    assert torch.equal(result.c.isnan(), ~result.success)
+    assert (result.c[result.success] > 0).all()
     for at_once in 1, 7, 1000:
-        logits = torch.cat([net(part) for part in found.x_adv.split(at_once)]).detach()
-        lead = common.margin(logits, aim)
-        beyond = (-lead if targeted else lead)[found.success]
+        logits = torch.cat([net(part) for part in result.x_adv.split(at_once)]).detach()
+        lead = gradients.margin(logits, aim)
+        beyond = (-lead if targeted else lead)[result.success]
         assert beyond.min() >= confidence
         # Above what another batch, or another machine, may round away.
-        assert (beyond - confidence > 5e-5 * logits[found.success].abs().amax(1)).all()
-        hit = logits.argmax(1)[found.success]
-        assert (hit == aim[found.success] if targeted else hit != aim[found.success]).all()
-    assert torch.equal(attacks.cw_l2(net, x, aim, **options), found.x_adv)
+        assert (beyond - confidence > 5e-5 * logits[result.success].abs().amax(1)).all()
+        hit = logits.argmax(1)[result.success]
+        assert (hit == aim[result.success] if targeted else hit != aim[result.success]).all()
+    assert torch.equal(attacks.cw_l2(net, x, aim, **options), result.x_adv)
 
 
 def test_cw_confidence_costs_distance(net, correct):
     x, y = correct[0][:10], correct[1][:10]
     sizes = []
     for confidence in 0, 1, 4:
-        found = attacks.cw_l2(net, x, y, confidence=confidence, details=True)
-        assert found.success.all()
-        lead = common.margin(net(found.x_adv).detach(), y)
+        result = attacks.cw_l2(net, x, y, confidence=confidence, details=True)
+        assert result.success.all()
+        lead = gradients.margin(net(result.x_adv).detach(), y)
         assert lead.min() >= confidence
         assert lead.median() < confidence + 0.5  # the boundary is met, not left far behind
-        sizes.append(norms(found.x_adv - x))
+        sizes.append(norms(result.x_adv - x))
     for less, more in itertools.pairwise(sizes):
         assert (less < more).float().mean() > 0.8
         assert less.mean() < 0.95 * more.mean()
@@ -472,8 +483,8 @@ def test_cw_finds_about_the_nearest_of_all_targets(net, correct):
     options = dict(search_steps=5, steps=30, details=True)
     nearest = norms(attacks.cw_l2(net, x, y, **options).x_adv - x)
     aims = [(y + k) % 10 for k in range(1, 10)]
-    found = [attacks.cw_l2(net, x, aim, targeted=True, **options) for aim in aims]
-    sizes = [norms(one.x_adv - x).where(one.success, torch.inf) for one in found]
+    result = [attacks.cw_l2(net, x, aim, targeted=True, **options) for aim in aims]
+    sizes = [norms(one.x_adv - x).where(one.success, torch.inf) for one in result]
     ratio = nearest / torch.stack(sizes).amin(0)
     assert ratio.min() > 0.8
     assert ratio.median() < 1.1
@@ -485,11 +496,11 @@ def test_cw_leaves_what_needs_no_change(net, correct, targeted):
     done = torch.arange(30) % 3 == 0
     wrong = (y + 1) % 10
     aim = torch.where(done, y, wrong) if targeted else torch.where(done, wrong, y)
-    found = attacks.cw_l2(net, x, aim, targeted=targeted, details=True)
-    assert torch.equal(found.x_adv[done], x[done])
-    assert found.success[done].all()
-    assert found.c[done].isnan().all()
-    assert (norms(found.x_adv - x)[~done] > 0).all()
+    result = attacks.cw_l2(net, x, aim, targeted=targeted, details=True)
+    assert torch.equal(result.x_adv[done], x[done])
+    assert result.success[done].all()
+    assert result.c[done].isnan().all()
+    assert (norms(result.x_adv - x)[~done] > 0).all()
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -499,18 +510,18 @@ def test_cw_gives_up_on_what_cannot_be_fooled(targeted):
     far = Linear(weight, torch.tensor([1.0, 0.0, -1.0]))  # class 0 leads wherever there is a box
     for model in far, Deaf(1.0, 0.0, -1.0), CONSTANT["zero weights"](1.0, 0.0, -1.0):
         y = torch.full((12,), 1 if targeted else 0)
-        found = attacks.cw_l2(model, x, y, targeted=targeted, details=True)
-        assert torch.equal(found.x_adv, x)
-        assert not found.success.any()
-        assert found.c.isnan().all()
+        result = attacks.cw_l2(model, x, y, targeted=targeted, details=True)
+        assert torch.equal(result.x_adv, x)
+        assert not result.success.any()
+        assert result.c.isnan().all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
 def test_cw_on_linear_models(scale):
     model, x, y, distance = inner_problem(scale)
-    found = attacks.cw_l2(model, x, y, details=True)
-    assert found.success.all()
-    size = norms(found.x_adv - x)
+    result = attacks.cw_l2(model, x, y, details=True)
+    assert result.success.all()
+    size = norms(result.x_adv - x)
     assert (size > distance * (1 - 1e-4)).all()
     # Descent goes towards the runner-up in logits, which is the nearest class for most.
     gap, length = gaps(model, x, y)
@@ -524,9 +535,9 @@ def test_targeted_cw_on_linear_models(scale):
     model, x, y, distance = inner_problem(scale)
     gap, length = gaps(model, x, y)
     aim = (gap / length).scatter(1, y[:, None], torch.inf).argmin(1)
-    found = attacks.cw_l2(model, x, aim, targeted=True, details=True)
-    assert found.success.all()
-    ratio = norms(found.x_adv - x) / distance
+    result = attacks.cw_l2(model, x, aim, targeted=True, details=True)
+    assert result.success.all()
+    ratio = norms(result.x_adv - x) / distance
     assert ratio.min() > 1 - 1e-4
     assert ratio.max() < 1.1
     assert ratio.mean() < 1.04
@@ -549,18 +560,18 @@ def half_space(distance, pixels, scale=1.0, seed=0):
 @pytest.mark.parametrize("pixels", [4, 64, 3072])
 def test_cw_at_any_distance_and_size(distance, pixels):
     model, x, y = half_space(distance, pixels)
-    found = attacks.cw_l2(model, x, y, details=True)
-    assert found.success.all()
-    ratio = norms(found.x_adv - x) / distance
+    result = attacks.cw_l2(model, x, y, details=True)
+    assert result.success.all()
+    ratio = norms(result.x_adv - x) / distance
     assert ratio.min() > 1 - 1e-4
     assert ratio.max() < 1.05
 
 
 def test_cw_confidence_on_linear_models():
     model, x, y = half_space(0.1, 64, scale=5.0)
-    found = attacks.cw_l2(model, x, y, confidence=1.0, details=True)
-    assert found.success.all()
-    ratio = norms(found.x_adv - x) / (0.1 + 1.0 / 5.0)
+    result = attacks.cw_l2(model, x, y, confidence=1.0, details=True)
+    assert result.success.all()
+    ratio = norms(result.x_adv - x) / (0.1 + 1.0 / 5.0)
     assert ratio.min() > 1 - 1e-4
     assert ratio.max() < 1.05
 
@@ -569,23 +580,23 @@ def test_cw_finds_a_small_c():
     # Minimising ‖d‖² − c·w·d gives d = c·w/2, which is beyond the boundary from this c on.
     for scale in 0.1, 1.0, 10.0:
         model, x, y = half_space(0.2, 64, scale=scale)
-        found = attacks.cw_l2(model, x, y, details=True)
-        ratio = found.c / (2 * 0.2 / scale)
+        result = attacks.cw_l2(model, x, y, details=True)
+        ratio = result.c / (2 * 0.2 / scale)
         assert ratio.min() > 0.4
         assert ratio.max() < 3
 
 
 def test_cw_searches_both_ways(net, correct, monkeypatch):
-    tried, descend = [], carlini_wagner._descend
+    tried, start = [], carlini_wagner._start
 
-    def spy(missing, x, y, w, c, *rest):
-        tried.append(c.clone())
-        return descend(missing, x, y, w, c, *rest)
+    def spy(searching, x, y, c, *rest):
+        tried.append(c[searching])
+        return start(searching, x, y, c, *rest)
 
-    monkeypatch.setattr(carlini_wagner, "_descend", spy)
-    found = attacks.cw_l2(net, correct[0][:40], correct[1][:40], details=True)
+    monkeypatch.setattr(carlini_wagner, "_start", spy)
+    result = attacks.cw_l2(net, correct[0][:40], correct[1][:40], details=True)
     # A c far under the one that is needed fails, so that the next one is larger again.
-    assert torch.cat(tried).min() > found.c.min() / 100
+    assert torch.cat(tried).min() > result.c.min() / 100
 
 
 @pytest.mark.parametrize("share", [0.5, 1])
@@ -597,19 +608,19 @@ def test_cw_moves_pixels_at_the_edge_of_the_box(share):
     gap = 0.3 * normal.norm()
     weight = torch.stack([torch.zeros_like(normal), normal])
     model = Linear(weight, torch.stack([normal @ x + gap, torch.zeros(())]))
-    found = attacks.cw_l2(model, x.view(1, 1, 8, 8), torch.tensor([0]), details=True)
-    assert found.success.all()
-    assert norms(found.x_adv - x.view(1, 1, 8, 8))[0] == pytest.approx(0.3, rel=0.1)
+    result = attacks.cw_l2(model, x.view(1, 1, 8, 8), torch.tensor([0]), details=True)
+    assert result.success.all()
+    assert norms(result.x_adv - x.view(1, 1, 8, 8))[0] == pytest.approx(0.3, rel=0.1)
 
 
 def test_cw_details_do_not_depend_on_the_batch(exact, correct, monkeypatch):
     x, y = correct[0][:20].double(), (correct[1][:20] + 1) % 10
     options = dict(targeted=True, search_steps=4, steps=15, details=True)
-    found = attacks.cw_l2(exact, x, y, **options)
+    result = attacks.cw_l2(exact, x, y, **options)
     again = attacks.cw_l2(exact, x, y, **options)
-    monkeypatch.setattr(common, "BATCH", 3)
+    monkeypatch.setattr(gradients, "BATCH", 3)
     split = attacks.cw_l2(exact, x, y, **options)
-    for one, same, other in zip(found, again, split, strict=True):
+    for one, same, other in zip(result, again, split, strict=True):
         torch.testing.assert_close(one, same, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
 
@@ -635,7 +646,7 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
     before = x.clone()
     toward = attacks.cw_l2(model, x, y, targeted=True, search_steps=2, steps=12, details=True)
     away = attacks.cw_l2(model, x, y, search_steps=2, steps=12, details=True)
-    found = {
+    result = {
         "fgsm": attacks.fgsm(model, x, y, eps=eps),
         "targeted": attacks.fgsm(model, x, y, eps=eps, targeted=True),
         "all": attacks.fgsm_all_targets(model, x, y, eps=eps, classes=classes)[0],
@@ -654,7 +665,7 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
     for cw in away, toward:
         assert cw.success.dtype == torch.bool
         assert torch.equal(cw.x_adv[~cw.success], x[~cw.success])
-    for name, x_adv in found.items():
+    for name, x_adv in result.items():
         original = x[:, None].expand(-1, classes - 1, *shape) if name == "all" else x
         assert x_adv.shape == original.shape
         assert x_adv.dtype == dtype
@@ -686,24 +697,24 @@ def test_images_do_not_meet(exact, correct, attack):
 def test_batches_do_not_matter(exact, correct, monkeypatch, attack, at_once):
     x, y = correct[0][:10].double(), correct[1][:10]
     together, sizes = attack(exact, x, y), set()
-    hook = exact.register_forward_pre_hook(lambda _, given: sizes.add(len(given[0])))
-    monkeypatch.setattr(common, "BATCH", at_once)
+    hook = exact.register_forward_pre_hook(lambda _, args: sizes.add(len(args[0])))
+    monkeypatch.setattr(gradients, "BATCH", at_once)
     try:
-        found = attack(exact, x, y)
+        result = attack(exact, x, y)
     finally:
         hook.remove()
     assert max(sizes) == at_once  # else nothing has been tested
-    torch.testing.assert_close(found, together, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result, together, rtol=0, atol=1e-5)
 
 
 @each_attack
 def test_gradients_of_the_caller_stay_out(net, correct, attack):
     x, y = correct[0][:4].clone().requires_grad_(), correct[1][:4]
-    found = attack(net, x, y)
-    assert not found.requires_grad
+    result = attack(net, x, y)
+    assert not result.requires_grad
     assert x.grad is None
     with torch.no_grad():
-        assert torch.equal(attack(net, x, y), found)
+        assert torch.equal(attack(net, x, y), result)
 
 
 def touchy_net():
@@ -733,10 +744,10 @@ def test_model_is_left_as_it_came(attack, mode):
         model[2].eval()
     before = state(model)
     x, y = random(6, 1, 2, 2), torch.arange(6) % 3
-    found = attack(model, x, y)
+    result = attack(model, x, y)
     assert state(model) == before
     # Dropout would make them differ.
-    assert torch.equal(attack(model, x, y), found)
+    assert torch.equal(attack(model, x, y), result)
 
 
 @each_attack
@@ -768,17 +779,17 @@ CONSTANT = {
 @pytest.mark.parametrize("bias", [(0.0, 0.0, 0.0), (5.0, 0.0, -5.0)])
 def test_constant_model(attack, build, bias):
     model, x = build(*bias), random(4, 1, 4, 4)
-    found = attack(model, x, torch.zeros(4, dtype=torch.int64))
-    assert torch.equal(found, x[:, None].expand_as(found) if found.ndim == 5 else x)
+    result = attack(model, x, torch.zeros(4, dtype=torch.int64))
+    assert torch.equal(result, x[:, None].expand_as(result) if result.ndim == 5 else x)
 
 
 @each(RANDOM)
 @pytest.mark.parametrize("build", CONSTANT.values(), ids=CONSTANT)
 def test_constant_model_leaves_the_random_start(attack, build):
     x, y = random(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64)
-    found = attack(build(5.0, 0.0, -5.0), x, y)
-    assert torch.equal(found, attack(build(0.0, 0.0, 0.0), x, y))
-    assert (norms(found - x) > 0).all()
+    result = attack(build(5.0, 0.0, -5.0), x, y)
+    assert torch.equal(result, attack(build(0.0, 0.0, 0.0), x, y))
+    assert (norms(result - x) > 0).all()
 
 
 # --- what they refuse ---
@@ -791,13 +802,13 @@ def test_epsilon_out_of_range(net, correct, eps, norm):
     calls = [
         lambda: attacks.fgsm(net, x, y, eps=eps, norm=norm),
         lambda: attacks.pgd(net, x, y, eps=eps, norm=norm),
-        lambda: attacks.check_epsilon(eps, norm),
+        lambda: attacks.check_eps(eps, norm),
     ]
     if norm == "linf":
         calls += [
             lambda: attacks.fgsm_all_targets(net, x, y, eps=eps, classes=10),
             lambda: attacks.deepfool(net, x, y, max_eps=eps),
-            lambda: attacks.check_epsilon(eps),
+            lambda: attacks.check_eps(eps),
         ]
     elif eps == 1.5:  # in L2 there is no upper limit
         calls[0](), calls[1](), calls[2]()
@@ -855,7 +866,7 @@ def test_cw_options_out_of_range(net, correct, option, value):
         attacks.cw_l2(net, *correct, **{option: value})
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "deepfool_own"])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "deepfool_unlabelled"])
 @pytest.mark.parametrize("labels", [[0, 3, 1], [0, -1, 1]])
 def test_labels_out_of_range(name, labels):
     attack = ATTACKS[name]
@@ -863,7 +874,7 @@ def test_labels_out_of_range(name, labels):
         attack(CONSTANT["zero weights"](0.0, 0.0, 0.0), random(3, 1, 4, 4), torch.tensor(labels))
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "deepfool_own"])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "deepfool_unlabelled"])
 @pytest.mark.parametrize(
     "labels",
     [
@@ -918,6 +929,46 @@ def test_random_direction_is_as_large_as_the_attacks():
     assert torch.equal(apart, again)
     with pytest.raises(ValueError, match="epsilon is 2"):
         attacks.random_direction(x, eps=2)
+
+
+def directions(x, norm):
+    return attacks.random_direction(x, eps=0.1, norm=norm, seed=5) - x
+
+
+SHAPES_OF_16 = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 4, 4)]  # of values, or a multiple
+OTHER_SHAPES = [(1, 5, 5), (3, 5, 7)]
+
+
+@pytest.mark.parametrize("first", [1, 2, 7, 31])
+@pytest.mark.parametrize("shape", [*SHAPES_OF_16, *OTHER_SHAPES])
+def test_noise_of_an_image_depends_on_its_position(shape, first):
+    # As said in the docstrings of the package, of pgd and of random_direction.
+    x = torch.full((32, *shape), 0.5)
+    part, last = x[:first], first
+    # Starts in L∞ do not depend on how many images follow.
+    assert torch.equal(starts(part, eps=0.1), starts(x, eps=0.1)[:first])
+    if shape in OTHER_SHAPES:  # the images that hold the last 16 values get others
+        last = (first * part[0].numel() - 16) // part[0].numel()
+    for norm in "linf", "l2":
+        of_part, of_all = directions(part, norm), directions(x, norm)
+        assert torch.equal(of_part[:last], of_all[:last])
+        assert (last == first) == torch.equal(of_part, of_all[:first])
+    # In L2 the radii are drawn after the directions: of these starts only the directions agree.
+    of_part, of_all = (starts(each, eps=0.1, norm="l2") - each for each in (part, x))
+    lengths = norms(of_part), norms(of_all)[:first]
+    assert not torch.allclose(*lengths, rtol=1e-5)
+    unit_vectors = [
+        change[:last] / norms(change)[:last, None, None, None] for change in (of_part, of_all)
+    ]
+    torch.testing.assert_close(*unit_vectors, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_noise_does_not_depend_on_what_an_image_shows(norm):
+    x, other = torch.full((6, 1, 4, 4), 0.5), torch.full((6, 1, 4, 4), 0.5)
+    other[3:] = 0.4
+    for noise in (directions, lambda x, norm: starts(x, eps=0.1, norm=norm) - x):
+        torch.testing.assert_close(noise(x, norm), noise(other, norm), rtol=0, atol=1e-6)
 
 
 @each_attack

@@ -25,9 +25,9 @@ def vote(labels):
 
 
 def check(x_train, x, k):
-    found = neighbors.nearest(x_train, x, k)
-    assert found.dtype == torch.int64
-    np.testing.assert_array_equal(found.numpy(), reference(x_train, x, k).reshape(len(x), k))
+    result = neighbors.nearest(x_train, x, k)
+    assert result.dtype == torch.int64
+    np.testing.assert_array_equal(result.numpy(), reference(x_train, x, k).reshape(len(x), k))
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,14 @@ def digits():
 @pytest.fixture
 def searches(monkeypatch):
     """Numbers of candidates of every search, so that a test can see the fallback at work."""
-    made, best = [], neighbors._best
+    sizes, best = [], neighbors._best
 
     def spy(*args):
-        made.append(min(args[-1], len(args[0])))
+        sizes.append(min(args[-1], len(args[0])))
         return best(*args)
 
     monkeypatch.setattr(neighbors, "_best", spy)
-    return made
+    return sizes
 
 
 @st.composite
@@ -75,17 +75,17 @@ def test_brute_force_on_grids(problem):
     check(x_train, x, len(x_train))
     check(x_train, x, max(ks))
     labels = y_train.numpy()[reference(x_train, x, max(ks))]
-    found = neighbors.predict(x_train, y_train, x, ks)
-    assert list(found) == ks
+    result = neighbors.predict(x_train, y_train, x, ks)
+    assert list(result) == ks
     for k in ks:
-        assert found[k].dtype == torch.int64
-        np.testing.assert_array_equal(found[k].numpy(), vote(labels[:, :k]))
+        assert result[k].dtype == torch.int64
+        np.testing.assert_array_equal(result[k].numpy(), vote(labels[:, :k]))
 
 
 @pytest.mark.parametrize("algorithm", ["brute", "kd_tree"])
 def test_labels_of_scikit_learn_on_digits(digits, algorithm):
     a, b = digits.x_train.flatten(1).double().numpy(), digits.x_test.flatten(1).double().numpy()
-    found = neighbors.predict(digits.x_train, digits.y_train, digits.x_test, KS)
+    result = neighbors.predict(digits.x_train, digits.y_train, digits.x_test, KS)
     index = reference(digits.x_train, digits.x_test, max(KS) + 1)
     distance = ((b[:, None] - a[index]) ** 2).sum(2)
     for k in KS:
@@ -93,9 +93,9 @@ def test_labels_of_scikit_learn_on_digits(digits, algorithm):
         # scikit-learn promises no order among equal distances: skip where one straddles K.
         clear = distance[:, k - 1] < distance[:, k]
         assert clear.mean() > 0.9
-        np.testing.assert_array_equal(found[k].numpy()[clear], peer[clear])
+        np.testing.assert_array_equal(result[k].numpy()[clear], peer[clear])
         ours = vote(digits.y_train.numpy()[index[:, :k]])
-        np.testing.assert_array_equal(found[k].numpy(), ours)
+        np.testing.assert_array_equal(result[k].numpy(), ours)
 
 
 @pytest.mark.parametrize("k", [1, 7, 15])
@@ -105,8 +105,8 @@ def test_nearest_on_digits(digits, k):
 
 def test_votes_tie_to_the_smaller_label():
     x_train = torch.arange(1.0, 6.0)[:, None]
-    found = neighbors.predict(x_train, torch.tensor([9, 4, 4, 9, 0]), torch.zeros(1, 1), (1, 3, 5))
-    assert {k: int(v) for k, v in found.items()} == {1: 9, 3: 4, 5: 4}
+    result = neighbors.predict(x_train, torch.tensor([9, 4, 4, 9, 0]), torch.zeros(1, 1), (1, 3, 5))
+    assert {k: int(v) for k, v in result.items()} == {1: 9, 3: 4, 5: 4}
 
 
 @pytest.mark.parametrize("size", [2**-20, 2**-23])
@@ -171,9 +171,9 @@ def test_queries_are_independent_of_each_other(digits):
 
 def test_accuracy_by_k(digits):
     d = digits
-    found = neighbors.predict(d.x_train, d.y_train, d.x_test, KS)
+    result = neighbors.predict(d.x_train, d.y_train, d.x_test, KS)
     accuracy = neighbors.accuracy_by_k(d.x_train, d.y_train, d.x_test, d.y_test, KS)
-    assert accuracy == {k: float((found[k] == d.y_test).double().mean()) for k in KS}
+    assert accuracy == {k: float((result[k] == d.y_test).double().mean()) for k in KS}
     # The nearest image of a training image is that image.
     assert neighbors.accuracy_by_k(d.x_train, d.y_train, d.x_train, d.y_train, (1,)) == {1: 1.0}
 
@@ -181,8 +181,8 @@ def test_accuracy_by_k(digits):
 def test_no_queries(digits):
     d = digits
     assert neighbors.nearest(d.x_train, d.x_test[:0], 3).shape == (0, 3)
-    found = neighbors.predict(d.x_train, d.y_train, d.x_test[:0], (1, 3))
-    assert all(v.shape == (0,) and v.dtype == torch.int64 for v in found.values())
+    result = neighbors.predict(d.x_train, d.y_train, d.x_test[:0], (1, 3))
+    assert all(v.shape == (0,) and v.dtype == torch.int64 for v in result.values())
     accuracy = neighbors.accuracy_by_k(d.x_train, d.y_train, d.x_test[:0], d.y_test[:0], (1, 3))
     assert list(accuracy) == [1, 3]
     assert all(map(math.isnan, accuracy.values()))

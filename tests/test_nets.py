@@ -1,7 +1,10 @@
 """Nets: the sizes of the papers, and weights that depend on the seed alone."""
 
+import contextlib
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import conv2d, linear, max_pool2d, relu
 
-from kit import nets
+from kit import nets, runtime
 from kit.nets import densenet, resnet
 
 # The lines of Chaudhury & Yamasaki (2020), §4.
@@ -113,6 +116,25 @@ def test_unknown_name():
 def test_images_too_small(shape):
     with pytest.raises(ValueError, match="at least 8×8"):
         nets.build("lenet5", shape)
+
+
+@pytest.mark.parametrize("use", ["list(nets.ARCHITECTURES)", "'linear' in nets.ARCHITECTURES"])
+def test_names_are_known_without_torch(use):
+    code = f"import sys; from kit import nets; {use}; print('torch' in sys.modules)"
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=runtime.root())
+    assert out.strip() == "False"
+
+
+def test_eval_mode_gives_every_module_its_mode_back():
+    net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()))
+    net[1][0].eval()
+    modes = [module.training for module in net.modules()]
+    with nets.eval_mode(net):
+        assert not any(module.training for module in net.modules())
+    assert [module.training for module in net.modules()] == modes
+    with contextlib.suppress(RuntimeError), nets.eval_mode(net):
+        raise RuntimeError("out of order")
+    assert [module.training for module in net.modules()] == modes
 
 
 # The nets of the evolved perturbations ----------------------------------------------------------

@@ -1,6 +1,7 @@
 """Robustness metrics: by definition, against brute force, on models whose answer is known."""
 
 import copy
+import importlib
 import math
 import warnings
 
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, nets, robustness, training
-from kit.attacks import common
-from kit.robustness import lipschitz
+from kit import attacks, data, gradients, nets, robustness, training
+from kit.attacks.noise import uniform_ball
+
+# In the package the function's name hides that of its module.
+clever_module = importlib.import_module("kit.robustness.clever")
 
 
 def constants(*bias):
@@ -76,8 +79,8 @@ def test_norms_by_brute_force(shape, channel, share, dtype, seed):
         with pytest.raises(ValueError, match=f"channel is {channel}: use a number from 0 to"):
             robustness.perturbation_norms(x, x_adv, channel=channel)
         return
-    found = robustness.perturbation_norms(x, x_adv, channel=channel)
-    assert set(found) == {"l0", "l2", "linf"}
+    result = robustness.perturbation_norms(x, x_adv, channel=channel)
+    assert set(result) == {"l0", "l2", "linf"}
     for n in range(shape[0]):
         changed, squares, largest = set(), 0.0, 0.0
         for c in range(shape[1]) if channel is None else [channel]:
@@ -86,9 +89,9 @@ def test_norms_by_brute_force(shape, channel, share, dtype, seed):
                     change = float(x_adv[n, c, h, w]) - float(x[n, c, h, w])
                     squares, largest = squares + change**2, max(largest, abs(change))
                     changed |= {(h, w)} if change else set()
-        assert int(found["l0"][n]) == len(changed)
-        assert float(found["l2"][n]) == pytest.approx(math.sqrt(squares), rel=1e-5, abs=1e-7)
-        assert float(found["linf"][n]) == pytest.approx(largest, rel=1e-5, abs=1e-7)
+        assert int(result["l0"][n]) == len(changed)
+        assert float(result["l2"][n]) == pytest.approx(math.sqrt(squares), rel=1e-5, abs=1e-7)
+        assert float(result["linf"][n]) == pytest.approx(largest, rel=1e-5, abs=1e-7)
 
 
 def test_norms_of_large_images_as_numpy():
@@ -96,11 +99,11 @@ def test_norms_of_large_images_as_numpy():
     x_adv[:, :, :16] = x[:, :, :16]
     for channel in None, 2:
         change = (x_adv - x).numpy()[:, slice(None) if channel is None else [channel]]
-        found = robustness.perturbation_norms(x, x_adv, channel=channel)
+        result = robustness.perturbation_norms(x, x_adv, channel=channel)
         flat = change.reshape(5, -1)
-        np.testing.assert_allclose(found["l2"], np.linalg.norm(flat, axis=1), rtol=1e-5)
-        np.testing.assert_allclose(found["linf"], np.abs(flat).max(1), rtol=1e-6)
-        np.testing.assert_array_equal(found["l0"], (change != 0).any(1).sum((1, 2)))
+        np.testing.assert_allclose(result["l2"], np.linalg.norm(flat, axis=1), rtol=1e-5)
+        np.testing.assert_allclose(result["linf"], np.abs(flat).max(1), rtol=1e-6)
+        np.testing.assert_array_equal(result["l0"], (change != 0).any(1).sum((1, 2)))
 
 
 def test_l0_counts_pixels_not_values():
@@ -153,14 +156,14 @@ def test_rates():
 def test_success_rate_is_one_minus_accuracy(net, digits, monkeypatch):
     x, y = digits.x_test[:70], digits.y_test[:70]
     x_adv = attacks.fgsm(net, x, y, eps=0.1)
-    found = [robustness.attack_success_rate(net, x_adv, y), robustness.fooling_rate(net, x, x_adv)]
-    assert found[0] == pytest.approx(1 - training.accuracy(net, x_adv, y))
+    result = [robustness.attack_success_rate(net, x_adv, y), robustness.fooling_rate(net, x, x_adv)]
+    assert result[0] == pytest.approx(1 - training.accuracy(net, x_adv, y))
     changed = training.predict(net, x) != training.predict(net, x_adv)
-    assert found[1] == pytest.approx(changed.float().mean().item())
-    assert 0.1 < found[1] < 0.99
-    monkeypatch.setattr(common, "BATCH", 30)
-    assert found[0] == robustness.attack_success_rate(net, x_adv, y)
-    assert found[1] == robustness.fooling_rate(net, x, x_adv)
+    assert result[1] == pytest.approx(changed.float().mean().item())
+    assert 0.1 < result[1] < 0.99
+    monkeypatch.setattr(gradients, "BATCH", 30)
+    assert result[0] == robustness.attack_success_rate(net, x_adv, y)
+    assert result[1] == robustness.fooling_rate(net, x, x_adv)
 
 
 def test_rates_of_nothing(net, digits):
@@ -211,7 +214,7 @@ def test_loss_sensitivity_does_not_depend_on_the_number_of_images(exact, digits,
             copies = image.expand(count, *image.shape), label.expand(count)
             assert robustness.loss_sensitivity(exact, *copies) == pytest.approx(expected, rel=1e-9)
     assert robustness.loss_sensitivity(exact, x, y) == pytest.approx(np.mean(alone), rel=1e-9)
-    monkeypatch.setattr(common, "BATCH", 7)
+    monkeypatch.setattr(gradients, "BATCH", 7)
     assert robustness.loss_sensitivity(exact, x, y) == pytest.approx(np.mean(alone), rel=1e-9)
 
 
@@ -261,13 +264,13 @@ def by_brute_force(model, x, grid):
     eps, relative = [], []
     for image in x.split(1):
         label = model(image).argmax(1)
-        found = math.nan, math.nan
+        result = math.nan, math.nan
         for step in grid:
             moved = attacks.fgsm(model, image, label, eps=step)
             if model(moved).argmax(1) != label:
-                found = step, float((moved - image).abs().max() / image.max())
+                result = step, float((moved - image).abs().max() / image.max())
                 break
-        eps.append(found[0]), relative.append(found[1])
+        eps.append(result[0]), relative.append(result[1])
     return eps, relative
 
 
@@ -276,18 +279,18 @@ def test_empirical_robustness_by_brute_force(exact, digits, monkeypatch, eps_ste
     x = digits.x_test[:60].double()
     grid = np.linspace(eps_step, eps_max, round(eps_max / eps_step)).tolist()
     eps, relative = by_brute_force(exact, x, grid)
-    found = robustness.empirical_robustness(
+    result = robustness.empirical_robustness(
         exact, x, eps_step=eps_step, eps_max=eps_max, details=True
     )
-    assert found.value == pytest.approx(np.nanmean(relative), rel=1e-9)
-    np.testing.assert_allclose(found.eps, eps, rtol=1e-9)
-    assert found.successes == np.isfinite(eps).sum()
-    assert 5 < found.successes <= 60
+    assert result.value == pytest.approx(np.nanmean(relative), rel=1e-9)
+    np.testing.assert_allclose(result.eps, eps, rtol=1e-9)
+    assert result.successes == np.isfinite(eps).sum()
+    assert 5 < result.successes <= 60
     if eps_max < 1:
-        assert found.successes < 60
-    monkeypatch.setattr(common, "BATCH", 7)
+        assert result.successes < 60
+    monkeypatch.setattr(gradients, "BATCH", 7)
     options = dict(eps_step=eps_step, eps_max=eps_max)
-    assert robustness.empirical_robustness(exact, x, **options) == pytest.approx(found.value)
+    assert robustness.empirical_robustness(exact, x, **options) == pytest.approx(result.value)
 
 
 def test_empirical_robustness_tries_every_multiple():
@@ -296,40 +299,40 @@ def test_empirical_robustness_tries_every_multiple():
     for need, expected in [(0.05, 0.1), (0.15, 0.2), (0.25, 0.3), (0.45, 0.5), (0.55, 0.6),
                            (0.65, 0.7), (0.85, 0.9), (0.95, 1.0)]:  # fmt: skip
         model.bias.data[1] = 1 - need
-        found = robustness.empirical_robustness(model, pixels(1.0), details=True)
-        assert found.eps.item() == pytest.approx(expected)
-        assert found.value == pytest.approx(expected)
-        assert found.successes == 1
+        result = robustness.empirical_robustness(model, pixels(1.0), details=True)
+        assert result.eps.item() == pytest.approx(expected)
+        assert result.value == pytest.approx(expected)
+        assert result.successes == 1
 
 
 def test_empirical_robustness_measures_the_clipped_change():
     # Class 1 from 0.6 on; the pixel cannot rise by more than what is left up to 1.
     model = Linear(torch.tensor([[0.0], [1.0]]), torch.tensor([0.95, 0.0]))
-    found = robustness.empirical_robustness(
+    result = robustness.empirical_robustness(
         model, pixels(0.8), eps_step=0.5, eps_max=1.0, details=True
     )
-    assert found.eps.item() == 0.5
-    assert found.value == pytest.approx(0.2 / 0.8, rel=1e-5)
+    assert result.eps.item() == 0.5
+    assert result.value == pytest.approx(0.2 / 0.8, rel=1e-5)
 
 
 def test_empirical_robustness_of_constant_models():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for model in constants(1.0, 0.0, -1.0):
-            found = robustness.empirical_robustness(model, random(4, 1, 4, 4), details=True)
-            assert math.isnan(found.value)
-            assert found.eps.isnan().all()
-            assert found.successes == 0
+            result = robustness.empirical_robustness(model, random(4, 1, 4, 4), details=True)
+            assert math.isnan(result.value)
+            assert result.eps.isnan().all()
+            assert result.successes == 0
             assert math.isnan(robustness.empirical_robustness(model, random(4, 1, 4, 4)))
 
 
 def test_empirical_robustness_leaves_black_images_out():
     model = step_model()
     x = pixels(0.0, 0.25, 0.4)
-    found = robustness.empirical_robustness(model, x, details=True)
-    assert found.successes == 2
-    assert found.value == pytest.approx((0.3 / 0.25 + 0.2 / 0.4) / 2, rel=1e-5)
-    assert robustness.empirical_robustness(model, x[1:]) == pytest.approx(found.value)
+    result = robustness.empirical_robustness(model, x, details=True)
+    assert result.successes == 2
+    assert result.value == pytest.approx((0.3 / 0.25 + 0.2 / 0.4) / 2, rel=1e-5)
+    assert robustness.empirical_robustness(model, x[1:]) == pytest.approx(result.value)
     assert math.isnan(robustness.empirical_robustness(model, x[:1]))
 
 
@@ -375,13 +378,13 @@ def inner_linear(scale, norm):
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
 def test_clever_is_the_distance_on_linear_models(scale, norm):
     model, x, distance = inner_linear(scale, norm)
-    found = robustness.clever(model, x, norm=norm, radius=9.0, details=True, **SMALL)
-    torch.testing.assert_close(found.scores, distance, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(found.margin / found.largest, distance, rtol=1e-4, atol=1e-6)
-    assert not found.at_cap.any()
-    assert not found.fell_back.any()
+    result = robustness.clever(model, x, norm=norm, radius=9.0, details=True, **SMALL)
+    torch.testing.assert_close(result.scores, distance, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.margin / result.largest, distance, rtol=1e-4, atol=1e-6)
+    assert not result.at_cap.any()
+    assert not result.fell_back.any()
     scores = robustness.clever(model, x, norm=norm, radius=9.0, **SMALL)
-    assert torch.equal(scores, found.scores)
+    assert torch.equal(scores, result.scores)
     # The radius is the most that can be said.
     radius = float(distance.median()) * 1.01
     capped = robustness.clever(model, x, norm=norm, radius=radius, details=True, **SMALL)
@@ -393,24 +396,27 @@ def test_clever_is_the_distance_on_linear_models(scale, norm):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_clever_by_definition(exact, correct, norm):
     for image in correct[0][:3].double():
-        found = robustness.clever(exact, image[None], norm=norm, radius=1.0, details=True, **SMALL)
-        samples = (image + lipschitz._ball(image[None], norm, 1.0, 40, 0)).clamp(0, 1)
+        result = robustness.clever(exact, image[None], norm=norm, radius=1.0, details=True, **SMALL)
+        points = uniform_ball((40, *image.shape), norm, seed=0, dtype=image.dtype)
+        samples = (image + points).clamp(0, 1)  # the radius is 1
         logits = exact(image[None])[0].detach()
         label, scores, plain = int(logits.argmax()), [], []
         for other in sorted(set(range(10)) - {label}):
             sizes = []
             for sample in samples:
                 sample = sample[None].clone().requires_grad_()
-                said = exact(sample)[0]
-                (slope,) = torch.autograd.grad(said[label] - said[other], sample)
-                sizes.append(float(slope.norm() if norm == "l2" else slope.abs().sum()))
+                values = exact(sample)[0]
+                (grad,) = torch.autograd.grad(values[label] - values[other], sample)
+                sizes.append(float(grad.norm() if norm == "l2" else grad.abs().sum()))
             maxima = [max(sizes[k : k + 10]) for k in range(0, 40, 10)]
-            end = lipschitz._upper_end(torch.tensor(maxima, dtype=torch.float64)[:, None])[0].item()
+            end = clever_module._upper_end(torch.tensor(maxima, dtype=torch.float64)[:, None])[
+                0
+            ].item()
             scores.append(float(logits[label] - logits[other]) / end)
             plain.append(float(logits[label] - logits[other]) / max(sizes))
-        assert found.scores.item() == pytest.approx(min(1.0, *scores), rel=1e-8)
+        assert result.scores.item() == pytest.approx(min(1.0, *scores), rel=1e-8)
         least = plain[int(np.argmin(scores))]
-        assert (found.margin / found.largest).item() == pytest.approx(least, rel=1e-8)
+        assert (result.margin / result.largest).item() == pytest.approx(least, rel=1e-8)
 
 
 def test_clever_knows_no_attack_that_is_nearer(net, correct):
@@ -425,15 +431,15 @@ def test_clever_knows_no_attack_that_is_nearer(net, correct):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_clever_extrapolates_little(net, correct, norm):
     x = correct[0][:12]
-    found = robustness.clever(net, x, norm=norm, radius=2.0 if norm == "l2" else 0.3, details=True)
-    plain = found.margin / found.largest
-    assert (found.scores <= plain.clamp_max(2.0) * (1 + 1e-5)).all()
-    fitted = ~found.fell_back & ~found.at_cap
+    result = robustness.clever(net, x, norm=norm, radius=2.0 if norm == "l2" else 0.3, details=True)
+    plain = result.margin / result.largest
+    assert (result.scores <= plain.clamp_max(2.0) * (1 + 1e-5)).all()
+    fitted = ~result.fell_back & ~result.at_cap
     assert fitted.any()
-    assert (found.scores[fitted] > plain[fitted] / 10).all()
-    assert (found.scores[fitted] < plain[fitted]).all()
-    same = found.fell_back & ~found.at_cap
-    torch.testing.assert_close(found.scores[same], plain[same], rtol=1e-5, atol=0)
+    assert (result.scores[fitted] > plain[fitted] / 10).all()
+    assert (result.scores[fitted] < plain[fitted]).all()
+    same = result.fell_back & ~result.at_cap
+    torch.testing.assert_close(result.scores[same], plain[same], rtol=1e-5, atol=0)
 
 
 def test_clever_seeds_agree(net, correct):
@@ -445,29 +451,28 @@ def test_clever_seeds_agree(net, correct):
 
 def test_clever_of_a_seed_and_of_each_image_alone(exact, correct, monkeypatch):
     x = correct[0][:6].double()
-    found = robustness.clever(exact, x, seed=3, radius=2.0, details=True, **SMALL)
+    result = robustness.clever(exact, x, seed=3, radius=2.0, details=True, **SMALL)
     again = robustness.clever(exact, x, seed=3, radius=2.0, details=True, **SMALL)
     alone = [
         robustness.clever(exact, image, seed=3, radius=2.0, details=True, **SMALL)
         for image in x.split(1)
     ]
-    monkeypatch.setattr(common, "BATCH", 7)
+    monkeypatch.setattr(gradients, "BATCH", 7)
     split = robustness.clever(exact, x, seed=3, radius=2.0, details=True, **SMALL)
-    for name in found._fields:
-        one = getattr(found, name)
+    for name in result._fields:
+        one = getattr(result, name)
         assert one.shape == (6,)
         assert torch.equal(one, getattr(again, name))
         parts = torch.cat([getattr(part, name) for part in alone])
         torch.testing.assert_close(one, parts, rtol=1e-9, atol=0)
         torch.testing.assert_close(one, getattr(split, name), rtol=1e-9, atol=0)
     other = robustness.clever(exact, x, seed=4, radius=2.0, **SMALL)
-    assert not torch.equal(other, found.scores)
+    assert not torch.equal(other, result.scores)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_clever_points_fill_the_ball_evenly(norm):
-    x = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
-    points = lipschitz._ball(x, norm, 3.0, 4000, 0).flatten(1) / 3
+def test_points_fill_the_ball_evenly(norm):
+    points = uniform_ball((4000, 1, 2, 2), norm, seed=0, dtype=torch.float64).flatten(1)
     sizes = points.norm(dim=1) if norm == "l2" else points.abs().amax(1)
     for share in 0.1, 0.5, 0.9:
         inside = (sizes <= share**0.25).double().mean().item()
@@ -500,25 +505,25 @@ def test_clever_samples_lie_in_the_box_and_in_the_ball(correct):
 
 def test_clever_of_softmax(net, correct):
     x = correct[0][:4]
-    said = nn.Sequential(net, nn.Softmax(1))
-    found = robustness.clever(net, x, radius=1.0, output="softmax", details=True, **SMALL)
-    as_given = robustness.clever(said, x, radius=1.0, details=True, **SMALL)
-    for ours, theirs in zip(found, as_given, strict=True):
+    with_softmax = nn.Sequential(net, nn.Softmax(1))
+    result = robustness.clever(net, x, radius=1.0, output="softmax", details=True, **SMALL)
+    as_logits = robustness.clever(with_softmax, x, radius=1.0, details=True, **SMALL)
+    for ours, theirs in zip(result, as_logits, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
     logits = robustness.clever(net, x, radius=1.0, **SMALL)
-    assert not torch.allclose(found.scores, logits)
+    assert not torch.allclose(result.scores, logits)
 
 
 def test_clever_of_constant_models():
     for output in "logits", "softmax":
         for model in constants(2.0, 0.0, -1.0):
-            found = robustness.clever(
+            result = robustness.clever(
                 model, random(3, 1, 4, 4), radius=0.7, output=output, details=True, **SMALL
             )
-            assert found.scores.tolist() == pytest.approx([0.7] * 3)
-            assert found.at_cap.all()
-            assert not found.fell_back.any()
-            assert (found.largest == 0).all()
+            assert result.scores.tolist() == pytest.approx([0.7] * 3)
+            assert result.at_cap.all()
+            assert not result.fell_back.any()
+            assert (result.largest == 0).all()
 
 
 def test_clever_of_a_tie():
@@ -535,9 +540,9 @@ def test_clever_of_a_tie():
 def test_clever_leaves_out_only_classes_that_do_not_matter(net, correct, monkeypatch):
     x = correct[0][:12]
     options = dict(radius=2.0, details=True, batches=6, batch_size=50)
-    found = robustness.clever(net, x, **options)
-    monkeypatch.setattr(lipschitz, "OUT_OF_REACH", math.inf)
-    for ours, complete in zip(found, robustness.clever(net, x, **options), strict=True):
+    result = robustness.clever(net, x, **options)
+    monkeypatch.setattr(clever_module, "OUT_OF_REACH", math.inf)
+    for ours, complete in zip(result, robustness.clever(net, x, **options), strict=True):
         torch.testing.assert_close(ours, complete, rtol=1e-6, atol=0)
 
 
@@ -574,17 +579,17 @@ def test_clever_refuses_bad_options(net, correct, options, sentence):
 def test_upper_end_is_near_the_largest(batches, classes, spread, power, scale, seed):
     maxima = 1 + spread * random(batches, classes, seed=seed, dtype=torch.float64) ** power
     top, reach = maxima.amax(0), maxima.amax(0) - maxima.amin(0)
-    end, fitted = lipschitz._upper_end(maxima)
+    end, fitted = clever_module._upper_end(maxima)
     assert end.shape == fitted.shape == (classes,)
     assert (end >= top).all()
     assert (end <= top + reach).all()
     assert torch.equal(end[~fitted], top[~fitted])
-    again, same = lipschitz._upper_end(scale * maxima)
+    again, same = clever_module._upper_end(scale * maxima)
     torch.testing.assert_close(again, scale * end, rtol=1e-9, atol=0)
     assert torch.equal(same, fitted)
     # Classes do not look at each other.
     for k in range(classes):
-        torch.testing.assert_close(lipschitz._upper_end(maxima[:, [k]])[0], end[[k]])
+        torch.testing.assert_close(clever_module._upper_end(maxima[:, [k]])[0], end[[k]])
 
 
 def test_upper_end_of_a_bell_curve():
@@ -592,7 +597,7 @@ def test_upper_end_of_a_bell_curve():
     generator = torch.Generator().manual_seed(0)
     maxima = torch.randn(10, 120, generator=generator, dtype=torch.float64)
     top, reach = maxima.amax(0), maxima.amax(0) - maxima.amin(0)
-    end, fitted = lipschitz._upper_end(maxima)
+    end, fitted = clever_module._upper_end(maxima)
     assert 0.1 < fitted.double().mean() < 0.9
     assert torch.equal(end[~fitted], top[~fitted])
     assert (end < top + reach).all()
@@ -601,7 +606,7 @@ def test_upper_end_of_a_bell_curve():
 def test_upper_end_in_float32_is_not_below_the_largest():
     for seed in range(20):
         maxima = 1 + 1e-4 * random(10, 3, seed=seed)
-        end = lipschitz._upper_end(maxima)[0]
+        end = clever_module._upper_end(maxima)[0]
         assert end.dtype == torch.float32
         assert (end >= maxima.amax(0)).all()
 
@@ -612,13 +617,13 @@ def test_upper_end_of_simulated_samples(shape, end):
     generator = torch.Generator().manual_seed(0)
     waits = torch.empty(200, 12, dtype=torch.float64).exponential_(generator=generator)
     maxima = end - 0.3 * waits ** (1 / shape)
-    found, fitted = lipschitz._upper_end(maxima)
+    result, fitted = clever_module._upper_end(maxima)
     top, reach = maxima.amax(0), maxima.amax(0) - maxima.amin(0)
     assert fitted.float().mean() > 0.9
-    assert (found - end).abs().mean() < 0.15 * reach.mean()
+    assert (result - end).abs().mean() < 0.15 * reach.mean()
     # Nearer than the largest sample, and not on one side of the truth.
-    assert (found - end).abs().mean() < 0.8 * (top - end).abs().mean()
-    assert abs((found - end).mean()) < 0.5 * abs((top - end).mean())
+    assert (result - end).abs().mean() < 0.8 * (top - end).abs().mean()
+    assert abs((result - end).mean()) < 0.5 * abs((top - end).mean())
 
 
 def test_upper_end_by_likelihood():
@@ -628,7 +633,7 @@ def test_upper_end_by_likelihood():
     generator = torch.Generator().manual_seed(5)
     waits = torch.empty(60, dtype=torch.float64).exponential_(generator=generator)
     maxima = (7 - 0.5 * waits ** (1 / 3)).numpy()
-    found, fitted = lipschitz._upper_end(torch.from_numpy(maxima)[:, None])
+    result, fitted = clever_module._upper_end(torch.from_numpy(maxima)[:, None])
     assert fitted.all()
 
     def likelihood(end):
@@ -638,19 +643,19 @@ def test_upper_end_by_likelihood():
     reach = maxima.max() - maxima.min()
     ends = maxima.max() + reach * np.linspace(0.01, 1, 40)
     best = max(map(likelihood, ends))
-    assert likelihood(found.item()) > best - 0.02
+    assert likelihood(result.item()) > best - 0.02
 
 
 def test_upper_end_of_flat_columns():
     flat = torch.tensor([0.0, 2.5, 1e-7, 1e7])
     for dtype in torch.float32, torch.float64:
         maxima = flat.to(dtype).expand(10, 4)
-        end, fitted = lipschitz._upper_end(maxima)
+        end, fitted = clever_module._upper_end(maxima)
         assert torch.equal(end, flat.to(dtype))
         assert fitted.all()
     # Equal but for rounding is flat, too.
     noise = 1e-6 * torch.randn(10, 50, generator=torch.Generator().manual_seed(0))
-    end, fitted = lipschitz._upper_end(1 + noise)
+    end, fitted = clever_module._upper_end(1 + noise)
     assert torch.equal(end, (1 + noise).amax(0))
     assert fitted.all()
 
@@ -704,15 +709,15 @@ def test_model_and_images_are_left_as_they_came(metric, training_mode):
     model.train(training_mode)
     model[2].train(not training_mode)
     before, images, generator = state(model), x.detach().clone(), torch.get_rng_state()
-    found = metric(model, x)
+    result = metric(model, x)
     assert state(model) == before
     assert torch.equal(x.detach(), images)
     assert x.grad is None
     assert torch.equal(torch.get_rng_state(), generator)
-    assert not torch.is_tensor(found) or not found.requires_grad
-    assert same(metric(model, x), found)  # dropout would make them differ
+    assert not torch.is_tensor(result) or not result.requires_grad
+    assert same(metric(model, x), result)  # dropout would make them differ
     with torch.no_grad():
-        assert same(metric(model, x), found)
+        assert same(metric(model, x), result)
 
 
 @each_metric

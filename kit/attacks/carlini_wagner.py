@@ -1,20 +1,17 @@
 """The L2 attack of Carlini & Wagner (2017)."""
 
+from __future__ import annotations
+
+import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
-from kit.attacks.common import (
-    check_batch,
-    frozen,
-    gradient,
-    in_batches,
-    lengths,
-    margin,
-    outputs,
-    per_image,
-)  # fmt: skip
+from kit.checks import check_batch
+from kit.gradients import frozen, gradient, in_batches, l2_norm, margin, outputs, per_image
 
 # A pixel at 0 or 1 would lie at infinity after the change of variable, where its gradient
 # vanishes; it starts this little inside instead, so that it can move.
@@ -25,18 +22,30 @@ BETAS = (0.9, 0.999)  # of Adam
 PATIENCE, GAIN = 10, 0.01  # an image rests once its loss falls by less than 1 % in 10 steps
 PRECISION = 2  # c is known well enough within this factor
 
+# Of images and labels: how many logits are missing to success, and the gradient of that.
+Shortfall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
 
 class CarliniWagner(NamedTuple):
-    """What :func:`cw_l2` finds: images, which of them succeeded, and the c that gave each."""
+    """What :func:`cw_l2` returns: images, which of them succeeded, and the c that gave each."""
 
-    x_adv: torch.Tensor
-    success: torch.Tensor
-    c: torch.Tensor
+    x_adv: Tensor
+    success: Tensor
+    c: Tensor
 
 
 def cw_l2(
-    model, x, y, *, confidence=0.0, targeted=False, search_steps=9, steps=50, lr=2.0, details=False
-):
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    confidence: float = 0.0,
+    targeted: bool = False,
+    search_steps: int = 9,
+    steps: int = 50,
+    lr: float = 2.0,
+    details: bool = False,
+) -> Tensor | CarliniWagner:
     """Carlini & Wagner's L2 attack: the nearest image that fools, by descent and binary search.
 
     Minimises ‖x' − x‖² + c·max(f(x') + κ, 0) over w, where x' = (tanh w + 1)/2 lies in [0, 1] by
@@ -50,28 +59,30 @@ def cw_l2(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         True labels, or with `targeted` the labels aimed at; shape (N,).
-    confidence : float
+    confidence
         κ, from 0 on: by how many logits to go beyond the boundary.
-    targeted : bool
-    search_steps : int
+    targeted
+        Aim at `y`.
+    search_steps
         Values of c to try at most.
-    steps : int
+    steps
         Steps of Adam at most for each of them.
-    lr : float
+    lr
         Learning rate, as above.
-    details : bool
+    details
+        Return a :class:`CarliniWagner`.
 
     Returns
     -------
-    torch.Tensor
+    x_adv
         Shape of `x`: for each image the nearest success. An image that needs no change, or for
-        which nothing was found, comes back as it is. With `details` a :class:`CarliniWagner`:
+        which no change succeeded, comes back as it is. With `details` a :class:`CarliniWagner`:
         these images, ``success`` (N,) and ``c`` (N,), NaN where no search succeeded.
 
     Raises
@@ -85,18 +96,114 @@ def cw_l2(
             "use at least 1, 1, a positive number and 0."
         )
 
-    def missing(x, y):
-        return _missing(model, x, y, confidence, targeted)
+    def shortfall(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return _shortfall(model, x, y, confidence, targeted)
 
     with frozen(model):
         check_batch(model, x, y)
-        found = CarliniWagner(
-            *in_batches(lambda x, y: _search(missing, x, y, search_steps, steps, lr), x, y)
+        result = CarliniWagner(
+            *in_batches(lambda x, y: _attack(shortfall, x, y, search_steps, steps, lr), x, y)
         )
-    return found if details else found.x_adv
+    return result if details else result.x_adv
 
 
-def _missing(model, x, y, confidence, targeted):
+@dataclasses.dataclass
+class _Nearest:
+    """Each image's nearest success so far; at distance infinity there is none yet."""
+
+    x_adv: Tensor
+    w: Tensor
+    c: Tensor
+    distance: Tensor
+
+    def update(self, state: _Descent, x_adv: Tensor, distance: Tensor, success: Tensor) -> None:
+        """Take over the successes that are nearer."""
+        nearer = success & (distance < self.distance[state.rows])
+        rows = state.rows[nearer]
+        self.x_adv[rows], self.w[rows] = x_adv[nearer], state.w[nearer]
+        self.c[rows], self.distance[rows] = state.c[nearer], distance[nearer]
+
+
+@dataclasses.dataclass
+class _Descent:
+    """Adam's state for the images that still descend: row i of every tensor is the same image."""
+
+    rows: Tensor  # which image of the batch it is
+    x: Tensor
+    y: Tensor
+    c: Tensor
+    rate: Tensor
+    w: Tensor
+    grad: Tensor  # of the loss with respect to w
+    mean: Tensor  # moving averages of the gradient and of its square
+    square: Tensor
+    loss: Tensor  # the least when last compared
+
+    def keep(self, chosen: Tensor) -> None:
+        """Drop all images but the chosen ones."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name)[chosen])
+
+    def step(self, t: int) -> None:
+        """Step number `t` of Adam, each image with its learning rate."""
+        self.mean.lerp_(self.grad, 1 - BETAS[0])
+        self.square.lerp_(self.grad.square(), 1 - BETAS[1])
+        size = (self.square / (1 - BETAS[1] ** t)).sqrt_().add_(1e-8)
+        self.w = self.w - per_image(self.rate, self.w) * self.mean / size / (1 - BETAS[0] ** t)
+
+
+def _attack(
+    shortfall: Shortfall, x: Tensor, y: Tensor, search_steps: int, steps: int, lr: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fields of :class:`CarliniWagner` for one batch: binary search over c, Adam for each."""
+    short, grad = shortfall(x, y)
+    c, rate = _linearised(short, grad, lr)
+    low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
+    w = torch.atanh(INSIDE * (2 * x - 1))
+    best = _Nearest(x.clone(), w, torch.full_like(c, torch.nan), high.masked_fill(short < 0, 0))
+    for _ in range(search_steps):
+        searching = (best.distance > 0) & ~(high <= PRECISION * low)
+        if not searching.any():
+            break
+        # Descent starts at the nearest success: c is large enough if it leads on from there.
+        state, before = _start(searching, x, y, c, rate, best.w), best.distance.clone()
+        for t in range(1, steps + 1):
+            tanh = state.w.tanh()
+            x_adv = (tanh + 1) / 2
+            change = x_adv - state.x
+            distance = l2_norm(change)
+            short, grad = shortfall(x_adv, state.y)
+            best.update(state, x_adv, distance, short < 0)
+            # Only images that fall short are pulled over the boundary; dx'/dw = (1 - tanh² w)/2.
+            pull = per_image(state.c * (short > 0), x_adv)
+            state.grad = (2 * change + pull * grad) * (1 - tanh.square()) / 2
+            if t % PATIENCE == 0:
+                loss = distance.square() + state.c * short.clamp_min(0)
+                falling = loss < (1 - GAIN) * state.loss
+                if not falling.any():
+                    break
+                state.loss = torch.minimum(state.loss, loss)
+                state.keep(falling)  # an image at rest would cost as much as one that moves
+            state.step(t)
+        nearer = best.distance < before
+        high, low = torch.where(nearer, c, high), torch.where(searching & ~nearer, c, low)
+        c = _next_c(c, low, high)
+    return best.x_adv, best.distance.isfinite(), best.c
+
+
+def _start(searching: Tensor, x: Tensor, y: Tensor, c: Tensor, rate: Tensor, w: Tensor) -> _Descent:
+    """Adam's first state for the images whose c is still searched."""
+    rows = searching.nonzero()[:, 0]
+    w, zero = w[rows], torch.zeros_like(w[rows])
+    return _Descent(
+        rows=rows, x=x[rows], y=y[rows], c=c[rows], rate=rate[rows], w=w, grad=zero,
+        mean=zero.clone(), square=zero.clone(), loss=torch.full_like(c[rows], torch.inf),
+    )  # fmt: skip
+
+
+def _shortfall(
+    model: nn.Module, x: Tensor, y: Tensor, confidence: float, targeted: bool
+) -> tuple[Tensor, Tensor]:
     """How many logits each image is short of success (below zero: none), and the gradient."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
@@ -107,65 +214,20 @@ def _missing(model, x, y, confidence, targeted):
         return short.detach(), gradient(short.sum(), x)
 
 
-def _search(missing, x, y, search_steps, steps, lr):
-    """Binary search over c for each image: nearest success, whether there is one, and its c."""
-    short, slope = missing(x, y)
-    steepness = lengths(slope)
+def _linearised(short: Tensor, grad: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """Per image, a first c and a learning rate, from the way to the linearised boundary."""
+    steepness = l2_norm(grad)
     distance = short / steepness
     c = _finite(distance / steepness, 1.0)
-    rate = _finite(lr * distance / math.sqrt(x[0].numel()), 0.01).clamp(1e-4, 0.3)
-    w = torch.atanh(INSIDE * (2 * x - 1))
-    best, best_c, norm = x.clone(), torch.full_like(c, torch.nan), torch.full_like(c, torch.inf)
-    norm[short < 0] = 0
-    low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
-    for _ in range(search_steps):
-        a = ((norm > 0) & ~(high <= PRECISION * low)).nonzero()[:, 0]
-        if not len(a):
-            break
-        image, place, reached = _descend(missing, x[a], y[a], w[a], c[a], rate[a], steps)
-        nearer = reached < norm[a]
-        i = a[nearer]
-        best[i], w[i], norm[i], best_c[i] = image[nearer], place[nearer], reached[nearer], c[i]
-        # Descent starts at the last success: c is large enough if it leads on from there.
-        high[a[nearer]], low[a[~nearer]] = c[a[nearer]], c[a[~nearer]]
-        between = torch.where(low > 0, (low * high).sqrt(), c / 10)
-        c = torch.where(high.isinf(), 10 * c, between)
-    return best, norm.isfinite(), best_c
+    rate = _finite(lr * distance / math.sqrt(grad[0].numel()), 0.01).clamp(1e-4, 0.3)
+    return c, rate
 
 
-def _descend(missing, x, y, w, c, rate, steps):
-    """Adam from w for one c: nearest success with its w and distance, infinite without one."""
-    image, place, reached = x.clone(), w.clone(), torch.full_like(c, torch.inf)
-    rows, last = torch.arange(len(x), device=x.device), torch.full_like(c, torch.inf)
-    mean, square = torch.zeros_like(w), torch.zeros_like(w)
-    for t in range(1, steps + 1):
-        bent = w.tanh()
-        x_adv = (bent + 1) / 2
-        short, slope = missing(x_adv, y)
-        change = x_adv - x
-        norm = lengths(change)
-        nearer = (short < 0) & (norm < reached[rows])
-        i = rows[nearer]
-        image[i], place[i], reached[i] = x_adv[nearer], w[nearer], norm[nearer]
-        if t % PATIENCE == 0:
-            loss = norm.square() + c * short.clamp_min(0)
-            going = loss < (1 - GAIN) * last
-            if not going.any():
-                break
-            last = torch.minimum(last, loss)
-            # Images at rest leave the batch.
-            parts = x, y, w, c, rate, rows, last, mean, square, bent, change, short, slope
-            x, y, w, c, rate, rows, last, mean, square, bent, change, short, slope = (
-                part[going] for part in parts
-            )
-        pull = per_image(c * (short > 0), x)
-        slope = (2 * change + pull * slope) * (1 - bent.square()) / 2
-        mean.lerp_(slope, 1 - BETAS[0])
-        square.lerp_(slope.square(), 1 - BETAS[1])
-        size = (square / (1 - BETAS[1] ** t)).sqrt_().add_(1e-8)
-        w = w - per_image(rate, x) * mean / size / (1 - BETAS[0] ** t)
-    return image, place, reached
+def _next_c(c: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Ten times as much, or as little, until both ends are known; then their geometric mean."""
+    between = torch.where(low > 0, (low * high).sqrt(), c / 10)
+    return torch.where(high.isinf(), 10 * c, between)
 
 
-def _finite(values, otherwise):
+def _finite(values: Tensor, otherwise: float) -> Tensor:
     return torch.where(values.isfinite(), values, otherwise)

@@ -1,27 +1,29 @@
 """DeepFool (Moosavi-Dezfooli et al. 2016)."""
 
+from __future__ import annotations
+
 import math
 
 import torch
+from torch import Tensor, nn
 
-from kit.attacks.common import (
-    check_batch,
-    check_epsilon,
-    check_images,
-    frozen,
-    in_batches,
-    jacobian,
-    lengths,
-    per_image,
-    predictions,
-)  # fmt: skip
+from kit.checks import check_batch, check_eps, check_images
+from kit.gradients import frozen, in_batches, jacobian, l2_norm, per_image, predictions
 
 # DeepFool goes this share of the way to the linearised boundary: the true one is curved, and on a
 # LeNet-5 whole steps end farther away.
 RELAXATION = 0.7
 
 
-def deepfool(model, x, y=None, *, max_eps=None, overshoot=0.02, steps=50):
+def deepfool(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    max_eps: float | None = None,
+    overshoot: float = 0.02,
+    steps: int = 50,
+) -> Tensor:
     """DeepFool (Moosavi-Dezfooli et al. 2016): steps to the nearest linearised boundary, in L2.
 
     A pixel at 0 or 1 cannot move outwards. It is left out of the linear problem of such a step,
@@ -30,23 +32,23 @@ def deepfool(model, x, y=None, *, max_eps=None, overshoot=0.02, steps=50):
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor, optional
+    y
         True labels; by default the model's own predictions. An image that the model gets wrong
         comes back as it is.
-    max_eps : float, optional
+    max_eps
         Clip the finished perturbation to this L∞ norm, in (0, 1]; it may then no longer fool.
-    overshoot : float
+    overshoot
         How far past the boundary to aim, relative to the perturbation so far.
-    steps : int
+    steps
         At most so many linearisations.
 
     Returns
     -------
-    torch.Tensor
+    x_adv
         Shape of `x`.
 
     Raises
@@ -55,7 +57,7 @@ def deepfool(model, x, y=None, *, max_eps=None, overshoot=0.02, steps=50):
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
     if max_eps is not None:
-        check_epsilon(max_eps)
+        check_eps(max_eps)
     if steps < 1 or not 0 <= overshoot < math.inf:
         raise ValueError(f"steps is {steps} and overshoot {overshoot}: use at least 1 and 0.")
     with frozen(model):
@@ -69,26 +71,29 @@ def deepfool(model, x, y=None, *, max_eps=None, overshoot=0.02, steps=50):
     return x_adv
 
 
-def _deepfool(model, x, y, overshoot, steps):
-    x_adv, active = x.clone(), torch.arange(len(x), device=x.device)
+def _deepfool(model: nn.Module, x: Tensor, y: Tensor, overshoot: float, steps: int) -> Tensor:
+    x_adv = x.clone()
+    rows = torch.arange(len(x), device=x.device)  # images that do not fool yet
     for _ in range(steps):
-        logits, slopes = jacobian(model, x_adv[active])
-        still = logits.argmax(1) == y[active]
-        active, logits, slopes = active[still], logits[still], slopes[still]
-        if not len(active):
+        logits, grads = jacobian(model, x_adv[rows])
+        unfooled = logits.argmax(1) == y[rows]
+        # Fooled images leave the batch: the Jacobian, a backward pass per class, is what costs.
+        rows, logits, grads = rows[unfooled], logits[unfooled], grads[unfooled]
+        if not len(rows):
             break
-        start = x_adv[active]
-        past = overshoot * lengths(start - x[active])
-        step = _to_boundary(logits, slopes, y[active], start, past)
-        x_adv[active] = (start + step).clamp(0, 1)
+        start = x_adv[rows]
+        # Past the boundary by a share of the way so far: a step that ended just short of it would
+        # be followed by ever smaller ones.
+        past = overshoot * l2_norm(start - x[rows])
+        x_adv[rows] = (start + _to_boundary(logits, grads, y[rows], start, past)).clamp(0, 1)
     return x_adv
 
 
-def _to_boundary(logits, slopes, y, x, past):
+def _to_boundary(logits: Tensor, grads: Tensor, y: Tensor, x: Tensor, past: Tensor) -> Tensor:
     """A step towards the nearest linearised decision boundary that the box does not forbid."""
     rows = torch.arange(len(y), device=y.device)
     gap = logits[rows, y, None] - logits  # (N, K): how far each class lies behind
-    normal = slopes - slopes[rows, y][:, None]  # (N, K, …): gradient of minus the gap
+    normal = grads - grads[rows, y][:, None]  # (N, K, …): gradient of minus the gap
     x = x[:, None]
     normal *= ~((x <= 0) & (normal < 0) | (x >= 1) & (normal > 0))
     square = normal.flatten(2).square().sum(2)

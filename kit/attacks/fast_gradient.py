@@ -1,40 +1,46 @@
 """The fast gradient sign method (Goodfellow et al. 2014)."""
 
+from __future__ import annotations
+
 import torch
+from torch import Tensor, nn
 
-from kit.attacks.common import (
-    check_batch,
-    check_epsilon,
-    frozen,
-    in_batches,
-    loss_gradient,
-    steepest,
-)  # fmt: skip
+from kit.checks import check_batch, check_eps
+from kit.gradients import frozen, in_batches, loss_gradient, steepest
 
 
-def fgsm(model, x, y, *, eps, norm="linf", targeted=False):
-    """Fast gradient sign method: one step of size eps up the loss.
+def fgsm(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    targeted: bool = False,
+) -> Tensor:
+    """Fast gradient sign method: one step of size ε up the loss.
 
     Goodfellow et al. 2014: x + ε·sign(∇x CE(f(x), y)), clipped to [0, 1]. Targeted, the step goes
     down the loss of the target label `y`.
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         True labels, or with `targeted` the labels aimed at; shape (N,).
-    eps : float
+    eps
         Size of the step in `norm`: for L∞ the largest change of a pixel, in (0, 1].
     norm : {"linf", "l2"}
         With L2 the step goes along the gradient itself instead of its sign.
-    targeted : bool
+    targeted
+        Go down the loss of `y`.
 
     Returns
     -------
-    torch.Tensor
+    x_adv
         Shape of `x`.
 
     Raises
@@ -42,30 +48,33 @@ def fgsm(model, x, y, *, eps, norm="linf", targeted=False):
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
-    check_epsilon(eps, norm)
+    check_eps(eps, norm)
     step = -eps if targeted else eps
     with frozen(model):
         check_batch(model, x, y)
-        slope = in_batches(lambda x, y: loss_gradient(model, x, y), x, y)
-    return (x + step * steepest(slope, norm)).clamp(0, 1).detach()
+        grad = in_batches(lambda x, y: loss_gradient(model, x, y), x, y)
+    return (x + step * steepest(grad, norm)).clamp(0, 1).detach()
 
 
-def fgsm_all_targets(model, x, y, *, eps, classes):
+def fgsm_all_targets(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, classes: int
+) -> tuple[Tensor, Tensor]:
     """Targeted FGSM at every class but the image's own.
 
     Parameters
     ----------
     model, x, eps
         As in :func:`fgsm`.
-    y : torch.Tensor
+    y
         True labels, shape (N,).
-    classes : int
+    classes
+        Number of classes.
 
     Returns
     -------
-    x_adv : torch.Tensor
+    x_adv
         Shape (N, classes − 1, C, H, W).
-    targets : torch.Tensor
+    targets
         The label that each of them aims at, shape (N, classes − 1).
     """
     with frozen(model):

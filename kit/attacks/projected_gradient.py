@@ -1,25 +1,29 @@
 """Projected gradient descent (Madry et al. 2017)."""
 
+from __future__ import annotations
+
 import math
 
-import torch
+from torch import Tensor, nn
 
-from kit.attacks.common import (
-    check_batch,
-    check_epsilon,
-    frozen,
-    in_batches,
-    lengths,
-    loss_gradient,
-    per_image,
-    steepest,
-)  # fmt: skip
+from kit.attacks.noise import uniform_ball
+from kit.checks import check_batch, check_eps
+from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, per_image, steepest
 
 
 def pgd(
-    model, x, y, *, eps, norm="linf", steps=40, step_size=None, random_start=True, targeted=False,
-    seed=0,
-):  # fmt: skip
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    steps: int = 40,
+    step_size: float | None = None,
+    random_start: bool = True,
+    targeted: bool = False,
+    seed: int = 0,
+) -> Tensor:
     """Projected gradient descent: many small gradient steps inside a ball around the image.
 
     Madry et al. 2017: x ← clip(x₀ + Π(x + α·sign(∇x CE(f(x), y)) − x₀)), where Π projects onto the
@@ -27,27 +31,31 @@ def pgd(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         True labels, or with `targeted` the labels aimed at; shape (N,).
-    eps : float
+    eps
         Radius of the ball: in (0, 1] for L∞, positive for L2.
     norm : {"linf", "l2"}
-    steps : int
-    step_size : float, optional
+    steps
+        From 1 on.
+    step_size
         α; by default 2.5·ε / steps, so that every point of the ball can be reached.
-    random_start : bool
+    random_start
         Start at a random point of the ball instead of at the image.
-    targeted : bool
-    seed : int
-        Chooses the random points; the same on every device.
+    targeted
+        Go down the loss of `y`.
+    seed
+        Chooses the random points, the same on every device. Image i gets the i-th of them, whatever
+        it shows. In L∞ a call on the first images of `x` gives the same ones; in L2 it does not:
+        the radii are drawn after all directions, so that they depend on N.
 
     Returns
     -------
-    torch.Tensor
+    x_adv
         Shape of `x`.
 
     Raises
@@ -55,15 +63,15 @@ def pgd(
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
-    check_epsilon(eps, norm)
-    step_size = 2.5 * eps / steps if step_size is None and steps else step_size
+    check_eps(eps, norm)
+    step_size = 2.5 * eps / max(steps, 1) if step_size is None else step_size
     if steps < 1 or not 0 < step_size < math.inf:
         raise ValueError(
             f"steps is {steps} and step_size {step_size}: use at least one step of positive size."
         )
     step = -step_size if targeted else step_size
 
-    def attack(x, y, x_adv):
+    def attack(x: Tensor, y: Tensor, x_adv: Tensor) -> Tensor:
         for _ in range(steps):
             moved = x_adv + step * steepest(loss_gradient(model, x_adv, y), norm)
             x_adv = (x + _project(moved - x, eps, norm)).clamp(0, 1)
@@ -71,25 +79,19 @@ def pgd(
 
     with frozen(model):
         check_batch(model, x, y)
+        # Drawn for the whole call: the same numbers whatever the size of a batch.
         start = _random_start(x, eps, norm, seed) if random_start else x
         return in_batches(attack, x, y, start)
 
 
-def _project(change, eps, norm):
+def _project(change: Tensor, eps: float, norm: str) -> Tensor:
     """The nearest change whose norm is at most ε."""
     if norm == "linf":
         return change.clamp(-eps, eps)
-    return change * per_image((eps / lengths(change).clamp_min(1e-12)).clamp_max(1), change)
+    return change * per_image((eps / l2_norm(change).clamp_min(1e-12)).clamp_max(1), change)
 
 
-def _random_start(x, eps, norm, seed):
+def _random_start(x: Tensor, eps: float, norm: str, seed: int) -> Tensor:
     """Points drawn evenly from the ball around each image, then clipped to [0, 1]."""
-    random = torch.Generator().manual_seed(seed)
-    if norm == "linf":
-        change = 2 * torch.rand(x.shape, generator=random, dtype=x.dtype) - 1
-    else:
-        change = steepest(torch.randn(x.shape, generator=random, dtype=x.dtype), norm)
-        # A ball's volume grows with the power of its dimension.
-        share = torch.rand(len(x), generator=random, dtype=x.dtype) ** (1 / x[0].numel())
-        change *= per_image(share, change)
+    change = uniform_ball(x.shape, norm, seed=seed, dtype=x.dtype)
     return (x + eps * change.to(x.device)).clamp(0, 1)

@@ -1,6 +1,8 @@
 """LeNet-5 (LeCun et al., Gradient-based learning applied to document recognition, 1998)."""
 
-from torch import nn
+from __future__ import annotations
+
+from torch import Tensor, nn
 
 
 class LeNet5(nn.Module):
@@ -12,19 +14,22 @@ class LeNet5(nn.Module):
 
     Parameters
     ----------
-    shape : tuple of int
+    shape
         Shape of one image, (C, H, W), with H and W at least 8.
-    classes : int
+    classes
+        Number of classes.
     """
 
-    def __init__(self, shape, classes):
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         channels, height, width = shape
         if min(height, width) < 8:
             raise ValueError(f"LeNet-5 needs images of at least 8×8 pixels, not {height}×{width}.")
         first = 2 if min(height, width) < 32 else 0
         second = 2 if min(height, width) < 16 else 0
-        left = [((side + 2 * first - 4) // 2 + 2 * second - 4) // 2 for side in (height, width)]
+        rows, columns = (
+            ((side + 2 * first - 4) // 2 + 2 * second - 4) // 2 for side in (height, width)
+        )
         self.features = nn.Sequential(
             nn.Conv2d(channels, 6, 5, padding=first),
             nn.MaxPool2d(2),  # before the ReLU: the same result for a quarter of the work
@@ -35,13 +40,13 @@ class LeNet5(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(16 * left[0] * left[1], 120),
+            nn.Linear(16 * rows * columns, 120),
             nn.ReLU(),
             nn.Linear(120, 84),
             nn.ReLU(),
             nn.Linear(84, classes),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, classes) for images of shape (N, C, H, W)."""
         return self.classifier(self.features(x))

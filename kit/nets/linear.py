@@ -1,5 +1,7 @@
 """A linear classifier, the hypothesis class that the theory of domain adaptation speaks of."""
 
+from __future__ import annotations
+
 import math
 
 from torch import nn
@@ -10,10 +12,11 @@ class Linear(nn.Sequential):
 
     Parameters
     ----------
-    shape : tuple of int
+    shape
         Shape of one image, (C, H, W).
-    classes : int
+    classes
+        Number of classes.
     """
 
-    def __init__(self, shape, classes):
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(nn.Flatten(), nn.Linear(math.prod(shape), classes))

@@ -1,6 +1,6 @@
 """How far images were moved, how often that fools, and how much it takes."""
 
-from kit.robustness.lipschitz import Clever, clever
+from kit.robustness.clever import Clever, clever
 from kit.robustness.measures import (
     EmpiricalRobustness,
     attack_success_rate,

@@ -1,34 +1,32 @@
 """Norms, rates, loss sensitivity and empirical robustness."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
-from kit.attacks.common import (
-    check_batch,
-    check_images,
-    frozen,
-    in_batches,
-    lengths,
-    loss_gradient,
-    predictions,
-)
+from kit.checks import check_batch, check_images
+from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, predictions
 
 
-def perturbation_norms(x, x_adv, *, channel=None):
+def perturbation_norms(
+    x: Tensor, x_adv: Tensor, *, channel: int | None = None
+) -> dict[str, Tensor]:
     """L0, L2 and L∞ of each image's change.
 
     Parameters
     ----------
-    x, x_adv : torch.Tensor
+    x, x_adv
         Images before and after, shape (N, C, H, W).
-    channel : int, optional
+    channel
         Look at one channel alone; by default L2 and L∞ run over the values of all channels, and
         a pixel counts for L0 if any of its channels has changed.
 
     Returns
     -------
-    dict of str to torch.Tensor
+    norms
         ``"l0"`` (pixels, not values), ``"l2"`` and ``"linf"``, each of shape (N,).
 
     Raises
@@ -52,26 +50,26 @@ def perturbation_norms(x, x_adv, *, channel=None):
     change = x_adv - x if channel is None else (x_adv - x)[:, [channel]]
     return {
         "l0": (change != 0).any(1).flatten(1).sum(1),
-        "l2": lengths(change),
+        "l2": l2_norm(change),
         "linf": change.abs().flatten(1).amax(1),
     }
 
 
-def attack_success_rate(model, x_adv, y):
+def attack_success_rate(model: nn.Module, x_adv: Tensor, y: Tensor) -> float:
     """Share of attacked images that the model gets wrong: 1 − accuracy.
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x_adv : torch.Tensor
+    x_adv
         Attacked images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         True labels, shape (N,).
 
     Returns
     -------
-    float
+    rate
         In [0, 1]; NaN for an empty set, where it is not defined.
 
     Raises
@@ -86,19 +84,19 @@ def attack_success_rate(model, x_adv, y):
         return float((predictions(model, x_adv) != y).float().mean())
 
 
-def fooling_rate(model, x, x_adv):
+def fooling_rate(model: nn.Module, x: Tensor, x_adv: Tensor) -> float:
     """Share of images whose predicted label the attack changes, whatever the true one.
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x, x_adv : torch.Tensor
+    x, x_adv
         Images before and after, shape (N, C, H, W), in [0, 1].
 
     Returns
     -------
-    float
+    rate
         In [0, 1]; NaN for an empty set, where it is not defined.
 
     Raises
@@ -113,12 +111,13 @@ def fooling_rate(model, x, x_adv):
         )
     if not len(x):
         return float("nan")
-    check_images(x), check_images(x_adv)
+    check_images(x)
+    check_images(x_adv)
     with frozen(model):
         return float((predictions(model, x) != predictions(model, x_adv)).float().mean())
 
 
-def loss_sensitivity(model, x, y):
+def loss_sensitivity(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Mean L2 norm of the gradient of an image's loss with respect to the image.
 
     Arpit et al. 2017 (A closer look at memorization), with the L2 norm. The loss is the image's
@@ -126,16 +125,17 @@ def loss_sensitivity(model, x, y):
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         Labels, shape (N,).
 
     Returns
     -------
-    float
+    sensitivity
+        In units of the loss per unit of L2 distance.
 
     Raises
     ------
@@ -144,11 +144,11 @@ def loss_sensitivity(model, x, y):
     """
     with frozen(model):
         check_batch(model, x, y)
-        slopes = in_batches(lambda x, y: lengths(loss_gradient(model, x, y)), x, y)
-    return float(slopes.double().mean())
+        norms = in_batches(lambda x, y: l2_norm(loss_gradient(model, x, y)), x, y)
+    return float(norms.double().mean())
 
 
-def check_grid(eps_step, eps_max):
+def check_grid(eps_step: float, eps_max: float) -> None:
     """Refuse a grid of ε that does not divide (0, `eps_max`] evenly, with a ValueError."""
     if not 0 < eps_step <= eps_max <= 1:
         raise ValueError(
@@ -161,14 +161,21 @@ def check_grid(eps_step, eps_max):
 
 
 class EmpiricalRobustness(NamedTuple):
-    """What :func:`empirical_robustness` finds: the mean, each image's ε (NaN: none), how many."""
+    """What :func:`empirical_robustness` returns: the mean, each image's ε (NaN: none), how many."""
 
     value: float
-    eps: torch.Tensor
+    eps: Tensor
     successes: int
 
 
-def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
+def empirical_robustness(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    eps_step: float = 0.1,
+    eps_max: float = 1.0,
+    details: bool = False,
+) -> float | EmpiricalRobustness:
     """Mean relative size of the smallest FGSM step that changes the model's own prediction.
 
     Moosavi-Dezfooli et al. 2016, eq. 1, with FGSM: the mean of ‖x' − x‖∞ / ‖x‖∞ over the images
@@ -179,17 +186,18 @@ def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    eps_step, eps_max : float
+    eps_step, eps_max
         The grid, which includes both; in (0, 1].
-    details : bool
+    details
+        Return an :class:`EmpiricalRobustness`.
 
     Returns
     -------
-    float
+    value
         NaN where no image is fooled. Black images, which have no relative size, are left out. With
         `details` an :class:`EmpiricalRobustness`.
 
@@ -211,18 +219,18 @@ def empirical_robustness(model, x, *, eps_step=0.1, eps_max=1.0, details=False):
     return EmpiricalRobustness(value, eps, int(fooled.sum())) if details else value
 
 
-def _smallest_step(model, x, grid):
+def _smallest_step(model: nn.Module, x: Tensor, grid: list[float]) -> tuple[Tensor, Tensor]:
     """The first ε that changes the prediction, and the L∞ norm of that change; NaN without one."""
     label = predictions(model, x)
     direction = loss_gradient(model, x, label).sign()
     eps, size = torch.full((2, len(x)), torch.nan, dtype=x.dtype, device=x.device)
-    left = torch.arange(len(x), device=x.device)
+    rows = torch.arange(len(x), device=x.device)  # images that no step has fooled yet
     for step in grid:
-        moved = (x[left] + step * direction[left]).clamp(0, 1)
-        fooled = predictions(model, moved) != label[left]
-        i = left[fooled]
+        moved = (x[rows] + step * direction[rows]).clamp(0, 1)
+        fooled = predictions(model, moved) != label[rows]
+        i = rows[fooled]
         eps[i], size[i] = step, (moved[fooled] - x[i]).abs().flatten(1).amax(1)
-        left = left[~fooled]
-        if not len(left):
+        rows = rows[~fooled]
+        if not len(rows):
             break
     return eps, size

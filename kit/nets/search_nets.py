@@ -5,6 +5,8 @@ connected layer and S the softmax (left to the loss here). Images keep their siz
 without padding ColorNet's last pooling would have nothing left of a 32×32 image.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 
@@ -14,12 +16,13 @@ class GrayNet(nn.Sequential):
 
     Parameters
     ----------
-    shape : tuple of int
+    shape
         Shape of one image, (1, H, W), with H and W at least 4.
-    classes : int
+    classes
+        Number of classes.
     """
 
-    def __init__(self, shape, classes):
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         if shape[0] != 1:
             raise ValueError(
                 f"The net 'graynet' is for grey images; these have {shape[0]} channels: "
@@ -34,17 +37,20 @@ class ColorNet(nn.Sequential):
 
     Parameters
     ----------
-    shape : tuple of int
+    shape
         Shape of one image, (C, H, W), with H and W at least 8.
-    classes : int
+    classes
+        Number of classes.
     """
 
-    def __init__(self, shape, classes):
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(*_layers(shape, [[32, 32], [64, 64], [128, 128]], 512, classes))
         self.to(memory_format=torch.channels_last)
 
 
-def _layers(shape, blocks, hidden, classes):
+def _layers(
+    shape: tuple[int, int, int], blocks: list[list[int]], hidden: int, classes: int
+) -> list[nn.Module]:
     """Convolutions block by block, each block ending in a pooling, then two full layers."""
     channels, height, width = shape
     least = 2 ** len(blocks)
@@ -52,12 +58,12 @@ def _layers(shape, blocks, hidden, classes):
         raise ValueError(
             f"This net needs images of at least {least}×{least} pixels, not {height}×{width}."
         )
-    layers = []
+    layers: list[nn.Module] = []
     for block in blocks:
-        for width_of in block:
-            layers += [nn.Conv2d(channels, width_of, 3, padding=1), nn.ReLU()]
-            channels = width_of
+        for outputs in block:
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU()]
+            channels = outputs
         layers.insert(-1, nn.MaxPool2d(2))  # before the ReLU: the same result for less work
-    left = (height // least) * (width // least)
-    full = nn.Linear(channels * left, hidden), nn.ReLU(), nn.Linear(hidden, classes)
+    pixels = (height // least) * (width // least)
+    full = nn.Linear(channels * pixels, hidden), nn.ReLU(), nn.Linear(hidden, classes)
     return [*layers, nn.Flatten(), *full]

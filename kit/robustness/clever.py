@@ -1,46 +1,53 @@
 """CLEVER (Weng et al. 2018): a robustness score from the local Lipschitz constant."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
-from kit.attacks.common import (
-    check_images,
-    check_norm,
-    frozen,
-    gradient,
-    in_batches,
-    outputs,
-    per_image,
-    steepest,
-)
+from kit.attacks.noise import uniform_ball
+from kit.checks import check_images, check_norm
+from kit.gradients import frozen, gradient, in_batches, outputs
 
 OUTPUTS = ("logits", "softmax")
 # After the first batch of samples a class is left out if its score stands so many times above the
 # least: the others' largest gradients would have to grow by as much more than its own.
 OUT_OF_REACH = 1.5
 
+Outputs = Callable[[Tensor], Tensor]  # logits or softmax of images
+
 
 class Clever(NamedTuple):
-    """What :func:`clever` finds: for each image its score and where it comes from, shape (N,).
+    """What :func:`clever` returns: for each image its score and where it comes from, shape (N,).
 
     ``fell_back``: the fit found no end, and the largest sample was taken. ``at_cap``: the score is
     the radius. ``margin`` and ``largest`` are the deciding class's lead and largest sampled
     gradient norm: their quotient is the score without extrapolation.
     """
 
-    scores: torch.Tensor
-    fell_back: torch.Tensor
-    at_cap: torch.Tensor
-    margin: torch.Tensor
-    largest: torch.Tensor
+    scores: Tensor
+    fell_back: Tensor
+    at_cap: Tensor
+    margin: Tensor
+    largest: Tensor
 
 
 def clever(
-    model, x, *, norm="l2", radius=5.0, batches=10, batch_size=100, seed=0, output="logits",
-    details=False,
-):  # fmt: skip
+    model: nn.Module,
+    x: Tensor,
+    *,
+    norm: str = "l2",
+    radius: float = 5.0,
+    batches: int = 10,
+    batch_size: int = 100,
+    seed: int = 0,
+    output: str = "logits",
+    details: bool = False,
+) -> Tensor | Clever:
     """CLEVER, untargeted: the distance within which no change should alter the prediction.
 
     Weng et al. 2018, algorithm 2: for every other class j, the lead g = f_c − f_j at the image over
@@ -56,27 +63,28 @@ def clever(
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         From images to logits.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
     norm : {"l2", "linf"}
         Of the change; gradients are measured in its dual.
-    radius : float
+    radius
         Of the ball, and the largest score.
-    batches, batch_size : int
-        Of the points.
-    seed : int
+    batches, batch_size
+        Of the points; from 2 and from 1 on.
+    seed
         Chooses the points; the same on every device.
     output : {"logits", "softmax"}
         Of which outputs f to take the lead and the gradients. Where softmax saturates, gradients
         vanish and scores rise to the radius without any gain in robustness.
-    details : bool
+    details
+        Return a :class:`Clever`.
 
     Returns
     -------
-    torch.Tensor
-        Scores, shape (N,), in [0, radius]; with `details` a :class:`Clever`.
+    scores
+        Shape (N,), in [0, radius]; with `details` a :class:`Clever`.
 
     Raises
     ------
@@ -93,85 +101,76 @@ def clever(
             "number, at least 2 and at least 1."
         )
     check_images(x)
-    points = _ball(x, norm, radius, batches * batch_size, seed)
+    shape = (batches * batch_size, *x.shape[1:])
+    points = radius * uniform_ball(shape, norm, seed=seed, dtype=x.dtype).to(x.device)
 
-    def said(x):
-        found = outputs(model, x)
-        return found.softmax(1) if output == "softmax" else found
+    def f(x: Tensor) -> Tensor:
+        logits = outputs(model, x)
+        return logits.softmax(1) if output == "softmax" else logits
 
     with frozen(model):
-        found = [_score(said, image, points, batch_size, norm, radius) for image in x.detach()]
-    found = Clever(*(torch.stack(parts) for parts in zip(*found, strict=True)))
-    return found if details else found.scores
+        scored = [_score(f, image, points, batch_size, norm, radius) for image in x.detach()]
+    result = Clever(*map(torch.stack, zip(*scored, strict=True)))
+    return result if details else result.scores
 
 
-def _ball(x, norm, radius, count, seed):
-    """Points drawn evenly from a ball, shape (count, C, H, W)."""
-    random, shape = torch.Generator().manual_seed(seed), (count, *x.shape[1:])
-    if norm == "linf":
-        points = 2 * torch.rand(shape, generator=random, dtype=x.dtype) - 1
-    else:
-        points = steepest(torch.randn(shape, generator=random, dtype=x.dtype), "l2")
-        share = torch.rand(count, generator=random, dtype=x.dtype) ** (1 / x[0].numel())
-        points *= per_image(share, points)
-    return radius * points.to(x.device)
-
-
-def _score(said, image, points, batch_size, norm, radius):
+def _score(
+    f: Outputs, image: Tensor, points: Tensor, batch_size: int, norm: str, radius: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The fields of :class:`Clever` for one image."""
-    at_image = said(image[None])[0]
+    at_image = f(image[None])[0]
     if len(at_image) < 2:
         raise ValueError("The model knows one class only: there is no other to be taken for it.")
     label = at_image.argmax()
     others = (torch.arange(len(at_image), device=image.device) != label).nonzero()[:, 0]
     lead = at_image[label] - at_image[others]
 
-    def maxima(points):
+    def maxima(points: Tensor, others: Tensor) -> Tensor:
         samples = (image + points).clamp(0, 1)
-        slopes = in_batches(lambda part: _slopes(said, part, label, others, norm), samples)
-        return slopes.unflatten(0, (-1, batch_size)).amax(1)
+        norms = in_batches(lambda x: _grad_norms(f, x, label, others, norm), samples)
+        return norms.unflatten(0, (-1, batch_size)).amax(1)
 
-    found = maxima(points[:batch_size])
-    near = _ratio(lead, found[0])
-    near = near <= OUT_OF_REACH * near.min()
-    others, lead = others[near], lead[near]
-    found = torch.cat([found[:, near], maxima(points[batch_size:])])
-    end, fitted = _upper_end(found)
+    first = maxima(points[:batch_size], others)
+    first_scores = _ratio(lead, first[0])
+    near = first_scores <= OUT_OF_REACH * first_scores.min()
+    lead = lead[near]
+    largest = torch.cat([first[:, near], maxima(points[batch_size:], others[near])])
+    end, fitted = _upper_end(largest)
     scores = _ratio(lead, end)
     least = scores.argmin()
     score = scores[least].clamp_max(radius)
-    return score, ~fitted[least], score >= radius, lead[least], found[:, least].amax()
+    return score, ~fitted[least], score >= radius, lead[least], largest[:, least].amax()
 
 
-def _ratio(lead, slope):
+def _ratio(lead: Tensor, grad_norm: Tensor) -> Tensor:
     """The distance to a tie at most; none where there is a tie already."""
-    return torch.where(lead > 0, lead / slope, 0)
+    return torch.where(lead > 0, lead / grad_norm, 0)
 
 
-def _slopes(said, x, label, others, norm):
+def _grad_norms(f: Outputs, x: Tensor, label: Tensor, others: Tensor, norm: str) -> Tensor:
     """Norm of the gradient of the lead over each of the other classes, (N, classes)."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        found = said(x)
-        leads = (found[:, label, None] - found[:, others]).sum(0)
+        values = f(x)
+        leads = (values[:, label, None] - values[:, others]).sum(0)
         rows = [gradient(lead, x, retain_graph=True).flatten(1) for lead in leads]
     dual = {"l2": 2, "linf": 1}[norm]
     return torch.stack([row.norm(dual, dim=1) for row in rows], 1)
 
 
-def _upper_end(maxima):
+def _upper_end(maxima: Tensor) -> tuple[Tensor, Tensor]:
     """Upper end of a reverse Weibull distribution, by maximum likelihood on a grid.
 
     Parameters
     ----------
-    maxima : torch.Tensor
+    maxima
         One column per class, shape (batches, classes).
 
     Returns
     -------
-    end : torch.Tensor
+    end
         Shape (classes,): at least the column's maximum, which it is where the fit did not hold.
-    fitted : torch.Tensor
+    fitted
         Did the likelihood peak within the grid? Where all maxima are equal nothing is to be fitted.
     """
     columns = maxima.double().T  # (classes, batches)
