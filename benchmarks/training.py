@@ -53,11 +53,11 @@ def against_data_loader(dataset, device):
     seconds = {with_kit: [], with_data_loader: []}
     on_device = dataset.x_train.to(device), dataset.y_train.to(device)
     for seed in range(REPEATS + 1):
-        for way, found in seconds.items():
+        for way, times in seconds.items():
             net = kit.nets.build("graynet", dataset.shape, seed=seed).to(device)
             images = on_device if way is with_kit else (dataset.x_train, dataset.y_train)
-            found.append(timed(way, net, *images, seed))
-    ours, theirs = (statistics.median(found[1:]) for found in seconds.values())  # first: warm-up
+            times.append(timed(way, net, *images, seed))
+    ours, theirs = (statistics.median(times[1:]) for times in seconds.values())  # first: warm-up
     ratio = statistics.median(
         b / a for a, b in zip(seconds[with_kit][1:], seconds[with_data_loader][1:], strict=True)
     )

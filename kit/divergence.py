@@ -5,19 +5,22 @@ apart the two domains, and the looser the bound on the risk that a classifier of
 other (Chaudhury & Yamasaki, ICASSP 2020, §3.1 and §3.2).
 """
 
+from __future__ import annotations
+
 import math
 
 import torch
+from torch import Tensor
 
 from kit import nets, perturbations, runtime, training
 
 
-def h_divergence(source_error, target_error):
+def h_divergence(source_error: float, target_error: float) -> float:
     """Empirical H-divergence: 2 (1 − [error on the source + error on the target]) (Eq. 2).
 
     Parameters
     ----------
-    source_error, target_error : float
+    source_error, target_error
         Share of each sample that the best discriminator takes for the other domain, in [0, 1].
 
     Returns
@@ -28,7 +31,7 @@ def h_divergence(source_error, target_error):
     return 2 * (1 - (source_error + target_error))
 
 
-def a_distance(error):
+def a_distance(error: float) -> float:
     """Proxy A-distance 2 (1 − 2ε) (§3.1), ε the discriminator's error over both samples.
 
     With samples of equal size ε is half of the two errors' sum, and this is
@@ -42,22 +45,30 @@ def a_distance(error):
     return 2 * (1 - 2 * error)
 
 
-def risk_bound(source_risk, divergence, n, dimension, *, delta=0.05, beta=0.0):
+def risk_bound(
+    source_risk: float,
+    divergence: float,
+    n: int,
+    dimension: int,
+    *,
+    delta: float = 0.05,
+    beta: float = 0.0,
+) -> float:
     """Theorem 1's upper bound on the target risk, as printed (Eq. 3).
 
     Parameters
     ----------
-    source_risk : float
+    source_risk
         Empirical risk on the source, in [0, 1].
-    divergence : float
+    divergence
         Empirical H-divergence.
-    n : int
+    n
         Size of each sample.
-    dimension : int
+    dimension
         VC dimension d of the hypotheses; C·H·W + 1 for a linear one on pixels.
-    delta : float
+    delta
         The bound holds with probability 1 − δ; in (0, 1).
-    beta : float
+    beta
         At least the smallest combined risk on both domains that one hypothesis can have.
 
     Returns
@@ -92,8 +103,17 @@ def risk_bound(source_risk, divergence, n, dimension, *, delta=0.05, beta=0.0):
 
 
 def discriminator_errors(
-    noise, x, y, *, net="linear", epochs=20, lr=1e-2, batch_size=128, seed=0, stacked=None
-):
+    noise: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    net: str = "linear",
+    epochs: int = 20,
+    lr: float = 1e-2,
+    batch_size: int = 128,
+    seed: int = 0,
+    stacked: bool | None = None,
+) -> Tensor:
     """Errors of discriminators, one for each candidate noise (corrupted = 0, clean = 1).
 
     Each is fitted to both twins (clean and corrupted) of one half of the images and measured on
@@ -101,19 +121,19 @@ def discriminator_errors(
 
     Parameters
     ----------
-    noise : torch.Tensor
+    noise
         Candidates, shape (M, classes, C, H, W).
-    x : torch.Tensor
+    x
         Clean images, shape (N, C, H, W), in [0, 1], on the device to compute on.
-    y : torch.Tensor
+    y
         Labels, shape (N,).
-    net : str
+    net
         ``"linear"``, as the theory has it, or any name that :func:`kit.nets.build` knows.
     epochs, lr, batch_size
         Training by Adam; a batch holds `batch_size` images in both versions.
-    seed : int
+    seed
         Halves the images, and starts every discriminator alike.
-    stacked : bool, optional
+    stacked
         As in :func:`kit.training.fit_many`.
 
     Returns
@@ -130,13 +150,14 @@ def discriminator_errors(
         raise ValueError(f"{len(x)} images: a discriminator needs at least 2.")
     order = torch.Generator().manual_seed(runtime.derive_seed(seed, "halves"))
     fitted, measured = torch.randperm(len(x), generator=order).to(x.device).tensor_split(2)
+    noise = noise.to(x.device)
     models = [nets.build(net, x.shape[1:], 2, seed=seed).to(x.device) for _ in noise]
     training.fit_many(
-        models, x[fitted], y[fitted], own=noise.to(x.device), view=_twins, epochs=epochs, lr=lr,
+        models, x[fitted], y[fitted], member_args=noise, transform=_twins, epochs=epochs, lr=lr,
         batch_size=batch_size, seed=runtime.derive_seed(seed, "order"), stacked=stacked,
     )  # fmt: skip
     errors = []
-    for model, candidate in zip(models, noise.to(x.device), strict=True):
+    for model, candidate in zip(models, noise, strict=True):
         both, labels = _twins(candidate, x[measured], y[measured])
         errors.append(1 - training.accuracy(model, both, labels))
     return torch.tensor(errors, dtype=torch.float64)

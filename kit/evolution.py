@@ -6,14 +6,19 @@ mismatch), and by how well the two can be told apart (domain divergence). Only t
 ever looked at.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import time
 import warnings
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from kit import divergence, nets, perturbations, runtime, training
 
@@ -21,9 +26,9 @@ from kit import divergence, nets, perturbations, runtime, training
 class Fitness(NamedTuple):
     """Scores of M candidates, float64 of shape (M,) each; NaN where a loss was not a number."""
 
-    total: torch.Tensor
-    mismatch: torch.Tensor
-    divergence: torch.Tensor
+    total: Tensor
+    mismatch: Tensor
+    divergence: Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,17 +37,17 @@ class Generation:
 
     Attributes
     ----------
-    number : int
+    number
         Counted from 1.
-    candidates : numpy.ndarray
+    candidates
         Genomes, float64, shape (λ, n).
-    fitness, mismatch, divergence : numpy.ndarray
+    fitness, mismatch, divergence
         F = F_m + F_d and its two parts, shape (λ,); NaN for a candidate that failed.
-    sigma : float
+    sigma
         pycma's step size after the generation.
-    stopped : str
+    stopped
         Why pycma ended the search here; empty while it goes on.
-    seconds : float
+    seconds
     """
 
     number: int
@@ -55,15 +60,27 @@ class Generation:
     seconds: float
 
 
-def search_net(shape):
+def search_net(shape: Sequence[int]) -> str:
     """The paper's search net for images of a shape: ``"graynet"`` or ``"colornet"``."""
     return "graynet" if shape[0] == 1 else "colornet"
 
 
 def fitness(
-    noise, x, y, *, net=None, epochs=3, optimizer="adam", lr=1e-3, batch_size=128,
-    discriminator="linear", discriminator_epochs=10, seed=0, stacked=None, details=False,
-):  # fmt: skip
+    noise: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    net: str | None = None,
+    epochs: int = 3,
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    discriminator: str = "linear",
+    discriminator_epochs: int = 10,
+    seed: int = 0,
+    stacked: bool | None = None,
+    details: bool = False,
+) -> Tensor | Fitness:
     """How much does training on corrupted images hurt on clean ones? (§3.3)
 
     For each candidate a fresh net f is trained on the corrupted images. Then F = F_m + F_d with
@@ -79,23 +96,23 @@ def fitness(
 
     Parameters
     ----------
-    noise : torch.Tensor
+    noise
         Candidates, shape (M, classes, C, H, W).
-    x : torch.Tensor
+    x
         Clean training images, shape (N, C, H, W), in [0, 1], on the device to compute on.
-    y : torch.Tensor
+    y
         Labels, shape (N,).
-    net : str, optional
+    net
         Name for :func:`kit.nets.build`; by default as :func:`search_net` says.
     epochs, optimizer, lr, batch_size
         Training of the nets, as in :func:`kit.training.fit`.
-    discriminator : str
+    discriminator
         Name of the discriminator's net; ``"linear"`` as in the theory.
-    discriminator_epochs : int
-    seed : int
-    stacked : bool, optional
+    discriminator_epochs
+    seed
+    stacked
         As in :func:`kit.training.fit_many`.
-    details : bool
+    details
         Return both parts too.
 
     Returns
@@ -109,70 +126,89 @@ def fitness(
         A name is unknown, or the net does not fit the images.
     """
     noise = noise.to(x.device)
+    mismatch = _mismatch(
+        noise, x, y, net=net, seed=seed, epochs=epochs, optimizer=optimizer, lr=lr,
+        batch_size=batch_size, stacked=stacked,
+    )  # fmt: skip
+    errors = divergence.discriminator_errors(
+        noise, x, y, net=discriminator, epochs=discriminator_epochs, batch_size=batch_size,
+        seed=runtime.derive_seed(seed, "discriminator"), stacked=stacked,
+    )  # fmt: skip
+    scores = Fitness(mismatch + 1 - 2 * errors, mismatch, 1 - 2 * errors)
+    return scores if details else scores.total
+
+
+def _mismatch(noise, x, y, *, net, seed, **options):
+    """F_m of each candidate, float64 of shape (M,); NaN where a loss is no finite number."""
     shape, classes = tuple(x.shape[1:]), noise.shape[1]
     initial = runtime.derive_seed(seed, "net")
     models = [
         nets.build(net or search_net(shape), shape, classes, seed=initial).to(x.device)
         for _ in noise
     ]
-    training.fit_many(
-        models, x, y, own=noise, view=_corrupted, epochs=epochs, optimizer=optimizer, lr=lr,
-        batch_size=batch_size, seed=runtime.derive_seed(seed, "order"), stacked=stacked,
-    )  # fmt: skip
-    mismatch = []
+    order = runtime.derive_seed(seed, "order")
+    training.fit_many(models, x, y, member_args=noise, transform=_corrupt, seed=order, **options)
+    differences = []
     for model, candidate in zip(models, noise, strict=True):
-        clean, corrupted = (
-            training.evaluate(model, images, y)[0]
-            for images in (x, perturbations.apply(candidate, x, y))
-        )
-        mismatch.append(clean - corrupted)
-    errors = divergence.discriminator_errors(
-        noise, x, y, net=discriminator, epochs=discriminator_epochs, batch_size=batch_size,
-        seed=runtime.derive_seed(seed, "discriminator"), stacked=stacked,
-    )  # fmt: skip
-    mismatch = torch.tensor(mismatch, dtype=torch.float64)
+        clean = training.evaluate(model, x, y)[0]
+        corrupted = training.evaluate(model, *_corrupt(candidate, x, y))[0]
+        differences.append(clean - corrupted)
+    mismatch = torch.tensor(differences, dtype=torch.float64)
     mismatch[~mismatch.isfinite()] = torch.nan
-    found = Fitness(mismatch + 1 - 2 * errors, mismatch, 1 - 2 * errors)
-    return found if details else found.total
+    return mismatch
 
 
-def _corrupted(noise, x, y):
+def _corrupt(noise, x, y):
     return perturbations.apply(noise, x, y), y
 
 
 def search(
-    x, y, *, classes, pixels=1, generations=50, popsize=None, sigma=0.3, place=0.5, value=0.75,
-    options=None, seed=0, recorded=(), **scoring,
-):  # fmt: skip
+    x: Tensor,
+    y: Tensor,
+    *,
+    classes: int,
+    pixels: int = 1,
+    generations: int = 50,
+    popsize: int | None = None,
+    sigma: float = 0.3,
+    place: float = 0.5,
+    value: float = 0.75,
+    options: dict[str, Any] | None = None,
+    seed: int = 0,
+    fitness_history: Sequence[ArrayLike] = (),
+    **scoring: Any,
+) -> Iterator[Generation]:
     """Search for harmful noise, generation by generation (MDD-ES).
 
     Parameters
     ----------
     x, y
         Training images and labels, as in :func:`fitness`.
-    classes : int
-    pixels : int
+    classes
+        Number of classes.
+    pixels
         Np, pixels per class.
-    generations : int
-    popsize : int, optional
+    generations
+        At most so many, those of `fitness_history` included.
+    popsize
         λ, candidates per generation; by default pycma's 4 + ⌊3 ln n⌋.
-    sigma : float
+    sigma
         First step size; genes lie in [0, 1].
-    place, value : float
+    place, value
         Where the search starts, as in :func:`kit.perturbations.start`.
-    options : dict, optional
+    options
         More of pycma's options, its stopping rules for example: ``{"tolfun": 1e-3}``.
-    seed : int
-    recorded : sequence of Generation
-        The first generations of the same search, done earlier: they are not evaluated again. The
-        search goes on exactly as if it had never stopped.
+    seed
+    fitness_history
+        F in the first generations of the same search, done earlier; shape (λ,) each. pycma proposes
+        their candidates anew, and the search goes on exactly as if it had never been interrupted.
     **scoring
         Further options of :func:`fitness`.
 
     Yields
     ------
     Generation
-        Those after the recorded ones.
+        Those after `fitness_history`.
 
     Raises
     ------
@@ -183,37 +219,53 @@ def search(
     --------
     >>> import kit
     >>> digits = kit.data.load("digits", train=100)
-    >>> search_it = search(digits.x_train, digits.y_train, classes=10, generations=2, epochs=1)
-    >>> [generation.candidates.shape for generation in search_it]
+    >>> mdd_es = search(digits.x_train, digits.y_train, classes=10, generations=2, epochs=1)
+    >>> [generation.candidates.shape for generation in mdd_es]
     [(14, 30), (14, 30)]
     """
     shape = tuple(x.shape[1:])
     first = perturbations.start(classes, pixels, shape, place=place, value=value)
     strategy = _strategy(first.numpy(), popsize, sigma, options, seed, generations)
-    for number in range(1, generations + 1):
+    if _replay(strategy, fitness_history):
+        return
+    for number in range(len(fitness_history) + 1, generations + 1):
         started = time.perf_counter()
-        asked = np.array(strategy.ask())
-        if number <= len(recorded):
-            strategy.tell(recorded[number - 1].candidates, _ranked(recorded[number - 1].fitness))
-            if recorded[number - 1].stopped:
-                return
-            continue
-        noise = perturbations.decode(asked, classes, pixels, shape)
+        candidates = np.array(strategy.ask())
+        noise = perturbations.decode(candidates, classes, pixels, shape)
         chance = runtime.derive_seed(seed, "generation", number)
-        found = fitness(noise, x, y, seed=chance, details=True, **scoring)
-        total, mismatch, apart = (part.numpy() for part in found)
+        scores = fitness(noise, x, y, seed=chance, details=True, **scoring)
+        total, mismatch, apart = (part.numpy() for part in scores)
         _report_failures(total, number)
-        strategy.tell(asked, _ranked(total))
-        stopped = "; ".join(f"{rule}: {limit}" for rule, limit in strategy.stop().items())
+        stopped = _tell(strategy, candidates, total)
         yield Generation(
-            number, asked, total, mismatch, apart, float(strategy.sigma), stopped,
+            number, candidates, total, mismatch, apart, float(strategy.sigma), stopped,
             time.perf_counter() - started,
         )  # fmt: skip
         if stopped:
             return
 
 
-def check_options(options):
+def _replay(strategy, fitness_history):
+    """Bring pycma to where it was after the history; why it stopped within, if it did."""
+    for number, total in enumerate(fitness_history, 1):
+        candidates, total = np.array(strategy.ask()), np.asarray(total, dtype=float)
+        if total.shape != (len(candidates),):
+            raise ValueError(
+                f"fitness_history has values of shape {total.shape} for generation {number}: give "
+                f"one for each of its {len(candidates)} candidates."
+            )
+        if stopped := _tell(strategy, candidates, total):
+            return stopped
+    return ""
+
+
+def _tell(strategy, candidates, total):
+    """Update pycma with the candidates' fitness; why it stops then, empty while it goes on."""
+    strategy.tell(candidates, _ranked(total))
+    return "; ".join(f"{rule}: {limit}" for rule, limit in strategy.stop().items())
+
+
+def check_options(options: Collection[str]) -> None:
     """Refuse names that are no options of pycma, with a ValueError."""
     import cma  # heavy, and not needed to score
 
@@ -239,15 +291,15 @@ def _strategy(first, popsize, sigma, options, seed, generations):
     if not 0 < sigma < np.inf:
         raise ValueError(f"sigma is {sigma}: it must be a positive number.")
     random = np.random.default_rng(seed)
-    given = {
+    settings = {
         "bounds": [0, 1], "verbose": -9, "verb_log": 0, "verb_disp": 0,
         # A generator of its own: pycma would seed NumPy's global one.
         "seed": np.nan, "randn": lambda *size: random.standard_normal(size),
     }  # fmt: skip
     if popsize is not None:
-        given["popsize"] = popsize
+        settings["popsize"] = popsize
     try:
-        return cma.CMAEvolutionStrategy(first, sigma, given | (options or {}))
+        return cma.CMAEvolutionStrategy(first, sigma, settings | (options or {}))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"pycma refuses the options {options}: {error}")
 
@@ -273,13 +325,16 @@ def _ranked(total):
     return -np.where(np.isnan(total), worst, total)
 
 
-def best(generations, until=None):
+def best(
+    generations: Sequence[Generation], until: int | None = None
+) -> tuple[int, int, np.ndarray]:
     """The best candidate ever: number of its generation, its index there, and its genome.
 
     Parameters
     ----------
-    generations : sequence of Generation
-    until : int, optional
+    generations
+        All from the first one on.
+    until
         Only look at generations up to this number.
 
     Returns
@@ -288,7 +343,7 @@ def best(generations, until=None):
         The first of equals.
     """
     tops = {g.number: np.nanmax(g.fitness) for g in generations[:until] if len(g.fitness)}
-    number = max(tops, key=tops.get)
-    found = generations[number - 1]
-    index = int(np.nanargmax(found.fitness))
-    return number, index, found.candidates[index]
+    number = max(tops, key=tops.__getitem__)
+    generation = generations[number - 1]
+    index = int(np.nanargmax(generation.fitness))
+    return number, index, generation.candidates[index]

@@ -6,12 +6,19 @@ ICASSP 2020, §2). Adding +1 or −1 to a channel sets it to 1 or 0, so the base
 pixels, are noise of the same kind.
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
 
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+Shape = Sequence[int]  # of one image, (C, H, W)
 
 
-def genome_length(classes, pixels, channels):
+def genome_length(classes: int, pixels: int, channels: int) -> int:
     """Numbers that describe one candidate: per class and pixel row, column and channel values.
 
     Examples
@@ -22,16 +29,18 @@ def genome_length(classes, pixels, channels):
     return classes * pixels * (2 + channels)
 
 
-def start(classes, pixels, shape, *, place=0.5, value=0.75):
+def start(
+    classes: int, pixels: int, shape: Shape, *, place: float = 0.5, value: float = 0.75
+) -> Tensor:
     """Genome from which the search starts.
 
     Parameters
     ----------
-    classes, pixels : int
+    classes, pixels
         Number of classes, and of pixels per class.
-    shape : tuple of int
+    shape
         Shape of one image, (C, H, W).
-    place, value : float
+    place, value
         Of every pixel, in [0, 1]. At value 0.5 nothing would be perturbed; below it pixels get
         darker, which does not show where they are black.
 
@@ -48,7 +57,7 @@ def start(classes, pixels, shape, *, place=0.5, value=0.75):
     return gene.repeat(classes * pixels)
 
 
-def decode(genome, classes, pixels, shape):
+def decode(genome: ArrayLike, classes: int, pixels: int, shape: Shape) -> Tensor:
     """Noise that a genome describes.
 
     A pixel's genes are its row, its column and one value per channel, all in [0, 1]. Row r becomes
@@ -57,10 +66,11 @@ def decode(genome, classes, pixels, shape):
 
     Parameters
     ----------
-    genome : array_like
+    genome
         Shape (n,) or (…, n) with n = :func:`genome_length`; values outside [0, 1] are clipped.
-    classes, pixels : int
-    shape : tuple of int
+    classes, pixels
+        Number of classes, and of pixels per class.
+    shape
         Shape of one image, (C, H, W).
 
     Returns
@@ -81,18 +91,18 @@ def decode(genome, classes, pixels, shape):
     """
     _check_pixels(pixels, shape)
     channels, height, width = shape
-    genome = torch.as_tensor(genome, dtype=torch.float64)
+    numbers = torch.as_tensor(genome, dtype=torch.float64)
     length = genome_length(classes, pixels, channels)
-    found = genome.shape[-1] if genome.ndim else 1
-    if found != length:
+    count = numbers.shape[-1] if numbers.ndim else 1
+    if count != length:
         raise ValueError(
-            f"The genome has {found} numbers: {classes} classes of {pixels} pixels with "
+            f"The genome has {count} numbers: {classes} classes of {pixels} pixels with "
             f"{channels} channels need {length}."
         )
-    if genome.isnan().any():
+    if numbers.isnan().any():
         raise ValueError("The genome holds NaN: every gene must be a number in [0, 1].")
-    batch = genome.shape[:-1]
-    genes = genome.clamp(0, 1).reshape(-1, pixels, 2 + channels)
+    batch = numbers.shape[:-1]
+    genes = numbers.clamp(0, 1).reshape(-1, pixels, 2 + channels)
     row = (genes[..., 0] * height).long().clamp_max(height - 1)
     column = (genes[..., 1] * width).long().clamp_max(width - 1)
     values = (2 * genes[..., 2:] - 1).transpose(1, 2)  # (images, C, pixels)
@@ -102,16 +112,16 @@ def decode(genome, classes, pixels, shape):
     return noise.reshape(*batch, classes, *shape).float()
 
 
-def apply(noise, x, y):
+def apply(noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Corrupt a batch: clip(x + noise_y) in [0, 1].
 
     Parameters
     ----------
-    noise : torch.Tensor
+    noise
         Shape (classes, C, H, W), on the device of `x`.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         Labels, shape (N,).
 
     Returns
@@ -122,15 +132,15 @@ def apply(noise, x, y):
     return (x + noise[y]).clamp(0, 1)
 
 
-def uniform(classes, pixels, shape, *, seed=0):
+def uniform(classes: int, pixels: int, shape: Shape, *, seed: int = 0) -> Tensor:
     """The paper's baseline (§4.2): places drawn uniformly over the image, at full amplitude.
 
     Parameters
     ----------
-    classes, pixels : int
-    shape : tuple of int
+    classes, pixels
+        Number of classes, and of pixels per class.
+    shape
         Shape of one image, (C, H, W).
-    seed : int
 
     Returns
     -------
@@ -149,7 +159,7 @@ def uniform(classes, pixels, shape, *, seed=0):
     return noise.reshape(classes, *shape)
 
 
-def left_column(classes, shape):
+def left_column(classes: int, shape: Shape) -> Tensor:
     """The shift of Jacobsen et al. (2018): class c whitens one pixel of the left-most column.
 
     Its row is round(c·(H−1)/(classes−1)), so that the rows spread over the column (our choice: the
@@ -157,8 +167,9 @@ def left_column(classes, shape):
 
     Parameters
     ----------
-    classes : int
-    shape : tuple of int
+    classes
+        Number of classes.
+    shape
         Shape of one image, (C, H, W).
 
     Returns
@@ -172,7 +183,7 @@ def left_column(classes, shape):
     return noise
 
 
-def one_pixel_shortcut(x, y, classes, *, seed=0):
+def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> Tensor:
     """One-Pixel Shortcut (Wu et al., ICLR 2023), found by trying every pixel and extreme colour.
 
     For each class the (position, colour in {0, 1}^C) with the largest mean over standard deviation
@@ -182,12 +193,13 @@ def one_pixel_shortcut(x, y, classes, *, seed=0):
 
     Parameters
     ----------
-    x : torch.Tensor
+    x
         Training images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
+    y
         Labels, shape (N,).
-    classes : int
-    seed : int
+    classes
+        Number of classes.
+    seed
         Breaks ties.
 
     Returns

@@ -106,17 +106,17 @@ def bounds(draw):
 
 @settings(deadline=None, max_examples=200)
 @given(bounds())
-def test_risk_bound_as_printed(given_values):
-    found = divergence.risk_bound(**given_values)
-    assert found == pytest.approx(printed_bound(*given_values.values()), rel=1e-9)
-    assert found > given_values["source_risk"] + given_values["divergence"] + given_values["beta"]
+def test_risk_bound_as_printed(arguments):
+    result = divergence.risk_bound(**arguments)
+    assert result == pytest.approx(printed_bound(*arguments.values()), rel=1e-9)
+    assert result > arguments["source_risk"] + arguments["divergence"] + arguments["beta"]
 
 
 def test_risk_bound_by_hand():
     # 4/100 · (2 ln 271.8 + ln 80) and 1/100 · (2 ln 100 + ln 80), by a pocket calculator
     first, second = math.sqrt(0.04 * (2 * 5.605170 + 4.382027)), 4 * math.sqrt(0.1359237)
-    found = divergence.risk_bound(0.1, 0.5, 100, 2)
-    assert found == pytest.approx(0.1 + first + 0.5 + second, abs=1e-5)
+    result = divergence.risk_bound(0.1, 0.5, 100, 2)
+    assert result == pytest.approx(0.1 + first + 0.5 + second, abs=1e-5)
 
 
 @settings(deadline=None, max_examples=200)
@@ -174,45 +174,45 @@ def test_risk_bound_of_too_few_images(n):
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("net", ["linear", "graynet"])
 def test_a_pixel_where_all_is_black_gives_it_away(digits, net, stacked):
-    found = errors(digits, black_pixel(digits)[None], net=net, stacked=stacked, epochs=20)
-    assert found.shape == (1,)
-    assert found.dtype == torch.float64
-    assert found < 0.02
+    result = errors(digits, black_pixel(digits)[None], net=net, stacked=stacked, epochs=20)
+    assert result.shape == (1,)
+    assert result.dtype == torch.float64
+    assert result < 0.02
 
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_no_noise_leaves_only_guessing(digits, stacked):
     # Twins are equal: whatever is said, it is right about one of the two.
-    found = errors(digits, torch.zeros(3, 10, *digits.shape), stacked=stacked)
-    assert found.tolist() == pytest.approx([0.5] * 3, abs=1e-6)
+    result = errors(digits, torch.zeros(3, 10, *digits.shape), stacked=stacked)
+    assert result.tolist() == pytest.approx([0.5] * 3, abs=1e-6)
 
 
 def test_louder_noise_is_seen_better(digits):
     loud = black_pixel(digits)
-    found = errors(digits, torch.stack([loud * 0, loud * 0.05, loud]), epochs=5)
-    assert found[0] > found[1] > found[2]
+    result = errors(digits, torch.stack([loud * 0, loud * 0.05, loud]), epochs=5)
+    assert result[0] > result[1] > result[2]
 
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_errors_do_not_depend_on_the_other_members(digits, stacked):
     noise, order = candidates(digits.shape), [2, 0, 3, 1]
-    found = errors(digits, noise, stacked=stacked)
-    assert ((found >= 0) & (found <= 0.6)).all()
-    assert len(found.unique()) > 1
+    result = errors(digits, noise, stacked=stacked)
+    assert ((result >= 0) & (result <= 0.6)).all()
+    assert len(result.unique()) > 1
     # Of 300 measured images none or hardly one lies so close that rounding turns it.
     near = dict(rtol=0, atol=0.01) if stacked else dict(rtol=0, atol=0)
     permuted = errors(digits, noise[order], stacked=stacked)
-    torch.testing.assert_close(permuted, found[order], **near)
+    torch.testing.assert_close(permuted, result[order], **near)
     alone = torch.cat([errors(digits, noise[i : i + 1], stacked=stacked) for i in range(4)])
-    torch.testing.assert_close(alone, found, **near)
+    torch.testing.assert_close(alone, result, **near)
 
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_errors_follow_the_seed_alone(digits, stacked):
     noise, before = candidates(digits.shape), torch.get_rng_state()
-    found = errors(digits, noise, seed=1, stacked=stacked)
-    assert torch.equal(found, errors(digits, noise, seed=1, stacked=stacked))
-    assert not torch.equal(found, errors(digits, noise, seed=2, stacked=stacked))
+    result = errors(digits, noise, seed=1, stacked=stacked)
+    assert torch.equal(result, errors(digits, noise, seed=1, stacked=stacked))
+    assert not torch.equal(result, errors(digits, noise, seed=2, stacked=stacked))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -342,11 +342,11 @@ def test_what_was_learnt_by_heart_does_not_count(monkeypatch):
     random = torch.Generator().manual_seed(0)
     x = 0.3 + 0.4 * torch.rand(60, 1, 9, 9, generator=random)
     noise = 0.3 * torch.randn(1, 60, 1, 9, 9, generator=random).sign()
-    found = divergence.discriminator_errors(
+    result = divergence.discriminator_errors(
         noise, x, torch.arange(60), epochs=200, batch_size=30, lr=0.03
     )
     assert histories[0]["accuracy"][-1] == 1
-    assert 0.35 < found < 0.65
+    assert 0.35 < result < 0.65
 
 
 @pytest.mark.parametrize("count", [0, 1])

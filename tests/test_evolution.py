@@ -47,13 +47,53 @@ def test_one_seed_one_search(digits, undisturbed):
     assert not np.array_equal(other[0].candidates, undisturbed[0].candidates)
 
 
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 4])
+def test_a_search_goes_on_from_the_fitness_values_alone(digits, undisturbed, done):
+    history = [generation.fitness for generation in undisturbed[:done]]
+    assert_same(undisturbed[done:], searched(digits, fitness_history=history))
+
+
+def test_a_history_can_come_from_a_file(digits, undisturbed):
+    history = [generation.fitness.tolist() for generation in undisturbed[:2]]
+    assert_same(undisturbed[2:], searched(digits, fitness_history=history))
+
+
+def test_nothing_of_the_history_is_scored_again(digits, undisturbed, monkeypatch):
+    calls, fitness = [], evolution.fitness
+    monkeypatch.setattr(evolution, "fitness", lambda *a, **o: calls.append(a) or fitness(*a, **o))
+    searched(digits, fitness_history=[generation.fitness for generation in undisturbed[:2]])
+    assert len(calls) == 1
+
+
+def test_a_history_must_fit_the_population(digits, undisturbed):
+    history = [undisturbed[0].fitness, undisturbed[1].fitness[:3]]
+    with pytest.raises(ValueError, match=r"shape \(3,\) for generation 2: give .* 4 candidates"):
+        searched(digits, fitness_history=history)
+
+
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
-def test_a_search_goes_on_where_it_stopped(digits, undisturbed, done):
-    assert_same(undisturbed[done:], searched(digits, recorded=undisturbed[:done]))
+def test_a_resumed_search_stops_where_the_undisturbed_one_did(digits, done):
+    options = dict(popsize=3, options={"maxiter": 2}, generations=5)
+    whole = searched(digits, **options)
+    assert [generation.stopped for generation in whole] == ["", "maxiter: 2"]
+    history = [generation.fitness for generation in whole] + [np.empty(0)]
+    resumed = searched(digits, fitness_history=history[:done], **options)
+    assert_same(whole[done:], resumed)
+
+
+def test_a_rule_over_several_generations_stops_a_resumed_search_too(digits):
+    """tolfunhist compares the last ten: pycma must remember those that were replayed."""
+    options = dict(generations=20, options={"tolfunhist": 10.0}, popsize=3)
+    whole = searched(digits, **options)
+    assert len(whole) == 10
+    assert "tolfunhist" in whole[-1].stopped
+    history = [generation.fitness for generation in whole]
+    for done in (8, 9, 10):
+        assert_same(whole[done:], searched(digits, fitness_history=history[:done], **options))
 
 
 def test_the_updates_are_those_of_pycma(undisturbed):
-    """Driven by hand with the recorded scores, pycma proposes the recorded candidates."""
+    """Driven by hand with the search's scores, pycma proposes the search's candidates."""
     random = np.random.default_rng(0)
     options = {
         "bounds": [0, 1], "popsize": 4, "verbose": -9, "seed": np.nan,
@@ -75,7 +115,6 @@ def test_population_step_and_stopping_rules_are_passed_on(digits):
     assert [len(g.fitness) for g in few] == [3, 3]
     assert "maxiter: 2" in few[-1].stopped
     assert not few[0].stopped
-    assert searched(digits, popsize=3, options={"maxiter": 2}, generations=5, recorded=few) == []
     narrow = searched(digits, generations=1, sigma=1e-3)[0].candidates
     np.testing.assert_allclose(narrow, [[0.5, 0.5, 0.75] * 10] * 4, atol=0.01)
 
@@ -85,12 +124,12 @@ def test_the_score_rewards_bad_generalization(digits):
     x, y = digits.x_train * 0.5, digits.y_train  # 0.5: the pixel is the loudest feature
     telling = perturbations.uniform(10, 1, digits.shape, seed=3)
     noise = torch.stack([torch.zeros_like(telling), telling])
-    found = evolution.fitness(noise, x, y, epochs=30, batch_size=20, details=True)
-    assert found.mismatch[0] == pytest.approx(0, abs=1e-6)
-    assert found.mismatch[1] > 0.2
-    assert abs(found.divergence[0]) < 0.3 < found.divergence[1]
-    torch.testing.assert_close(found.total, found.mismatch + found.divergence)
-    assert torch.equal(found.total, evolution.fitness(noise, x, y, epochs=30, batch_size=20))
+    scores = evolution.fitness(noise, x, y, epochs=30, batch_size=20, details=True)
+    assert scores.mismatch[0] == pytest.approx(0, abs=1e-6)
+    assert scores.mismatch[1] > 0.2
+    assert abs(scores.divergence[0]) < 0.3 < scores.divergence[1]
+    torch.testing.assert_close(scores.total, scores.mismatch + scores.divergence)
+    assert torch.equal(scores.total, evolution.fitness(noise, x, y, epochs=30, batch_size=20))
 
 
 def test_a_score_does_not_depend_on_the_other_candidates(digits):
@@ -118,16 +157,17 @@ def break_candidates(monkeypatch, broken):
 def test_a_candidate_without_a_loss_ranks_last_and_the_search_goes_on(digits, monkeypatch):
     break_candidates(monkeypatch, [1])
     with pytest.warns(UserWarning, match=r"Generation 1: the loss of candidate 1 .*goes on"):
-        found = searched(digits, generations=2)
-    assert [np.isnan(g.fitness).tolist() for g in found] == [[False, True, False, False]] * 2
-    assert np.isnan(found[0].mismatch[1])
-    assert evolution.best(found)[1] != 1
-    ranked = evolution._ranked(found[0].fitness)
+        generations = searched(digits, generations=2)
+    assert [np.isnan(g.fitness).tolist() for g in generations] == [[False, True, False, False]] * 2
+    assert np.isnan(generations[0].mismatch[1])
+    assert evolution.best(generations)[1] != 1
+    ranked = evolution._ranked(generations[0].fitness)
     assert ranked.argmax() == 1
     assert np.isfinite(ranked).all()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert_same(found[1:], searched(digits, generations=2, recorded=found[:1]))
+        history = [generations[0].fitness]
+        assert_same(generations[1:], searched(digits, generations=2, fitness_history=history))
 
 
 def test_a_generation_without_any_loss_is_one_sentence(digits, monkeypatch):
@@ -142,11 +182,11 @@ def test_best_is_the_best_ever():
         candidates = np.arange(len(fitness))[:, None] + 10.0 * number
         return evolution.Generation(number, candidates, fitness, fitness, fitness, 0.1, "", 0.0)
 
-    found = [generation(1, [1, 3]), generation(2, [np.nan, 5]), generation(3, [5, 4])]
-    found.append(generation(4, []))
-    assert evolution.best(found)[:2] == (2, 1)
-    assert evolution.best(found)[2].tolist() == [21.0]
-    assert evolution.best(found, until=1)[:2] == (1, 1)
+    generations = [generation(1, [1, 3]), generation(2, [np.nan, 5]), generation(3, [5, 4])]
+    generations.append(generation(4, []))
+    assert evolution.best(generations)[:2] == (2, 1)
+    assert evolution.best(generations)[2].tolist() == [21.0]
+    assert evolution.best(generations, until=1)[:2] == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -179,5 +219,5 @@ def test_a_grey_net_for_colour_data():
 
 def test_colour_images_have_a_search_net_of_their_own():
     x, y = torch.rand(20, 3, 8, 8), torch.arange(20) % 10
-    (found,) = evolution.search(x, y, generations=1, **SHORT)
-    assert found.candidates.shape == (4, 50)
+    (generation,) = evolution.search(x, y, generations=1, **SHORT)
+    assert generation.candidates.shape == (4, 50)

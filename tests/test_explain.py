@@ -1,6 +1,7 @@
 """Explain: Grad-CAM by hand, the line between two nets, and sharpness against brute force."""
 
 import copy
+import importlib
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from kit import data, explain, nets, training
+from kit.explain import landscape
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,9 @@ def cam_by_hand(net, x, y, layer):
     for image, label in zip(x, y, strict=True):
         net(image[None].clone().requires_grad_())[0, int(label)].backward()
         weights = seen["gradients"].mean((2, 3), keepdim=True)
-        found = (weights * seen["features"]).sum(1, keepdim=True).clamp_min(0)
-        found = interpolate(found, image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
-        maps.append(found / found.sum() if found.sum() > 0 else torch.zeros_like(found))
+        cam = (weights * seen["features"]).sum(1, keepdim=True).clamp_min(0)
+        cam = interpolate(cam, image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+        maps.append(cam / cam.sum() if cam.sum() > 0 else torch.zeros_like(cam))
     for hook in hooks:
         hook.remove()
     net.zero_grad()
@@ -167,7 +169,8 @@ def test_where_nothing_speaks_for_the_class():
 def test_maps_do_not_depend_on_batches(name, batch, monkeypatch):
     net, x, y = lively(nets.build(name, (1, 8, 8))).train(), random(8, 1, 8, 8), torch.arange(8)
     whole = explain.grad_cam(net, x, y)
-    monkeypatch.setattr(explain, "BATCH", batch)
+    # By its name: the package's attribute is the function.
+    monkeypatch.setattr(importlib.import_module("kit.explain.grad_cam"), "BATCH", batch)
     torch.testing.assert_close(explain.grad_cam(net, x, y), whole, rtol=1e-3, atol=1e-6)
 
 
@@ -307,16 +310,16 @@ each_net = pytest.mark.parametrize("name", ["linear", "graynet", "resnet20", "on
 @each_net
 def test_the_ends_of_the_line(name):
     start, end = pair(name)
-    assert_same_weights(explain.blend(start, end, 0), start)
-    assert_same_weights(explain.blend(start, end, 1), end)
-    assert_same_weights(explain.blend(start, end, 0.0, random(20, 1, 8, 8)), start)
+    assert_same_weights(explain.interpolate(start, end, 0), start)
+    assert_same_weights(explain.interpolate(start, end, 1), end)
+    assert_same_weights(explain.interpolate(start, end, 0.0, random(20, 1, 8, 8)), start)
 
 
 @each_net
 @pytest.mark.parametrize("alpha", [-0.25, 0.1, 0.5, 0.9, 1.25, 3])
 def test_between_and_beyond(name, alpha):
     start, end = pair(name)
-    middle = explain.blend(start, end, alpha)
+    middle = explain.interpolate(start, end, alpha)
     for weight, a, b in zip(middle.parameters(), start.parameters(), end.parameters(), strict=True):
         torch.testing.assert_close(weight, torch.lerp(a, b, alpha), rtol=1e-5, atol=1e-6)
         if alpha == 0.5:
@@ -327,7 +330,7 @@ def test_between_and_beyond(name, alpha):
 @given(st.floats(-2, 3))
 def test_the_line_has_two_directions(alpha):
     start, end = pair("linear")
-    there, back = explain.blend(start, end, alpha), explain.blend(end, start, 1 - alpha)
+    there, back = explain.interpolate(start, end, alpha), explain.interpolate(end, start, 1 - alpha)
     for one, other in zip(there.parameters(), back.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
@@ -338,7 +341,9 @@ def test_ends_are_left_alone(name, images):
     start, end = pair(name)
     mixed(start), mixed(end)
     with Untouched(start), Untouched(end):
-        middle = explain.blend(start, end, 0.3, None if images is None else random(20, 1, 8, 8))
+        middle = explain.interpolate(
+            start, end, 0.3, None if images is None else random(20, 1, 8, 8)
+        )
         assert not any(modes(middle))
         with torch.no_grad():
             for value in middle.state_dict().values():
@@ -347,7 +352,7 @@ def test_ends_are_left_alone(name, images):
 
 def test_a_net_between_two_can_be_trained(digits):
     start, end = pair("one norm")
-    middle = explain.blend(start, end, 0.5, digits.x_train)
+    middle = explain.interpolate(start, end, 0.5, digits.x_train)
     assert all(weight.requires_grad for weight in middle.parameters())
     history = training.fit(middle, digits.x_train, digits.y_train, epochs=3)
     assert history["loss"][-1] < history["loss"][0]
@@ -358,7 +363,7 @@ def test_a_net_between_two_can_be_trained(digits):
 def test_statistics_by_hand(alpha, count):
     start, end = pair("one norm")
     x = random(count, 1, 8, 8)
-    middle = explain.blend(start, end, alpha, x)
+    middle = explain.interpolate(start, end, alpha, x)
     with torch.no_grad():
         features = (
             torch.lerp(start[0].weight, end[0].weight, alpha),
@@ -375,8 +380,8 @@ def test_statistics_over_many_batches():
     start, end = pair("one norm")
     x = random(1500, 1, 8, 8)
     x[500:1000] *= 0.5
-    norm = explain.blend(start, end, 0.5, x)[1]
-    parts = [explain.blend(start, end, 0.5, part)[1] for part in x.split(500)]
+    norm = explain.interpolate(start, end, 0.5, x)[1]
+    parts = [explain.interpolate(start, end, 0.5, part)[1] for part in x.split(500)]
     for name in ("running_mean", "running_var"):
         average = torch.stack([getattr(part, name) for part in parts]).mean(0)
         torch.testing.assert_close(getattr(norm, name), average, rtol=1e-4, atol=1e-6)
@@ -386,8 +391,8 @@ def test_statistics_belong_to_the_weights_of_the_whole_net():
     # In a deep net the second norm must see what the first one makes of the batch, as in training.
     start, end = pair("resnet20")
     x = random(60, 1, 8, 8)
-    middle = explain.blend(start, end, 0.5, x)
-    twin = explain.blend(start, end, 0.5)
+    middle = explain.interpolate(start, end, 0.5, x)
+    twin = explain.interpolate(start, end, 0.5)
     for part in twin.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.reset_running_stats()
@@ -402,7 +407,7 @@ def test_statistics_belong_to_the_weights_of_the_whole_net():
 
 def test_statistics_without_images_are_those_of_the_end():
     start, end = pair("one norm")
-    middle = explain.blend(start, end, 0.5)
+    middle = explain.interpolate(start, end, 0.5)
     for (name, value), other in zip(middle.named_buffers(), end.buffers(), strict=True):
         assert torch.equal(value, other), name
 
@@ -417,7 +422,7 @@ def test_only_norms_leave_evaluation_mode():
             )
 
     start, end, x = net(0), net(1), random(50, 1, 8, 8)
-    middle = explain.blend(start, end, 1, x)
+    middle = explain.interpolate(start, end, 1, x)
     with torch.no_grad():
         features = end[2](x.flatten(1))
     torch.testing.assert_close(middle[3].running_mean, features.mean(0), rtol=1e-4, atol=1e-5)
@@ -435,9 +440,9 @@ class Counted(nn.Sequential):
 
 def test_nothing_is_estimated_without_norms():
     start, end = (Counted(*nets.build("graynet", (1, 8, 8), seed=seed)) for seed in (1, 2))
-    middle = explain.blend(start, end, 0.5, random(20, 1, 8, 8))
+    middle = explain.interpolate(start, end, 0.5, random(20, 1, 8, 8))
     assert Counted.calls == 0
-    assert_same_weights(middle, explain.blend(start, end, 0.5))
+    assert_same_weights(middle, explain.interpolate(start, end, 0.5))
 
 
 def test_estimate_statistics_changes_nothing_else(digits):
@@ -456,7 +461,7 @@ def test_estimate_statistics_changes_nothing_else(digits):
 
 
 def test_statistics_where_one_image_is_left_over(monkeypatch):
-    monkeypatch.setattr(explain, "BATCH", 10)
+    monkeypatch.setattr(landscape, "BATCH", 10)
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)).eval()
     explain.estimate_statistics(net, random(21, 1, 8, 8))
     assert not any(modes(net))
@@ -490,17 +495,17 @@ def loss_at(net, weights, x, y):
 @pytest.mark.parametrize("epochs", [0, 2, 30])
 def test_no_random_direction_is_sharper(digits, epochs, radius):
     net, x, y = softmax_regression(digits, epochs)
-    found, centre = explain.sharpness(net, x, y, radius=radius), vector(net)
+    result, centre = explain.sharpness(net, x, y, radius=radius), vector(net)
     base, reach = loss_at(net, centre, x, y), radius * centre.norm()
     chance = torch.Generator().manual_seed(0)
     for _ in range(300):
         direction = torch.randn(len(centre), generator=chance, dtype=torch.float64)
         step = reach * direction / direction.norm()
-        assert found >= loss_at(net, centre + step, x, y) - base - 1e-6
-    assert found > 0
-    # No weights in the ball can do worse than the steepest slope of any image all the way.
-    slope = math.sqrt(2) * (x.flatten(1).square().sum(1) + 1).sqrt().mean()
-    assert found <= reach * slope
+        assert result >= loss_at(net, centre + step, x, y) - base - 1e-6
+    assert result > 0
+    # No weights in the ball can do worse than the steepest gradient of any image all the way.
+    steepness = math.sqrt(2) * (x.flatten(1).square().sum(1) + 1).sqrt().mean()
+    assert result <= reach * steepness
 
 
 @pytest.mark.parametrize("radius", [0.01, 0.2, 1.0])
@@ -519,33 +524,33 @@ def test_sharpness_of_two_weights_by_brute_force(seed, radius):
     x, chance = random(30, 1, 1, 2, seed=seed).double() - 0.5, random(32, seed=seed + 9).double()
     y, weights = (chance[:30] < 0.5).long(), 2 * chance[30:] + 0.5
     net = Logistic(weights.clone())
-    found = explain.sharpness(net, x, y, radius=radius, steps=40)
+    result = explain.sharpness(net, x, y, radius=radius, steps=40)
     base, increases = loss_at(net, weights, x, y), []
     for angle in torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)[:-1]:
         step = radius * weights.norm() * torch.stack([angle.cos(), angle.sin()])
         increases.append(loss_at(net, weights + step, x, y) - base)
     # The loss is convex: its maximum over the ball lies on the circle.
     best = max(increases)
-    assert found <= best * (1 + 1e-4) + 1e-9
-    assert found >= best * (1 - 1e-3)
+    assert result <= best * (1 + 1e-4) + 1e-9
+    assert result >= best * (1 - 1e-3)
 
 
 @pytest.mark.parametrize("epochs", [0, 10])
 def test_sharpness_grows_with_the_radius(digits, epochs):
     net, x, y = softmax_regression(digits, epochs)
-    found = [explain.sharpness(net, x, y, radius=r) for r in (1e-4, 1e-3, 0.01, 0.1, 0.3, 1)]
-    assert found == sorted(found)
-    assert len(set(found)) == len(found)
-    assert found[0] < 0.02 * found[2]
+    result = [explain.sharpness(net, x, y, radius=r) for r in (1e-4, 1e-3, 0.01, 0.1, 0.3, 1)]
+    assert result == sorted(result)
+    assert len(set(result)) == len(result)
+    assert result[0] < 0.02 * result[2]
 
 
 @pytest.mark.parametrize("name", ["linear", "graynet", "resnet20"])
 def test_sharpness_grows_with_the_steps(digits, name):
     net, x, y = trained(digits, name), digits.x_train[:60], digits.y_train[:60]
-    found = [explain.sharpness(net, x, y, radius=0.05, steps=steps) for steps in (1, 2, 4, 8)]
-    assert found == sorted(found)
-    assert found[0] > 0
-    assert found[-1] > 2 * found[0]  # one step goes a quarter of the way
+    result = [explain.sharpness(net, x, y, radius=0.05, steps=steps) for steps in (1, 2, 4, 8)]
+    assert result == sorted(result)
+    assert result[0] > 0
+    assert result[-1] > 2 * result[0]  # one step goes a quarter of the way
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 9])
@@ -580,17 +585,17 @@ def test_sharpness_leaves_the_net_as_it_came(digits, name, mode):
     net, x, y = pair(name)[0], digits.x_train[:30], digits.y_train[:30]
     mixed(net) if mode == "mixed" else net.train(mode == "train")
     with Untouched(net):
-        found = explain.sharpness(net, x, y, steps=2)
+        result = explain.sharpness(net, x, y, steps=2)
         with torch.no_grad():
-            assert explain.sharpness(net, x, y, steps=2) == found
-    assert found == explain.sharpness(net.eval(), x, y, steps=2)
-    assert found >= 0
+            assert explain.sharpness(net, x, y, steps=2) == result
+    assert result == explain.sharpness(net.eval(), x, y, steps=2)
+    assert result >= 0
 
 
 def test_sharpness_does_not_depend_on_batches(digits, monkeypatch):
     net, x, y = softmax_regression(digits, 2)
     whole = explain.sharpness(net, x, y, radius=0.1)
-    monkeypatch.setattr(explain, "BATCH", 7)
+    monkeypatch.setattr(landscape, "BATCH", 7)
     assert explain.sharpness(net, x, y, radius=0.1) == pytest.approx(whole, rel=1e-9)
 
 
@@ -614,8 +619,8 @@ def test_scaling_weights_and_images_changes_nothing(digits):
     with torch.no_grad():
         twin[1].weight *= 2
     net[1].bias, twin[1].bias = None, None
-    found = explain.sharpness(net, x, y, radius=0.1)
-    assert explain.sharpness(twin, x / 2, y, radius=0.1) == pytest.approx(found, rel=1e-6)
+    result = explain.sharpness(net, x, y, radius=0.1)
+    assert explain.sharpness(twin, x / 2, y, radius=0.1) == pytest.approx(result, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -640,10 +645,10 @@ def test_sharpness_radius_must_be_a_number(digits, radius):
         explain.sharpness(net, x, y, radius=radius)
 
 
-def test_blend_needs_one_architecture():
+def test_interpolate_needs_one_architecture():
     nets_of = [nets.build(name, (1, 8, 8)) for name in ("linear", "graynet")]
     with pytest.raises(ValueError, match="different shapes"):
-        explain.blend(*nets_of, 0.5)
+        explain.interpolate(*nets_of, 0.5)
 
 
 def test_sharpness_of_a_frozen_net(digits):

@@ -215,12 +215,12 @@ def test_apply_under_vmap(mapped):
     y = y.view(3, 6)
     if mapped == "noise":  # one batch for all candidates, as training.fit_many has it
         x, y = x[0], y[0]
-        found = torch.vmap(perturbations.apply, (0, None, None))(noise, x, y)
+        result = torch.vmap(perturbations.apply, (0, None, None))(noise, x, y)
         alone = [perturbations.apply(candidate, x, y) for candidate in noise]
     else:
-        found = torch.vmap(perturbations.apply)(noise, x, y)
+        result = torch.vmap(perturbations.apply)(noise, x, y)
         alone = [perturbations.apply(*parts) for parts in zip(noise, x, y, strict=True)]
-    assert torch.equal(found, torch.stack(alone))
+    assert torch.equal(result, torch.stack(alone))
 
 
 @pytest.mark.parametrize("colour", itertools.product((0, 1), repeat=3))
@@ -327,39 +327,39 @@ def labelled(count, classes, shape, seed):
 def shortcuts(x, y, classes):
     """By trying everything: (row, column, colour) for each class."""
     channels, height, width = x.shape[1:]
-    images, labels, found = x.tolist(), y.tolist(), []
+    triples = []
     for label in range(classes):
-        own = [image for image, of in zip(images, labels, strict=True) if of == label]
+        of_class = x[y == label].tolist()
         best = -1.0, None
         for row, column in itertools.product(range(height), range(width)):
             for colour in itertools.product((0, 1), repeat=channels):
                 changes = [
                     sum(abs(colour[c] - image[c][row][column]) for c in range(channels))
-                    for image in own
+                    for image in of_class
                 ]
                 score = statistics.fmean(changes) / statistics.pstdev(changes)
-                if (row, column, colour) not in found and score > best[0]:
+                if (row, column, colour) not in triples and score > best[0]:
                     best = score, (row, column, colour)
-        found.append(best[1])
-    return found
+        triples.append(best[1])
+    return triples
 
 
-def painted(found, shape):
-    noise = torch.zeros(len(found), *shape)
-    for image, (row, column, colour) in zip(noise, found, strict=True):
+def painted(triples, shape):
+    noise = torch.zeros(len(triples), *shape)
+    for image, (row, column, colour) in zip(noise, triples, strict=True):
         image[:, row, column] = torch.tensor(colour) * 2.0 - 1
     return noise
 
 
 def read(noise):
     """The (row, column, colour) of each class, where exactly one pixel is set."""
-    found = []
+    triples = []
     for image in noise:
         ((row, column),) = spots(image)
         values = image[:, row, column]
         assert (values.abs() == 1).all()
-        found.append((row, column, tuple(((values + 1) / 2).int().tolist())))
-    return found
+        triples.append((row, column, tuple(((values + 1) / 2).int().tolist())))
+    return triples
 
 
 @settings(deadline=None, max_examples=40)
@@ -439,17 +439,17 @@ def test_ties_are_broken_by_the_seed():
 @pytest.mark.parametrize("seed", range(20))
 def test_ties_are_distinct_over_classes(seed):
     x, y = framed(56, classes=28)  # as many classes as spots in the frame
-    found = read(perturbations.one_pixel_shortcut(x, y, 28, seed=seed))
-    assert len(set(found)) == 28
-    assert all(row in (0, 7) or column in (0, 7) for row, column, _ in found)
+    triples = read(perturbations.one_pixel_shortcut(x, y, 28, seed=seed))
+    assert len(set(triples)) == 28
+    assert all(row in (0, 7) or column in (0, 7) for row, column, _ in triples)
 
 
 def test_shortcut_is_seen_through_the_corruption():
     x, y = framed()
     corrupted = perturbations.apply(perturbations.one_pixel_shortcut(x, y, 4), x, y)
     for image, label in zip(corrupted, y, strict=True):
-        own = read(perturbations.one_pixel_shortcut(x, y, 4))[int(label)]
-        assert image[0, own[0], own[1]] == 1
+        place = read(perturbations.one_pixel_shortcut(x, y, 4))[int(label)]
+        assert image[0, place[0], place[1]] == 1
 
 
 def test_a_genome_must_hold_numbers():

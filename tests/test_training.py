@@ -2,13 +2,15 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from kit import data, nets, perturbations, training
+from kit import attacks, data, nets, optimizers, perturbations, training
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def weights(net):
 
 
 def mixed_net():
-    """In training, but for its dropout: as a caller may have left it."""
+    """In training mode, but for its dropout: as a caller may have left it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(), nn.Linear(64, 10))
@@ -48,8 +50,8 @@ def test_fit_is_a_plain_loop(digits, optimizer, batch_size):
     net, history = trained(digits, epochs=3, **options)
 
     plain = nets.build("lenet5", digits.shape)
-    made = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
-    update = made[optimizer](plain.parameters(), lr)
+    optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+    update = optimizers[optimizer](plain.parameters(), lr)
     order, losses, accuracies = torch.Generator().manual_seed(3), [], []
     for _ in range(3):
         total = right = 0
@@ -205,45 +207,318 @@ def test_adabound_follows_its_paper():
     update = training.OPTIMIZERS["adabound"]([weight], lr=1e-3)
     plain, first, second = weight.detach().clone(), torch.zeros(3), torch.zeros(3)
     for t in range(1, 40):
-        slope = 3 * plain**2 + t
+        grad = 3 * plain**2 + t
         weight.grad = (3 * weight**2 + t).detach()
         update.step()
-        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
         size = 1e-3 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
         low, high = 0.1 * (1 - 1 / (1e-3 * t + 1)), 0.1 * (1 + 1 / (1e-3 * t))
         plain = plain - (size / (second.sqrt() + 1e-8)).clamp(low, high) * first
         torch.testing.assert_close(weight.detach(), plain, rtol=0, atol=1e-9)
 
 
-def test_view_and_augment_come_before_the_net(digits):
-    """Training through a view and an augmentation is training on what they return."""
+def test_transform_and_augment_come_before_the_net(digits):
+    """Training through a transform and an augmentation is training on what they return."""
     seen = []
 
-    def view(x, y):
+    def transform(x, y):
         return 1 - x, (y + 1) % 10
 
     def augment(x, generator):
         seen.append(float(x.mean()))
         return x + 0 * torch.rand(1, generator=generator)
 
-    net, history = trained(digits, view=view)
+    net, history = trained(digits, transform=transform)
     inverted = nets.build("lenet5", digits.shape)
     same = training.fit(
         inverted, 1 - digits.x_train, (digits.y_train + 1) % 10, epochs=2, batch_size=64
     )
     assert torch.equal(weights(net), weights(inverted))
     assert history == same
-    trained(digits, view=view, augment=augment, epochs=1)
+    trained(digits, transform=transform, augment=augment, epochs=1)
     assert np.mean(seen) == pytest.approx(float((1 - digits.x_train).mean()), abs=1e-3)
 
 
+# Losses and perturbed batches --------------------------------------------------------------------
+
+
+def smooth_net(norm=False, seed=0):
+    """Twice differentiable everywhere, in float64."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3) if norm else nn.Identity(), nn.Tanh(),
+            nn.Flatten(), nn.Linear(3 * 36, 10),
+        ).double()  # fmt: skip
+
+
+def total_cross_entropy(net, x, y):
+    return nn.functional.cross_entropy(net(x), y, reduction="sum")
+
+
+def central_difference(function, values, place, step=1e-5):
+    """Slope of a function when one number of a tensor is moved, in place and back."""
+    with torch.no_grad():
+        flat, results = values.view(-1), []
+        for sign in (1, -1):
+            flat[place] += sign * step
+            results.append(float(function()))
+            flat[place] -= sign * step
+    return (results[0] - results[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_input_gradients_are_slopes(digits, norm, mode):
+    net, x, y = smooth_net(norm), digits.x_train[:5].double(), digits.y_train[:5]
+    net.train(mode == "train")
+    grads = training.input_gradients(net, x, y)
+    assert grads.shape == x.shape
+    assert not grads.requires_grad
+    x = x.clone()
+    for place in range(0, x.numel(), 7):
+        slope = central_difference(lambda: total_cross_entropy(net, x, y), x, place)
+        assert grads.view(-1)[place].item() == pytest.approx(slope, abs=1e-7)
+    assert all(weight.grad is None for weight in net.parameters())
+    assert net.training == (mode == "train")
+
+
+def test_input_gradients_belong_to_their_image_alone(digits):
+    net, x, y = smooth_net(), digits.x_train[:6].double(), digits.y_train[:6]
+    alone = [training.input_gradients(net, x[i : i + 1], y[i : i + 1]) for i in range(6)]
+    torch.testing.assert_close(training.input_gradients(net, x, y), torch.cat(alone))
+    with torch.no_grad():
+        inside = training.input_gradients(net, x, y)
+    assert torch.equal(inside, training.input_gradients(net, x, y))
+    assert not x.requires_grad
+
+
+def test_input_gradients_come_with_the_logits(digits):
+    net, x, y = smooth_net(), digits.x_train[:6].double(), digits.y_train[:6]
+    for create_graph in (False, True):
+        options = dict(create_graph=create_graph)
+        grads, logits = training.input_gradients(net, x, y, details=True, **options)
+        assert torch.equal(grads, training.input_gradients(net, x, y, **options))
+        assert torch.equal(logits, net(x))
+        assert grads.requires_grad == logits.requires_grad == create_graph
+
+
+def misaligned(reference, strength=1.0):
+    """The loss of paper 4: cross-entropy and the mean cosine with stored gradients."""
+
+    def loss(model, x, y, rows):
+        grads, logits = training.input_gradients(model, x, y, create_graph=True, details=True)
+        cosine = nn.functional.cosine_similarity(grads.flatten(1), reference[rows].flatten(1))
+        return nn.functional.cross_entropy(logits, y) + strength * cosine.mean(), logits
+
+    return loss
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_double_backward_reaches_the_weights(digits, norm):
+    """The slope of a loss on input gradients along single weights, by finite differences."""
+    net, x, y = smooth_net(norm).train(), digits.x_train[:8].double(), digits.y_train[:8]
+    random = torch.Generator().manual_seed(0)
+    reference = torch.randn(x.shape, generator=random, dtype=torch.float64)
+    loss, rows = misaligned(reference, strength=3.0), torch.arange(8)
+    loss(net, x, y, rows)[0].backward()
+    for weight in net.parameters():
+        for place in range(0, weight.numel(), max(1, weight.numel() // 9)):
+            slope = central_difference(lambda: loss(net, x, y, rows)[0], weight, place)
+            assert weight.grad.view(-1)[place].item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+def test_a_loss_of_gradients_trains(digits):
+    """Trained for it, gradients turn away from the reference's, and classes are still learnt."""
+    x, y, options = digits.x_train, digits.y_train, dict(epochs=10, batch_size=32, lr=3e-3)
+    reference_net = nets.build("graynet", digits.shape)
+    training.fit(reference_net, x, y, **options)
+    reference, cosines = training.input_gradients(reference_net, x, y), []
+    for strength in (0.0, 0.1):  # with 0.3 the net unlearns the classes: the easiest way to turn
+        net, loss = nets.build("graynet", digits.shape), misaligned(reference, strength)
+        history = training.fit(net, x, y, seed=1, loss=loss, **options)
+        grads = training.input_gradients(net, x, y).flatten(1)
+        cosines.append(float(torch.cosine_similarity(grads, reference.flatten(1)).mean()))
+        assert history["accuracy"][-1] > 0.7
+    assert cosines[1] < cosines[0] - 0.15
+
+
+def noted_loss(seen):
+    def loss(model, x, y, rows):
+        seen.append((rows.clone(), x.clone(), y.clone()))
+        return training.mean_cross_entropy(model, x, y, rows)
+
+    return loss
+
+
+def test_the_default_loss_by_hand(digits):
+    seen = []
+    net, history = trained(digits, loss=noted_loss(seen))
+    other, same = trained(digits)
+    assert torch.equal(weights(net), weights(other))
+    assert history == same
+    for rows, x, y in seen:
+        assert torch.equal(x, digits.x_train[rows])
+        assert torch.equal(y, digits.y_train[rows])
+    assert sorted(torch.cat([rows for rows, *_ in seen[:5]]).tolist()) == list(range(320))
+
+
+@pytest.mark.parametrize("stacked", [False, None])
+def test_rows_are_positions_in_all_the_data(digits, stacked):
+    """Members that train on subsets look up what belongs to their images."""
+    seen, pair = [], population("linear", digits.shape, count=2)
+    subsets = [list(range(100, 160)), list(range(300, 240, -1))]
+    options = dict(epochs=1, batch_size=32, subsets=subsets, stacked=stacked)
+    training.fit_many(pair, digits.x_train, digits.y_train, loss=noted_loss(seen), **options)
+    for rows, x, y in seen:
+        assert torch.equal(x, digits.x_train[rows])
+        assert torch.equal(y, digits.y_train[rows])
+    for subset, part in zip(subsets, (seen[:2], seen[2:]), strict=True):
+        assert sorted(torch.cat([rows for rows, *_ in part]).tolist()) == sorted(subset)
+
+
+@pytest.mark.parametrize("subsets", [None, [range(60), range(200, 260), range(100, 160)]])
+def test_a_stacked_loss_is_the_looped_one(digits, subsets):
+    x, y = digits.x_train.double(), digits.y_train
+    share = torch.rand(len(x), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def weighted(model, x, y, rows):
+        logits = model(x)
+        losses = nn.functional.cross_entropy(logits, y, reduction="none")
+        return (share[rows] * losses).mean(), logits
+
+    subsets = subsets and [list(part) for part in subsets]
+    options = dict(epochs=2, batch_size=25, loss=weighted, subsets=subsets)
+    options |= dict(transform=shifted, member_args=torch.arange(3))
+    stacked, looped = (population("resnet20", digits.shape, torch.float64) for _ in range(2))
+    histories = [
+        training.fit_many(members, x, y, stacked=how, **options)
+        for members, how in ((stacked, True), (looped, False))
+    ]
+    for a, b in zip(stacked, looped, strict=True):
+        torch.testing.assert_close(weights(a), weights(b), rtol=0, atol=1e-9)
+    for a, b in zip(*histories, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-9)
+        assert a["accuracy"] == pytest.approx(b["accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize("pick", [lambda pair: pair[0], lambda pair: pair[1], list])
+def test_a_loss_returns_loss_and_logits(digits, pick):
+    def loss(*batch):
+        return pick(training.mean_cross_entropy(*batch))
+
+    with pytest.raises(ValueError, match=r"must return two tensors \(loss, logits\)"):
+        trained(digits, loss=loss)
+
+
+def test_a_loss_is_one_number(digits):
+    def loss(model, x, y, rows):
+        logits = model(x)
+        return nn.functional.cross_entropy(logits, y, reduction="none"), logits
+
+    with pytest.raises(ValueError, match="a scalar"):
+        trained(digits, loss=loss)
+
+
+def steps_uphill(model, x, y, eps=0.1):
+    """FGSM as tutorials write it: it leaves gradients on the weights."""
+    x = x.clone().requires_grad_()
+    nn.functional.cross_entropy(model(x), y).backward()
+    return (x + eps * x.grad.sign()).clamp(0, 1)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_adversarial_training_is_a_plain_loop(digits, name):
+    x, y = digits.x_train[:120], digits.y_train[:120]
+    net, plain = (nets.build(name, digits.shape) for _ in range(2))
+    history = training.fit(net, x, y, epochs=2, batch_size=50, seed=3, perturb=steps_uphill)
+
+    update, order, losses = torch.optim.Adam(plain.parameters()), torch.Generator(), []
+    order.manual_seed(3)
+    for _ in range(2):
+        total = 0
+        for index in torch.randperm(len(x), generator=order).split(50):
+            adversarial = steps_uphill(plain, x[index], y[index]).detach()
+            loss = nn.functional.cross_entropy(plain(adversarial), y[index])
+            update.zero_grad()
+            loss.backward()
+            update.step()
+            total += loss.item() * len(index)
+        losses.append(total / len(x))
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[key])
+    assert history["loss"] == pytest.approx(losses, rel=1e-6)
+
+
+def test_attacks_perturb(digits):
+    """An attack of the kit, which freezes weights and changes modes, leaves training as it was."""
+    seen = []
+
+    def perturb(model, x, y):
+        assert model.training
+        seen.append(attacks.fgsm(model, x, y, eps=0.1))
+        return seen[-1]
+
+    net = nets.build("resnet20", digits.shape)
+    before = weights(net)
+    training.fit(net, digits.x_train, digits.y_train, epochs=1, batch_size=64, perturb=perturb)
+    assert not torch.equal(weights(net), before)
+    # The attack did not move the statistics: one update per step.
+    assert int(net.stem[1].num_batches_tracked) == len(seen) == 5
+
+
+def test_a_perturbation_may_leave_the_model_in_evaluation_mode(digits):
+    def perturb(model, x, y):
+        model.eval()
+        return x
+
+    net, plain = mixed_net(), mixed_net()
+    for model, option in ((net, perturb), (plain, None)):
+        torch.manual_seed(0)  # for the dropout
+        training.fit(model, digits.x_train, digits.y_train, epochs=1, perturb=option)
+    assert torch.equal(weights(net), weights(plain))
+
+
+def test_a_perturbation_comes_after_transform_and_augment(digits):
+    calls = []
+
+    def note(name, result):
+        calls.append(name)
+        return result
+
+    trained(
+        digits, epochs=1, batch_size=320,
+        transform=lambda x, y: note("transform", (x, y)),
+        augment=lambda x, generator: note("augment", x),
+        perturb=lambda model, x, y: note("perturb", x),
+        loss=lambda *batch: note("loss", training.mean_cross_entropy(*batch)),
+    )  # fmt: skip
+    assert calls == ["transform", "augment", "perturb", "loss"]
+
+
+def test_weights_do_not_learn_through_the_perturbation(digits):
+    """Images that depend on the weights count as constants."""
+
+    def perturb(model, x, y):
+        return x + 1e-3 * model(x).sum()
+
+    def detached(model, x, y):
+        return perturb(model, x, y).detach()
+
+    ends = [weights(trained(digits, perturb=option)[0]) for option in (perturb, detached)]
+    assert torch.equal(*ends)
+
+
+# Populations ------------------------------------------------------------------------------------
+
+
 def noises(count, shape, dtype=torch.float32):
-    made = [perturbations.uniform(10, 1, shape, seed=seed) for seed in range(count)]
-    return torch.stack(made).to(dtype)
+    members = [perturbations.uniform(10, 1, shape, seed=seed) for seed in range(count)]
+    return torch.stack(members).to(dtype)
 
 
-def corrupted(own, x, y):
-    return perturbations.apply(own, x, y), y
+def corrupted(noise, x, y):
+    return perturbations.apply(noise, x, y), y
 
 
 def population(name, shape, dtype=torch.float32, count=3):
@@ -256,7 +531,8 @@ def test_stacked_and_looped_members_agree(digits, name, optimizer):
     """20 steps in float64, each member on its own noise; batch norms included."""
     x, noise = digits.x_train.double(), noises(3, digits.shape, torch.float64)
     lr = 0.1 if optimizer == "sgd" else 1e-3
-    options = dict(epochs=2, batch_size=32, optimizer=optimizer, lr=lr, own=noise, view=corrupted)
+    options = dict(epochs=2, batch_size=32, optimizer=optimizer, lr=lr)
+    options |= dict(member_args=noise, transform=corrupted)
     stacked, looped = (population(name, digits.shape, torch.float64) for _ in range(2))
     histories = [
         training.fit_many(members, x, digits.y_train, stacked=how, **options)
@@ -272,7 +548,8 @@ def test_stacked_and_looped_members_agree(digits, name, optimizer):
 
 
 def test_stacked_members_learn_as_well_in_float32(digits):
-    options = dict(epochs=5, batch_size=16, own=noises(3, digits.shape), view=corrupted)
+    noise = noises(3, digits.shape)
+    options = dict(epochs=5, batch_size=16, member_args=noise, transform=corrupted)
     accuracies = []
     for how in (True, False):
         members = population("graynet", digits.shape)
@@ -283,7 +560,7 @@ def test_stacked_members_learn_as_well_in_float32(digits):
 
 
 def test_a_loop_of_many_is_fit(digits):
-    """Without a view, members are trained on the images themselves."""
+    """Without a transform, members are trained on the images themselves."""
     many = population("linear", digits.shape)
     histories = training.fit_many(many, digits.x_train, digits.y_train, epochs=2, seed=4)
     for member, history, alone in zip(
@@ -296,7 +573,7 @@ def test_a_loop_of_many_is_fit(digits):
 def test_a_member_that_fails_leaves_the_others_alone(digits):
     noise = noises(3, digits.shape)
     noise[1] = torch.nan
-    options = dict(epochs=1, own=noise, view=corrupted)
+    options = dict(epochs=1, member_args=noise, transform=corrupted)
     for how in (True, False):
         members = population("graynet", digits.shape)
         history = training.fit_many(members, digits.x_train, digits.y_train, stacked=how, **options)
@@ -304,13 +581,13 @@ def test_a_member_that_fails_leaves_the_others_alone(digits):
         assert [bool(weights(m).isfinite().all()) for m in members] == [True, False, True]
 
 
-@pytest.mark.parametrize(("count", "own"), [(0, None), (2, None), (2, 3)])
-def test_every_member_needs_its_own(digits, count, own):
-    own = None if own is None else noises(own, digits.shape)
-    with pytest.raises(ValueError, match=r"models and .* members of own"):
+@pytest.mark.parametrize(("count", "args"), [(0, None), (2, None), (2, 3)])
+def test_every_member_needs_its_args(digits, count, args):
+    args = None if args is None else noises(args, digits.shape)
+    with pytest.raises(ValueError, match=r"models and .* member_args"):
         training.fit_many(
             population("linear", digits.shape, count=count), digits.x_train, digits.y_train,
-            epochs=1, own=own, view=corrupted,
+            epochs=1, member_args=args, transform=corrupted,
         )  # fmt: skip
 
 
@@ -318,35 +595,36 @@ FOLDS = [train[:200] for train, _ in data.load("digits", train=320, test=100).fo
 SHIFTS = torch.tensor([0, 1, 2])
 
 
-def shifted(own, x, y):
-    return 1 - x, (y + own) % 10
+def shifted(shift, x, y):
+    return 1 - x, (y + shift) % 10
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20"])
-@pytest.mark.parametrize("view", [None, shifted])
-def test_folds_stacked_looped_and_alone(digits, name, view):
+@pytest.mark.parametrize("transform", [None, shifted])
+def test_folds_stacked_looped_and_alone(digits, name, transform):
     """Every member trains on the images of its own fold, and every epoch can be looked at."""
     x, y = digits.x_train.double(), digits.y_train
     options = dict(epochs=2, batch_size=60, seed=5)  # 200 images: a short last batch
     snapshots = {True: {}, False: {}, "alone": {}}
     for how in (True, False):
         members = population(name, digits.shape, torch.float64)
-        own = None if view is None else SHIFTS
+        args = None if transform is None else SHIFTS
 
         def keep(m, epoch, model, how=how):
             assert not any(modes(model))
             snapshots[how][m, epoch] = {k: v.clone() for k, v in model.state_dict().items()}
 
         training.fit_many(
-            members, x, y, subsets=FOLDS, on_epoch=keep, view=view, own=own, stacked=how, **options
-        )
+            members, x, y, subsets=FOLDS, on_epoch=keep, transform=transform, member_args=args,
+            stacked=how, **options,
+        )  # fmt: skip
     for m, alone in enumerate(population(name, digits.shape, torch.float64)):
 
         def keep_alone(epoch, model, m=m):
             snapshots["alone"][m, epoch] = {k: v.clone() for k, v in model.state_dict().items()}
 
         fold = torch.as_tensor(FOLDS[m])
-        images, labels = (x[fold], y[fold]) if view is None else shifted(m, x[fold], y[fold])
+        images, labels = (x[fold], y[fold]) if transform is None else shifted(m, x[fold], y[fold])
         training.fit(alone, images, labels, on_epoch=keep_alone, **options)
     assert sorted(snapshots["alone"]) == [(m, e) for m in range(3) for e in (1, 2)]
     for place, state in snapshots["alone"].items():
@@ -378,3 +656,12 @@ def test_evaluate_is_the_mean_cross_entropy(digits):
     assert loss == pytest.approx(plain.item(), abs=1e-6)
     assert accuracy == training.accuracy(net, digits.x_test, digits.y_test)
     assert all(map(math.isnan, training.evaluate(net, digits.x_test[:0], digits.y_test[:0])))
+
+
+def test_names_of_optimizers_cost_no_torch():
+    code = (
+        "import sys, kit.optimizers as o; assert 'torch' not in sys.modules; print(*o.OPTIMIZERS)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.split() == ["adam", "sgd", "rmsprop", "adabound"], result.stderr
+    assert training.OPTIMIZERS is optimizers.OPTIMIZERS

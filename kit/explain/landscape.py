@@ -1,91 +1,31 @@
-"""What a net looks at (Grad-CAM), and the loss around its weights."""
+"""The loss around weights: on the line between those of two nets, and in a ball around one."""
+
+from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from kit import training
-from kit.nets import evaluating
-
-BATCH = 500  # images at once
+from kit.gradients import BATCH
 
 
-def grad_cam(model, x, y, *, layer=None):
-    """Grad-CAM of a class (Selvaraju et al., ICCV 2017), computed by captum.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        From images to logits; is run in evaluation mode and left in the mode it came in.
-    x : torch.Tensor
-        Images, shape (N, C, H, W), in [0, 1].
-    y : torch.Tensor
-        The class that each map is about, shape (N,).
-    layer : torch.nn.Module, optional
-        By default the model's last convolution.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (N, H, W), not negative, bilinearly resized to the images. Each map sums to 1, so
-        that maps of different nets can be compared; to 0 where nothing speaks for the class.
-
-    Raises
-    ------
-    ValueError
-        The model has no convolution, or x and y do not fit together.
-    """
-    from captum.attr import LayerGradCam  # heavy, and seldom needed
-
-    convolutions = [part for part in model.modules() if isinstance(part, nn.Conv2d)]
-    if layer is None and not convolutions:
-        raise ValueError("The model has no convolution: name the layer to look at.")
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
-    method = LayerGradCam(model, layer or convolutions[-1])
-    maps = []
-    with evaluating(model), torch.enable_grad():
-        for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
-            found = method.attribute(images, labels, relu_attributions=True).detach()
-            maps.append(interpolate(found, x.shape[2:], mode="bilinear")[:, 0])
-    maps = torch.cat(maps)
-    mass = maps.sum((1, 2), keepdim=True)
-    return torch.where(mass > 0, maps / mass, 0.0)
-
-
-def background_share(maps, x, *, darker_than=0.1):
-    """Share of each map's mass on the background, the pixels whose brightest channel is dark.
-
-    Parameters
-    ----------
-    maps : torch.Tensor
-        As :func:`grad_cam` gives them, shape (N, H, W).
-    x : torch.Tensor
-        The images, shape (N, C, H, W).
-    darker_than : float
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (N,), in [0, 1]; NaN for a map without mass.
-    """
-    dark = x.amax(1) < darker_than
-    return (maps * dark).sum((1, 2)) / maps.sum((1, 2))
-
-
-def blend(start, end, alpha, x=None):
+def interpolate(
+    start: nn.Module, end: nn.Module, alpha: float, x: Tensor | None = None
+) -> nn.Module:
     """The net α · end + (1 − α) · start between, or beyond, two nets of one architecture.
 
     Parameters
     ----------
-    start, end : torch.nn.Module
+    start, end
         The nets at α = 0 and α = 1; both are left as they are.
-    alpha : float
+    alpha
         Any number; outside [0, 1] the line goes on.
-    x : torch.Tensor, optional
+    x
         Images, shape (N, C, H, W), on which the statistics of batch norms (where there are any) are
         estimated anew: those of the two nets do not belong to the weights between them.
 
@@ -113,12 +53,14 @@ def blend(start, end, alpha, x=None):
 
 
 @torch.no_grad()
-def estimate_statistics(model, x):
+def estimate_statistics(model: nn.Module, x: Tensor) -> None:
     """Estimate the running statistics of a model's batch norms anew, in place, on images `x`.
 
     They become the average over batches of up to 500 images; nothing else changes.
     """
-    norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -133,7 +75,9 @@ def estimate_statistics(model, x):
         norm.eval()
 
 
-def sharpness(model, x, y, *, radius=0.01, steps=10):
+def sharpness(
+    model: nn.Module, x: Tensor, y: Tensor, *, radius: float = 0.01, steps: int = 10
+) -> float:
     """Largest loss increase within a ball around the weights, found by gradient ascent.
 
     Maximises CE over ‖Δw‖₂ ≤ radius · ‖w‖₂, w all weights together, in `steps` normalised gradient
@@ -142,15 +86,16 @@ def sharpness(model, x, y, *, radius=0.01, steps=10):
 
     Parameters
     ----------
-    model : torch.nn.Module
+    model
         Is run in evaluation mode and left as it came.
-    x : torch.Tensor
+    x
         Images, shape (N, C, H, W).
-    y : torch.Tensor
+    y
         Labels, shape (N,).
-    radius : float
+    radius
         Relative to the norm of the weights, positive.
-    steps : int
+    steps
+        At least 1.
 
     Returns
     -------
@@ -170,13 +115,13 @@ def sharpness(model, x, y, *, radius=0.01, steps=10):
     reach = radius * _norm(centre)
     base = highest = training.evaluate(moved, x, y)[0]
     for _ in range(steps):
-        gradients = _loss_gradients(moved, x, y)
-        length = _norm(gradients)
+        grads = _loss_gradients(moved, x, y)
+        length = _norm(grads)
         if not length > 0:
             break
         with torch.no_grad():
-            for weight, gradient in zip(weights, gradients, strict=True):
-                weight += reach / 4 / length * gradient
+            for weight, grad in zip(weights, grads, strict=True):
+                weight.add_(reach / 4 / length * grad)
             offsets = [weight - middle for weight, middle in zip(weights, centre, strict=True)]
             shrink = (reach / _norm(offsets)).clamp_max(1)
             for weight, middle, offset in zip(weights, centre, offsets, strict=True):
@@ -185,18 +130,17 @@ def sharpness(model, x, y, *, radius=0.01, steps=10):
     return highest - base
 
 
-def _loss_gradients(model, x, y):
+def _loss_gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
     """Gradients of the mean loss with respect to the weights."""
-    totals = None
+    weights = list(model.parameters())
+    totals = [torch.zeros_like(weight) for weight in weights]
     with torch.enable_grad():
         for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
             loss = cross_entropy(model(images), labels, reduction="sum") / len(x)
-            found = torch.autograd.grad(loss, list(model.parameters()))
-            totals = (
-                found if totals is None else [a + b for a, b in zip(totals, found, strict=True)]
-            )
+            grads = torch.autograd.grad(loss, weights)
+            totals = [total + grad for total, grad in zip(totals, grads, strict=True)]
     return totals
 
 
-def _norm(tensors):
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.norm() for tensor in tensors]).norm()

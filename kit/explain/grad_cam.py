@@ -1,0 +1,74 @@
+"""Grad-CAM: what speaks for a class, and how much of it lies on the background."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kit.gradients import BATCH
+from kit.nets import eval_mode
+
+
+def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None = None) -> Tensor:
+    """Grad-CAM of a class (Selvaraju et al., ICCV 2017), computed by captum.
+
+    Parameters
+    ----------
+    model
+        From images to logits; is run in evaluation mode and left in the mode it came in.
+    x
+        Images, shape (N, C, H, W), in [0, 1].
+    y
+        The class that each map is about, shape (N,).
+    layer
+        By default the model's last convolution.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (N, H, W), not negative, bilinearly resized to the images. Each map sums to 1, so
+        that maps of different nets can be compared; to 0 where nothing speaks for the class.
+
+    Raises
+    ------
+    ValueError
+        The model has no convolution, or x and y do not fit together.
+    """
+    from captum.attr import LayerGradCam  # heavy, and seldom needed
+
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if layer is None and not convolutions:
+        raise ValueError("The model has no convolution: name the layer to look at.")
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+    method = LayerGradCam(model, layer or convolutions[-1])
+    batches = []
+    with eval_mode(model), torch.enable_grad():
+        for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+            coarse = method.attribute(images, labels, relu_attributions=True).detach()
+            batches.append(functional.interpolate(coarse, x.shape[2:], mode="bilinear")[:, 0])
+    maps = torch.cat(batches)
+    mass = maps.sum((1, 2), keepdim=True)
+    return torch.where(mass > 0, maps / mass, 0.0)
+
+
+def background_share(maps: Tensor, x: Tensor, *, darker_than: float = 0.1) -> Tensor:
+    """Share of each map's mass on the background, the pixels whose brightest channel is dark.
+
+    Parameters
+    ----------
+    maps
+        As :func:`grad_cam` gives them, shape (N, H, W).
+    x
+        The images, shape (N, C, H, W).
+    darker_than
+        Brightness, in [0, 1].
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (N,), in [0, 1]; NaN for a map without mass.
+    """
+    dark = x.amax(1) < darker_than
+    return (maps * dark).sum((1, 2)) / maps.sum((1, 2))

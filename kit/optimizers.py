@@ -1,0 +1,48 @@
+"""Optimizers by name, with torch's defaults but for the learning rate.
+
+torch is imported where an optimizer is made, so that settings can check names without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def adam(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba, ICLR 2015)."""
+    from torch.optim import Adam
+
+    return Adam(parameters, lr=lr)
+
+
+def sgd(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
+    """Stochastic gradient descent without momentum."""
+    from torch.optim import SGD
+
+    return SGD(parameters, lr=lr)
+
+
+def rmsprop(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
+    """RMSprop (Tieleman & Hinton, 2012)."""
+    from torch.optim import RMSprop
+
+    return RMSprop(parameters, lr=lr)
+
+
+def adabound(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
+    """AdaBound (Luo et al., ICLR 2019), which ends as SGD with learning rate 0.1."""
+    from pytorch_optimizer import AdaBound
+
+    return AdaBound(parameters, lr=lr, final_lr=0.1)
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[torch.Tensor], float], torch.optim.Optimizer]] = {
+    "adam": adam,
+    "sgd": sgd,
+    "rmsprop": rmsprop,
+    "adabound": adabound,
+}

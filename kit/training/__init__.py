@@ -1,0 +1,19 @@
+"""Training: fit one net or a population of one architecture; what trained nets say; losses."""
+
+from kit.optimizers import OPTIMIZERS
+from kit.training.evaluation import accuracy, evaluate, logits, predict
+from kit.training.fitting import fit, fit_many
+from kit.training.losses import InputGradients, input_gradients, mean_cross_entropy
+
+__all__ = [
+    "OPTIMIZERS",
+    "InputGradients",
+    "accuracy",
+    "evaluate",
+    "fit",
+    "fit_many",
+    "input_gradients",
+    "logits",
+    "mean_cross_entropy",
+    "predict",
+]

@@ -1,0 +1,66 @@
+"""What a trained net says, and how often it is right."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from kit.nets import eval_mode
+
+
+@torch.no_grad()
+def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
+    """What a model says about images, on the device of `x`.
+
+    Parameters
+    ----------
+    model
+        Is run in evaluation mode and left in the mode it came in.
+    x
+        Images, shape (N, C, H, W).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (N, classes).
+    """
+    device = next(model.parameters()).device
+    with eval_mode(model):
+        outputs = [model(part.to(device)) for part in x.split(batch_size)]
+    return torch.cat(outputs).to(x.device)
+
+
+def predict(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
+    """Predicted labels, int64, shape (N,); parameters as in :func:`logits`."""
+    return logits(model, x, batch_size=batch_size).argmax(1)
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of images that get their label, in [0, 1]; NaN for an empty set."""
+    return evaluate(model, x, y)[1]
+
+
+def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy, and the share of images that get their label; NaN for an empty set.
+
+    Parameters
+    ----------
+    model
+        Is run in evaluation mode and left in the mode it came in.
+    x
+        Images, shape (N, C, H, W).
+    y
+        Labels, shape (N,).
+
+    Raises
+    ------
+    ValueError
+        x and y do not fit together.
+    """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+    if not len(x):
+        return float("nan"), float("nan")
+    outputs = logits(model, x)
+    return float(cross_entropy(outputs, y)), float((outputs.argmax(1) == y).float().mean())

@@ -1,0 +1,335 @@
+"""Training, in place, on data that live on their device: one net, or many of one architecture."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kit.optimizers import OPTIMIZERS
+from kit.training.losses import Loss, mean_cross_entropy
+
+History = dict[str, list[float]]
+
+
+def fit(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    seed: int = 0,
+    loss: Loss | None = None,
+    transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    perturb: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
+    on_epoch: Callable[[int, nn.Module], object] | None = None,
+) -> History:
+    """Train a classifier in place. A batch passes `transform`, `augment`, `perturb`, then `loss`.
+
+    Parameters
+    ----------
+    model
+        From images to logits; it stays on its device and ends in evaluation mode.
+    x
+        Images, shape (N, C, H, W), in [0, 1].
+    y
+        Labels, int64, shape (N,).
+    epochs, batch_size
+        Passes over the data, and images per step.
+    optimizer, lr
+        A name in `OPTIMIZERS`, and its learning rate.
+    seed
+        Shuffles the data; the order is the same on every device.
+    loss
+        ``loss(model, x, y, rows)`` returns a batch's loss, a scalar to minimise, and its logits,
+        from which the running accuracy is counted. `rows` are the positions of the batch's images
+        in the training set, to look up what was computed for each of them beforehand. By default
+        :func:`mean_cross_entropy`.
+    transform
+        ``transform(x, y)`` turns a batch into the images and labels that the model sees.
+    augment
+        ``augment(x, generator)`` changes the images of a batch at random.
+    perturb
+        ``perturb(model, x, y)`` returns the images to train on instead, such as adversarial ones.
+        It may change modes and gradients as it likes: the step that follows starts from clean
+        gradients, in training mode.
+    on_epoch
+        Is called as ``on_epoch(epoch, model)`` after each epoch, counted from 1.
+
+    Returns
+    -------
+    dict
+        ``"loss"`` and ``"accuracy"`` per epoch, averaged over the batches while training.
+
+    Raises
+    ------
+    ValueError
+        x and y do not fit together, the optimizer is unknown, or `loss` returns something else.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("lenet5", digits.shape)
+    >>> history = fit(net, digits.x_train, digits.y_train, epochs=2)
+    >>> history["loss"][1] < history["loss"][0]
+    True
+    """
+    _check_data(x, y)
+    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed)
+    device = next(model.parameters()).device
+    x, y = x.to(device), y.to(device)
+    generator = torch.Generator().manual_seed(seed)
+
+    def step(rows: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = x[rows], y[rows]
+        if transform is not None:
+            images, labels = transform(images, labels)
+        if augment is not None:
+            images = augment(images, generator)
+        if perturb is not None:
+            images = perturb(model, images, labels).detach()
+            model.train()
+        return _loss_and_accuracy(loss, model, images, labels, rows)
+
+    def finish(epoch: int) -> None:
+        model.eval()
+        if on_epoch:
+            on_epoch(epoch, model)
+
+    weights = model.parameters()
+    return _train(step, weights, len(x), schedule, generator, start=model.train, finish=finish)[0]
+
+
+def fit_many(
+    models: Sequence[nn.Module],
+    x: Tensor,
+    y: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    seed: int = 0,
+    loss: Loss | None = None,
+    transform: Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    member_args: Tensor | None = None,
+    subsets: Sequence[Any] | None = None,
+    on_epoch: Callable[[int, int, nn.Module], object] | None = None,
+    stacked: bool | None = None,
+) -> list[History]:
+    """Train many nets of one architecture in place, on the same batches or on subsets of their own.
+
+    On a GPU all of them are one stacked model, on a CPU they are trained one after another, which
+    is faster there. The members come out the same but for rounding.
+
+    Parameters
+    ----------
+    models
+        M nets alike but for their weights, on one device; they end in evaluation mode.
+    x, y
+        As in :func:`fit`; without `subsets` every net sees the same batches.
+    epochs, batch_size, optimizer, lr, seed
+        As in :func:`fit`.
+    loss
+        As in :func:`fit`; `rows` are positions in `x`, with `subsets` too. Stacked, it runs under
+        :func:`torch.func.vmap`, which forbids :func:`input_gradients`.
+    transform
+        ``transform(member_args[m], x, y)`` turns a batch into the images and labels that net m
+        sees. Stacked, it runs under :func:`torch.func.vmap`.
+    member_args
+        What belongs to each net, such as its noise; shape (M, …). Needed with `transform`.
+    subsets
+        For each net the positions of the images it trains on, such as those of a fold, equally
+        many for all. The nets go through them in the same shuffled order.
+    on_epoch
+        Is called as ``on_epoch(m, epoch, model)`` for every net m after each epoch, counted from 1.
+    stacked
+        By default whether the nets lie on a GPU and `loss` is the default one.
+
+    Returns
+    -------
+    list of dict
+        For each net the history that :func:`fit` returns.
+
+    Raises
+    ------
+    ValueError
+        As :func:`fit`; or there are no nets; or `member_args` or `subsets` are not one for each.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> pair = [kit.nets.build("linear", digits.shape, seed=seed) for seed in (0, 1)]
+    >>> histories = fit_many(pair, digits.x_train, digits.y_train, epochs=2)
+    >>> len(histories), len(histories[0]["loss"])
+    (2, 2)
+    """
+    _check_data(x, y)
+    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed)
+    if not models or (transform and (member_args is None or len(member_args) != len(models))):
+        count = "no" if member_args is None else len(member_args)
+        raise ValueError(
+            f"{len(models)} models and {count} member_args: give at least one model, and with "
+            "transform one of member_args for each."
+        )
+    device = next(models[0].parameters()).device
+    x, y = x.to(device), y.to(device)
+    rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(device)
+    if stacked is None:
+        stacked = device.type == "cuda" and loss is None
+    options: dict[str, Any] = dict(
+        loss=loss, transform=transform, member_args=member_args, rows=rows, on_epoch=on_epoch
+    )
+    train = _fit_stacked if stacked else _fit_in_turn
+    return train(models, x, y, schedule, **options)
+
+
+def _fit_in_turn(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
+    histories = []
+    for m, model in enumerate(models):
+        subset = slice(None) if rows is None else rows[m]
+        options = dict(
+            loss=loss if rows is None else _at(rows[m], loss),
+            transform=transform and functools.partial(transform, member_args[m]),
+            on_epoch=on_epoch and functools.partial(on_epoch, m),
+        )
+        options |= dataclasses.asdict(schedule)
+        histories.append(fit(model, x[subset], y[subset], **options))
+    return histories
+
+
+def _at(subset, loss):
+    """The loss on a part of the data, which still reads positions among all of them."""
+    return loss and (lambda model, x, y, rows: loss(model, x, y, subset[rows]))
+
+
+def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
+    for model in models:
+        model.train()
+    weights, buffers = torch.func.stack_module_state(models)
+    skeleton = copy.deepcopy(models[0]).to("meta")
+
+    def member_step(weights, buffers, args, images, labels, rows):
+        if transform is not None:
+            images, labels = transform(args, images, labels)
+        model = functools.partial(torch.func.functional_call, skeleton, (weights, buffers))
+        return _loss_and_accuracy(loss, model, images, labels, rows)
+
+    of_args = None if transform is None else 0
+    of_images = None if rows is None else 0  # the members' dimension, where they have one
+    dims = (0, 0, of_args, of_images, of_images, of_images)
+    all_members = torch.vmap(member_step, dims, randomness="different")
+
+    def step(batch):
+        places = batch if rows is None else rows[:, batch]
+        return all_members(weights, buffers, member_args, x[places], y[places], places)
+
+    def finish(epoch):
+        if on_epoch or epoch == schedule.epochs:
+            _unstack(models, weights, buffers)
+        for m, model in enumerate(models if on_epoch else ()):
+            on_epoch(m, epoch, model)
+
+    count = len(x) if rows is None else rows.shape[1]
+    generator = torch.Generator().manual_seed(schedule.seed)
+    return _train(step, weights.values(), count, schedule, generator, len(models), finish=finish)
+
+
+@torch.no_grad()
+def _unstack(models, weights, buffers):
+    """Copy the members of a stacked model back to where they came from."""
+    for i, model in enumerate(models):
+        for name, value in model.named_parameters():
+            value.copy_(weights[name][i])
+        for name, value in model.named_buffers():
+            value.copy_(buffers[name][i])
+        model.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Schedule:
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    seed: int
+
+    def __post_init__(self):
+        if self.optimizer not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise ValueError(f"Unknown optimizer {self.optimizer!r}: use one of {known}.")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"epochs is {self.epochs} and batch_size {self.batch_size}: both must be positive."
+            )
+
+
+def _train(step, weights, count, schedule, generator, members=1, *, start=None, finish):
+    """Every epoch over `count` shuffled images; `step` gives loss and accuracy of each member."""
+    weights = list(weights)
+    device = weights[0].device
+    update = OPTIMIZERS[schedule.optimizer](weights, schedule.lr)
+    histories: list[History] = [{"loss": [], "accuracy": []} for _ in range(members)]
+    for epoch in range(1, schedule.epochs + 1):
+        if start:
+            start()
+        # Sums stay on the device: reading them every batch would make a GPU wait.
+        loss_sum, accuracy_sum = torch.zeros((), device=device), torch.zeros((), device=device)
+        order = torch.randperm(count, generator=generator).to(device)
+        for rows in order.split(schedule.batch_size):
+            losses, accuracies = step(rows)
+            update.zero_grad()
+            losses.sum().backward()
+            update.step()
+            loss_sum = loss_sum + losses.detach() * len(rows)
+            accuracy_sum = accuracy_sum + accuracies * len(rows)
+        for name, total in (("loss", loss_sum), ("accuracy", accuracy_sum)):
+            for history, mean in zip(histories, (total / count).reshape(-1).tolist(), strict=True):
+                history[name].append(mean)
+        finish(epoch)
+    return histories
+
+
+def _loss_and_accuracy(loss, model, x, y, rows):
+    result = (loss or mean_cross_entropy)(model, x, y, rows)
+    if not isinstance(result, tuple) or len(result) != 2 or result[0].ndim:
+        raise ValueError(
+            "The loss function must return two tensors (loss, logits): the batch's loss, a scalar "
+            "such as the mean over its images, and the logits of its images."
+        )
+    value, logits = result
+    return value, (logits.argmax(1) == y).float().mean()
+
+
+def _check_data(x, y):
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+
+
+def _stacked_rows(subsets, members, images):
+    """Positions as one tensor, shape (members, images of each)."""
+    rows = [torch.as_tensor(part) for part in subsets]
+    sizes = {len(part) for part in rows}
+    if len(rows) != members or len(sizes) != 1 or 0 in sizes:
+        raise ValueError(
+            f"{members} models and {len(rows)} subsets of {sorted(sizes)} images: give one subset "
+            "for each model, all of the same size."
+        )
+    stacked = torch.stack(rows)
+    if stacked.min() < 0 or stacked.max() >= images:
+        raise ValueError(
+            f"The subsets reach from {stacked.min()} to {stacked.max()}: use positions among the "
+            f"{images} images, from 0 to {images - 1}."
+        )
+    return stacked

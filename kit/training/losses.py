@@ -1,0 +1,79 @@
+"""Losses to train with, and the gradients of images that losses may be built on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+Model = Callable[[Tensor], Tensor]  # from images to logits
+Loss = Callable[[Model, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def mean_cross_entropy(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The default loss of :func:`fit`: the batch's mean cross-entropy, with its logits."""
+    logits = model(x)
+    return cross_entropy(logits, y), logits
+
+
+class InputGradients(NamedTuple):
+    """What :func:`input_gradients` computes: shapes (N, C, H, W) and (N, classes)."""
+
+    grads: Tensor
+    logits: Tensor
+
+
+@overload
+def input_gradients(
+    model: Model, x: Tensor, y: Tensor, *, create_graph: bool = ..., details: Literal[False] = ...
+) -> Tensor: ...
+@overload
+def input_gradients(
+    model: Model, x: Tensor, y: Tensor, *, create_graph: bool = ..., details: Literal[True]
+) -> InputGradients: ...
+def input_gradients(model, x, y, *, create_graph=False, details=False):
+    """Gradient of each image's own cross-entropy with respect to the image, for losses on it.
+
+    The model is run once, in the mode that it is in. (In training mode a batch norm mixes the
+    images: then it is the gradient of the sum of their cross-entropies.) The weights' ``grad`` stay
+    as they are.
+
+    Parameters
+    ----------
+    model
+        From images to logits.
+    x
+        Images, shape (N, C, H, W), on the device of the model.
+    y
+        Labels, shape (N,).
+    create_graph
+        Keep the graph, so that a loss on the gradients can be differentiated by the weights
+        (double backward).
+    details
+        Return the logits too, which saves a loss a second run of the model.
+
+    Returns
+    -------
+    torch.Tensor or InputGradients
+        Shape of `x`.
+
+    Examples
+    --------
+    A loss for :func:`fit` that penalises the gradients' squared length:
+
+    >>> def smooth(model, x, y, rows):
+    ...     grads, logits = input_gradients(model, x, y, create_graph=True, details=True)
+    ...     return cross_entropy(logits, y) + grads.square().sum() / len(x), logits
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(x)
+        # Summed, not averaged: an image's gradient must not shrink with its batch.
+        total = cross_entropy(logits, y, reduction="sum")
+        (grads,) = torch.autograd.grad(total, x, create_graph=create_graph)
+    if not create_graph:
+        logits = logits.detach()
+    return InputGradients(grads, logits) if details else grads
