@@ -1,6 +1,11 @@
 """One HTML page that shows a folder of results to a person."""
 
+from __future__ import annotations
+
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -41,22 +46,19 @@ Computed on {{ n.hardware }}; {{ n.minutes }} of computing, finished {{ n.finish
 {% endfor %}</table></div>
 <h3>Tables and figures</h3>
 {% for r in n.results %}
-<figure id="{{ r.name }}"><figcaption><b>{{ r.name }}</b> {{ r.title }}</figcaption>
-{% if r.image %}<img src="{{ r.image }}" alt="{{ r.title }}">{% endif %}
-{% if r.table %}<div class="scroll">{{ r.table | safe }}</div>{% endif %}
-</figure>
+<section id="{{ r.name }}">
+{% if r.figure is not none %}<figure><figcaption><b>{{ r.name }}</b> {{ r.figure }}</figcaption>
+<img src="{{ n.name }}/{{ r.name }}.png" alt="{{ r.figure }}"></figure>{% endif %}
+{% if r.table is not none %}<figure><figcaption><b>{{ r.name }}</b> {{ r.table }}</figcaption>
+<div class="scroll">{{ r.rows | safe }}</div></figure>{% endif %}
+</section>
 {% endfor %}{% endfor %}
 </body></html>
 """
 
 
-def write(folder):
-    """Write ``index.html`` about all finished notebooks in a folder of results.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Such as ``figures/quick``.
+def write(folder: Path) -> Path:
+    """Write ``index.html`` about all finished notebooks in a folder such as ``figures/quick``.
 
     Returns
     -------
@@ -65,26 +67,22 @@ def write(folder):
     """
     notebooks = [_notebook(m.parent) for m in sorted(folder.glob("[!.]*/manifest.json"))]
     page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    with runtime.written_whole(folder / "index.html") as beside:
+    with runtime.atomic_write(folder / "index.html") as beside:
         text = page.render(profile=folder.name, notebooks=notebooks)
         beside.write_text(text, encoding="utf-8")
     return folder / "index.html"
 
 
-def at_a_glance(folder):
+def at_a_glance(folder: Path) -> str:
     """The verdicts of one notebook as a Markdown table, without what was not tested.
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder
         Such as ``figures/paper/03_knn_tradeoff``.
-
-    Returns
-    -------
-    str
     """
     claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for claim in claims:
         if claim["verdict"] == NOT_TESTED:
             continue
@@ -94,7 +92,7 @@ def at_a_glance(folder):
     return "\n".join(["| claim | verdict |", "|---|---|", *lines])
 
 
-def _notebook(folder):
+def _notebook(folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     machines = {
         f"{s['hardware']['processor']}, torch {s['hardware']['torch']}" for s in manifest["steps"]
@@ -108,15 +106,35 @@ def _notebook(folder):
         "finished": manifest["finished"],
         "executed": executed.name if executed.is_file() else None,
         "claims": json.loads((folder / "claims.json").read_text(encoding="utf-8")),
-        "results": [_result(folder, *item) for item in manifest["titles"].items()],
+        "results": _results(folder, manifest),
     }
 
 
-def _result(folder, name, title):
-    image, table = folder / f"{name}.png", folder / f"{name}.csv"
-    shown = None
-    if table.is_file():
-        frame = pd.read_csv(table).map(shown_number)
-        shown = frame.to_html(index=False, border=0, justify="left")
-    source = f"{folder.name}/{image.name}" if image.is_file() else None
-    return {"name": name, "title": title, "image": source, "table": shown}
+def _results(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every result with its titles, as a table, a figure or both; F9 comes before F10."""
+    tables = _titles(folder, manifest, "tables", ".csv")
+    figures = _titles(folder, manifest, "figures", ".png")
+    return [
+        {
+            "name": name,
+            "figure": figures.get(name),
+            "table": tables.get(name),
+            "rows": _rows(folder / f"{name}.csv") if name in tables else None,
+        }
+        for name in sorted(tables | figures, key=_numbers_as_numbers)
+    ]
+
+
+def _titles(folder: Path, manifest: dict[str, Any], kind: str, suffix: str) -> dict[str, str]:
+    """Titles by name of those results whose files are there."""
+    titles = manifest.get(kind, manifest.get("titles", {}))  # as version 0.1.0 first wrote them
+    return {name: title for name, title in titles.items() if (folder / f"{name}{suffix}").is_file()}
+
+
+def _numbers_as_numbers(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _rows(path: Path) -> str:
+    frame = pd.read_csv(path).map(shown_number)
+    return frame.to_html(index=False, border=0, justify="left")

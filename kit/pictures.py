@@ -1,27 +1,33 @@
 """Rows of small images and maps, in the style of all figures."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from kit.plots import style
 
 
-def image_rows(rows, captions, circles=None):
+def image_rows(
+    rows: Mapping[str, np.ndarray],
+    captions: Mapping[str, Sequence[str]],
+    circles: Mapping[str, Sequence[Sequence[tuple[int, int]]]] | None = None,
+) -> Figure:
     """Rows of small images with a caption over each.
 
     Parameters
     ----------
-    rows : dict of str to numpy.ndarray
+    rows
         Title of each row, and its images: uint8, shape (N, C, H, W).
-    captions : dict of str to list of str
+    captions
         For each row one caption per image.
-    circles : dict of str to list of list of (int, int), optional
+    circles
         For each row and image the pixels to circle, as (row, column).
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     count = max(map(len, rows.values()))
     with style():
@@ -43,23 +49,25 @@ def image_rows(rows, captions, circles=None):
     return figure
 
 
-def maps(rows, captions, *, label, scale=None):
+def maps(
+    rows: Mapping[str, np.ndarray],
+    captions: Sequence[str],
+    *,
+    label: str,
+    scale: tuple[float, float] | None = None,
+) -> Figure:
     """Rows of small maps on one colour scale.
 
     Parameters
     ----------
-    rows : dict of str to numpy.ndarray
+    rows
         Title of each row, and its maps, shape (N, H, W); or images in [0, 1], shape (N, C, H, W).
-    captions : list of str
+    captions
         One for each column.
-    label : str
+    label
         What the colours mean, with unit.
-    scale : tuple of float, optional
+    scale
         Ends of the scale; by default those of all maps.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     heights = [part for part in rows.values() if part.ndim == 3]
     low, high = scale or (0, max(float(part.max()) for part in heights))
@@ -68,7 +76,7 @@ def maps(rows, captions, *, label, scale=None):
             len(rows), len(captions), figsize=(1.05 * len(captions) + 2, 1.2 * len(rows) + 0.3),
             squeeze=False,
         )  # fmt: skip
-        shown = None
+        shown: Any = None  # any of the maps: they share one scale
         for line, (title, values) in zip(grid, rows.items(), strict=True):
             for axis, value in zip(line, values, strict=True):
                 axis.set(xticks=[], yticks=[])

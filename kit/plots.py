@@ -1,13 +1,24 @@
 """Figures: they know numbers, not methods. Colours are safe for colour-blind readers."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
+from numpy.typing import ArrayLike
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "kit",  # equal pictures are equal files
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -19,33 +30,45 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 @contextlib.contextmanager
-def style():
-    """The look of every figure, inside the block."""
-    with sns.axes_style("ticks"), sns.color_palette("colorblind"), mpl.rc_context(_STYLE):
+def style() -> Iterator[None]:
+    """The look of every figure, inside the block: the same whatever the user's settings are."""
+    # "default" is matplotlib's own, without any matplotlibrc; the backend stays as it is.
+    with (
+        plt.style.context("default"),
+        sns.axes_style("ticks"),
+        sns.color_palette("colorblind"),
+        mpl.rc_context(_STYLE),
+    ):
         yield
 
 
-def lines(table, panels, *, x, y, hue, labels, limits=None, printed=None):
+def lines(
+    table: pd.DataFrame,
+    panels: Mapping[str, Sequence[str]],
+    *,
+    x: str,
+    y: str,
+    hue: str,
+    labels: tuple[str, str],
+    limits: tuple[float, float] | None = None,
+    printed: pd.DataFrame | None = None,
+) -> Figure:
     """Curves with one-standard-deviation bars over repeats, in panels side by side.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         One row per repeat and point.
-    panels : dict of str to list of str
+    panels
         Title of each panel, and which values of column `hue` it shows.
-    x, y, hue : str
+    x, y, hue
         Columns.
-    labels : tuple of str
+    labels
         Of the two axes, with units.
-    limits : tuple of float, optional
+    limits
         Ends of the y axis.
-    printed : pandas.DataFrame, optional
+    printed
         The paper's values in columns `hue`, `x` and `y`, marked as crosses.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
     palette = sns.color_palette("colorblind", len(names))
@@ -70,41 +93,35 @@ def lines(table, panels, *, x, y, hue, labels, limits=None, printed=None):
 
 
 @contextlib.contextmanager
-def _panels(titles, height=3.6):
+def _panels(titles: Collection[str], height: float = 3.6) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure with one panel per title, in the common style; closed so that it shows once."""
     with style():
         figure, axes = plt.subplots(
             1, len(titles), figsize=(4.2 * len(titles), height), sharey=True, squeeze=False
         )
-        yield figure, axes[0]
+        yield figure, list(axes[0])
         sns.despine(figure)
         plt.close(figure)
 
 
-def _shared_legend(figure, axes):
+def _shared_legend(figure: Figure, axes: Collection[Axes]) -> None:
     """One legend beside all panels, each name once."""
-    found = [axis.get_legend_handles_labels() for axis in axes]
-    entries = {
-        label: handle
-        for handles, labels in found
-        for handle, label in zip(handles, labels, strict=True)
-    }
+    entries: dict[str, Artist] = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        entries |= zip(labels, handles, strict=True)
     figure.legend(entries.values(), entries.keys(), loc="outside right center", fontsize="small")
 
 
-def p_values(table, *, levels=(0.05, 0.01)):
+def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> Figure:
     """p-values on a logarithmic axis; a hollow mark is a difference in the other direction.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        Columns attack, quantity, difference, "p Welch", "p paired".
-    levels : sequence of float
+    table
+        Columns attack, quantity, mean, difference, "p Welch", "p paired".
+    levels
         Where to draw the dashed lines of significance.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     attacks = list(dict.fromkeys(table["attack"]))
     colors = sns.color_palette("colorblind")
@@ -141,9 +158,9 @@ def p_values(table, *, levels=(0.05, 0.01)):
     return figure
 
 
-def _test_handles(colors):
-    def mark(marker, color, face, label):
-        return mpl.lines.Line2D(
+def _test_handles(colors: Sequence[ColorType]) -> list[Line2D]:
+    def mark(marker: str, color: ColorType, face: ColorType, label: str) -> Line2D:
+        return Line2D(
             [], [], marker=marker, color=color, markerfacecolor=face, linestyle="none", label=label
         )
 
@@ -155,28 +172,32 @@ def _test_handles(colors):
     ]
 
 
-def curves(panels, *, x_label, y_labels, columns=None, marks=(), limits=None):
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    *,
+    x_label: str,
+    y_labels: Sequence[str],
+    columns: int | None = None,
+    marks: Sequence[tuple[float, str]] = (),
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
     """Curves with a band of one standard deviation over repeats, in a grid of panels.
 
     Parameters
     ----------
-    panels : dict of str to dict
+    panels
         Title of each panel, and by name its curves: pairs of the points on the x axis, shape (P,),
         and the values of the repeats, shape (repeats, P).
-    x_label : str
+    x_label
         With unit.
-    y_labels : list of str
+    y_labels
         One for each panel, with unit; panels of equal labels share their y axis.
-    columns : int, optional
+    columns
         Panels side by side; by default all of them.
-    marks : sequence of (float, str)
+    marks
         Places on the x axis to mark by a dotted line and a word.
-    limits : dict of str to (float, float), optional
+    limits
         Ends of the y axis by label; by default as the curves need them.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
     looks = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
@@ -186,7 +207,7 @@ def curves(panels, *, x_label, y_labels, columns=None, marks=(), limits=None):
         figure, grid = plt.subplots(
             rows, columns, figsize=(4.2 * columns + 1, 3.2 * rows), squeeze=False
         )
-        axes, first = grid.ravel(), {}
+        axes, first = grid.ravel(), dict[str, Axes]()
         for axis, (title, shown), y_label in zip(axes, panels.items(), y_labels, strict=False):
             for name, (x, values) in shown.items():
                 _band(axis, x, values, looks[name], _DASHES[names.index(name) % 4], name)
@@ -201,7 +222,7 @@ def curves(panels, *, x_label, y_labels, columns=None, marks=(), limits=None):
             axis.xaxis.get_major_locator().set_params(integer=not marks)
             if first.setdefault(y_label, axis) is not axis:
                 axis.sharey(first[y_label])
-            elif y_label in (limits or {}):
+            elif limits and y_label in limits:
                 axis.set_ylim(limits[y_label])
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
@@ -211,10 +232,12 @@ def curves(panels, *, x_label, y_labels, columns=None, marks=(), limits=None):
     return figure
 
 
-def _band(axis, x, values, color, linestyle, name):
+def _band(
+    axis: Axes, x: ArrayLike, values: ArrayLike, color: ColorType, linestyle: str, name: str
+) -> None:
     values = np.atleast_2d(values)
     mean = values.mean(0)
-    few = len(x) <= 25
+    few = len(mean) <= 25
     axis.plot(
         x, mean, color=color, linestyle=linestyle, label=name, marker="o" if few else None,
         markersize=3,
@@ -224,26 +247,33 @@ def _band(axis, x, values, color, linestyle, name):
         axis.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
 
 
-def bars(table, panels, *, x, hue, y, beside, labels, limits=(0, 104)):
+def bars(
+    table: pd.DataFrame,
+    panels: str,
+    *,
+    x: str,
+    hue: str,
+    y: str,
+    beside: str,
+    labels: Mapping[str, str],
+    limits: tuple[float, float] = (0, 104),
+) -> Figure:
     """Groups of bars with one-standard-deviation error bars, and a second quantity as diamonds.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         One row per repeat.
-    panels : str
+    panels
         Column whose values are the panels' titles.
-    x, hue : str
+    x, hue
         Columns of the groups and of the bars in each group.
-    y, beside : str
+    y, beside
         Columns of the bars' heights and of the diamonds.
-    labels : dict of str to str
-        Names of the two quantities for the legend, and ``"y"`` that of the axis.
-    limits : tuple of float
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    labels
+        Under ``"beside"`` the name of the diamonds in the legend, under ``"y"`` that of the axis.
+    limits
+        Ends of the y axis.
     """
     titles, groups = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
     hues = list(dict.fromkeys(table[hue]))
@@ -274,21 +304,17 @@ def bars(table, panels, *, x, hue, y, beside, labels, limits=(0, 104)):
     return figure
 
 
-def points(table, panels, *, x, y, label):
+def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> Figure:
     """Every repeat as a point and the mean as a bar, by category; panels share the y axis.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         One row per repeat.
-    panels, x, y : str
+    panels, x, y
         Columns of the panels' titles, of the categories and of the values.
-    label : str
+    label
         Of the y axis, with unit.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     titles, categories = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
     colors = sns.color_palette("colorblind", len(categories))

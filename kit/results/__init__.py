@@ -1,0 +1,30 @@
+"""What a notebook says and leaves behind: statistics, verdicts, and the files of its report.
+
+This package and its modules import SciPy, pandas and matplotlib where they are used: who needs a
+verdict's name or a `Study` alone does not wait for them.
+"""
+
+from kit.results.report import Report, beside_printed, printed
+from kit.results.statistics import (
+    MIN_REPEATS,
+    NOT_REPRODUCED,
+    NOT_TESTED,
+    REPRODUCED,
+    UNDECIDED,
+    VERDICTS,
+    all_of,
+    judge,
+    mean_interval,
+    positive,
+    shown_number,
+    two_samples,
+    verdict,
+    welch_interval,
+)
+from kit.results.study import Study
+
+__all__ = [
+    "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
+    "Study", "all_of", "beside_printed", "judge", "mean_interval", "positive", "printed",
+    "shown_number", "two_samples", "verdict", "welch_interval",
+]  # fmt: skip

@@ -1,0 +1,280 @@
+"""What a notebook leaves behind: tables, figures, claims, and how they were made.
+
+Everything lies in one folder per notebook. Tables and figures depend on the numbers alone, so
+that a run that changes nothing changes no file but ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+import json
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit import runtime, steps
+from kit.results.statistics import VERDICTS, plural, shown_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from kit.data import Dataset, Split
+    from kit.results.study import Study
+    from kit.settings import Settings
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas", "matplotlib")
+REFERENCE = Path(__file__).resolve().parent.parent / "reference"
+# Neither a date nor a version in the files: equal pictures are equal files.
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+def printed(name: str) -> pd.DataFrame | None:
+    """The paper's printed values for a table or figure such as ``"3.F5"``; None if it has none."""
+    import pandas as pd
+
+    path = REFERENCE / f"{name}.csv"
+    return pd.read_csv(path, comment="#") if path.is_file() else None
+
+
+def beside_printed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Our table with the paper's printed values in columns of their own.
+
+    Columns that both tables have and that hold no measured number identify the rows.
+    """
+    from pandas.api.types import is_float_dtype
+
+    theirs = printed(name)
+    if theirs is None:
+        return frame
+    keys = [c for c in theirs if c in frame and not is_float_dtype(frame[c])]
+    renamed = {c: f"{c} (printed)" for c in theirs if c not in keys}
+    return frame.merge(theirs.rename(columns=renamed), how="left", on=keys)
+
+
+class Report:
+    """The results of one notebook, written as they come.
+
+    Parameters
+    ----------
+    study
+        The paper's description.
+    settings
+        Its ``parameters`` go to the manifest; they name no folder and no device.
+    results
+        Results of the tasks and splits of the data sets, in any nesting of lists, dictionaries
+        and data classes: records and fingerprints go to the manifest.
+    out
+        Folder of the results; by default ``figures/custom/NOTEBOOK``.
+    """
+
+    def __init__(
+        self, study: Study, settings: Settings, results: object, out: str | Path = ""
+    ) -> None:
+        self.study, self.parameters = study, dict(settings.parameters)
+        # A result that stands in several places of the tree was computed once.
+        leaves = {id(leaf): leaf for leaf in steps.leaves(results)}.values()
+        self.records = [leaf.record for leaf in leaves if hasattr(leaf, "record")]
+        self.splits = {leaf.name: leaf for leaf in leaves if getattr(leaf, "about", None)}
+        default = runtime.folder("figures") / "custom" / study.notebook
+        self.folder = runtime.writable(Path(out or default).expanduser().resolve())
+        (self.folder / "manifest.json").unlink(missing_ok=True)  # no longer whole
+        self.claims: list[dict[str, str]] = []
+        self.tables: dict[str, str] = {}
+        self.figures: dict[str, str] = {}
+
+    @property
+    def hardware(self) -> str:
+        """One phrase on what computed the numbers."""
+        kinds = {
+            f"{r['hardware']['processor']} ({plural(r['hardware']['threads'], 'thread')}), "
+            f"torch {r['hardware']['torch']}"
+            for r in self.records
+        }
+        return "; ".join(sorted(kinds))
+
+    def show(
+        self,
+        id: str,
+        result: pd.DataFrame | Figure,
+        dataset: Dataset | Split | None = None,
+        title: str = "",
+        *,
+        part: str = "",
+        as_printed: bool = True,
+    ) -> None:
+        """Write a table (CSV, Markdown) or a figure (PNG, SVG), and display it in a notebook.
+
+        Parameters
+        ----------
+        id
+            Its name in the paper, such as ``"3.F5"``.
+        result
+            A table gets the paper's printed values beside ours.
+        dataset
+            What it is about, if one data set alone.
+        title
+            One sentence on what it shows, with the data set and the number of runs.
+        part
+            Stands behind the name, for one of several results of that name.
+        as_printed
+            Are the settings those of the paper's printed values, so that these may stand beside?
+
+        Raises
+        ------
+        ValueError
+            The result is neither a table nor a figure.
+        """
+        import pandas as pd
+        from matplotlib.figure import Figure
+
+        name = self.study.name(id, None if dataset is None else dataset.name, part)
+        if isinstance(result, Figure):
+            self._write_figure(name, result, title)
+        elif isinstance(result, pd.DataFrame):
+            result = self._write_table(name, result, title, as_printed)
+        else:
+            raise ValueError(
+                f"{name} is a {type(result).__name__}: show a pandas DataFrame or a matplotlib "
+                "Figure."
+            )
+        _display(result)
+
+    def claim(
+        self,
+        id: str,
+        verdict: str,
+        evidence: str,
+        dataset: Dataset | Split | str | None = None,
+        label: str = "",
+    ) -> None:
+        """Note the verdict on a claim.
+
+        Parameters
+        ----------
+        id
+            Such as ``"3.C1"``.
+        verdict
+            One of `VERDICTS`.
+        evidence
+            The numbers behind it, with an interval where there are repeats.
+        dataset
+            What it was tested on: a data set, or a data set's title.
+        label
+            Which part of it, such as the attack.
+
+        Raises
+        ------
+        ValueError
+            The verdict is none of the four, or the study has no such claim.
+        """
+        if verdict not in VERDICTS:
+            raise ValueError(f"Verdict {verdict!r} is none of {', '.join(VERDICTS)}.")
+        if id not in self.study.claims:
+            raise ValueError(f"Claim {id!r} is none of {', '.join(self.study.claims)}.")
+        data = ", ".join(filter(None, (_title(dataset), label)))
+        self.claims.append(
+            {"claim": id, "data": data, "verdict": verdict, "statement": self.study.claims[id]}
+            | {"evidence": evidence}
+        )
+
+    def not_tested(self, datasets: Collection[str]) -> None:
+        """Note the claims on the paper's data sets that this run did not use."""
+        for id, _, title, verdict, reason in self.study.not_tested(datasets):
+            self.claim(id, verdict, reason, title)
+
+    def finish(self) -> pd.DataFrame:
+        """Write the claims and, as the very last file, the manifest: the stamp of a whole run.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The claims.
+        """
+        import pandas as pd
+
+        self._write("claims.json", _json(self.claims))
+        self._write("manifest.json", _json(self._manifest()))
+        return pd.DataFrame(self.claims)
+
+    def _manifest(self) -> dict[str, Any]:
+        from kit import __version__
+
+        return {
+            "notebook": self.study.notebook,
+            "kit": __version__,
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(sum(record["seconds"] for record in self.records), 1),
+            "parameters": self.parameters,
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "data": {
+                name: {
+                    "title": split.about.title, "source": split.about.source,
+                    "fingerprint": split.fingerprint,
+                    "train": split.about.train, "test": split.about.test,
+                }
+                for name, split in self.splits.items()
+            },
+            "tables": self.tables,
+            "figures": self.figures,
+            "steps": self.records,
+        }  # fmt: skip
+
+    def _write_table(
+        self, name: str, frame: pd.DataFrame, title: str, as_printed: bool
+    ) -> pd.DataFrame:
+        whole = beside_printed(name, frame) if as_printed else frame
+        stands_beside = len(whole.columns) > len(frame.columns)
+        title += "." if stands_beside else ". The paper prints no such values."
+        shown = whole.map(shown_number).to_markdown(index=False, disable_numparse=True)
+        text = f"**{name}** {title}\n\n{shown}\n\nComputed on {self.hardware}.\n"
+        self._write(f"{name}.csv", whole.to_csv(index=False, float_format="%.6g"))
+        self._write(f"{name}.md", text)
+        self.tables[name] = title
+        return whole
+
+    def _write_figure(self, name: str, figure: Figure, title: str) -> None:
+        from kit import plots
+
+        for suffix, metadata in _METADATA.items():
+            buffer = io.BytesIO()
+            with plots.style():
+                figure.savefig(buffer, format=suffix, metadata=metadata)
+            self._write(f"{name}.{suffix}", buffer.getvalue())
+        self.figures[name] = title
+
+    def _write(self, name: str, content: str | bytes) -> None:
+        with runtime.atomic_write(self.folder / name) as beside:
+            if isinstance(content, bytes):
+                beside.write_bytes(content)
+            else:
+                beside.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _title(dataset: Dataset | Split | str | None) -> str:
+    if dataset is None or isinstance(dataset, str):
+        return dataset or ""
+    described: Any = getattr(dataset, "about", None) or dataset
+    return described.title
+
+
+def _shell() -> Any:
+    """The IPython shell that runs this code, or None; who has no IPython need not import it."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
+def _display(result: pd.DataFrame | Figure) -> None:
+    if _shell() is not None:
+        from IPython.display import display
+
+        display(result)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,239 @@
+import hashlib
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from kit import plots, results, runtime
+from kit.results.report import REFERENCE
+
+STUDY = results.Study(
+    notebook="03_x",
+    datasets={"mnist": "MNIST", "cifar10": "CIFAR-10"},
+    claims={"3.C1": "It rises.", "3.C2": "Mirror images do no harm."},
+    names={"3.F5": {"mnist": "3.F5", "cifar10": "3.F6"}, "3.F7": {"mnist": "3.F7"}},
+    only={"3.C2": ("cifar10",), "flip": ("cifar10", "svhn")},
+)
+SETTINGS = SimpleNamespace(parameters={"runs": 2})
+TABLE = pd.DataFrame({"set": ["FGSM", "FGSM"], "k": [1, 7], "accuracy": [55.0, 0.0]})
+
+
+def split(name, title):
+    about = SimpleNamespace(title=title, source="somewhere", train=1000, test=200)
+    return SimpleNamespace(name=name, fingerprint=f"print of {name}", about=about)
+
+
+MNIST, CIFAR = split("mnist", "MNIST"), split("cifar10", "CIFAR-10 (JPEG copy)")
+DIGITS = split("digits", "digits")
+
+
+def result(seconds=1.5):
+    hardware = {"processor": "Some CPU", "threads": 1, "torch": "2.15.0", "device": "cpu"}
+    return SimpleNamespace(record={"hardware": hardware, "seconds": seconds, "step": "s"})
+
+
+def report_in(folder):
+    return results.Report(STUDY, SETTINGS, {"mnist": [MNIST, result()]}, folder)
+
+
+@pytest.fixture
+def report(tmp_path):
+    return report_in(tmp_path / "03_x")
+
+
+@pytest.fixture
+def figure():
+    figure, axes = plt.subplots(figsize=(1, 1))
+    axes.plot([1, 2])
+    plt.close(figure)
+    return figure
+
+
+def manifest_of(report):
+    return json.loads((report.folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_a_result_has_the_papers_name_or_its_data_sets():
+    assert STUDY.name("3.F5", "mnist") == STUDY.name("3.F5") == "3.F5"
+    assert STUDY.name("3.F5", "cifar10") == "3.F6"
+    assert STUDY.name("3.F5", "cifar10", "FGSM") == "3.F6-FGSM"
+    assert STUDY.name("3.F5", "digits") == "3.F5-digits"
+    assert STUDY.name("3.X9", "mnist", "FGSM") == "3.X9-mnist-FGSM"
+    assert STUDY.name("3.X9", part="FGSM") == "3.X9-FGSM"
+
+
+def test_claims_and_traits_may_concern_some_data_sets_alone():
+    assert STUDY.concerns("3.C1", "digits")
+    assert STUDY.concerns("3.C2", "cifar10")
+    assert not STUDY.concerns("3.C2", "mnist")
+    assert not STUDY.concerns("flip", "mnist")
+
+
+def test_what_a_run_did_not_test_is_listed_in_the_papers_order():
+    why = "not among this run's data sets"
+    rows = [
+        ("3.C1", "It rises.", "MNIST", results.NOT_TESTED, why),
+        ("3.C1", "It rises.", "CIFAR-10", results.NOT_TESTED, why),
+        ("3.C2", "Mirror images do no harm.", "CIFAR-10", results.NOT_TESTED, why),
+    ]
+    assert list(STUDY.not_tested(["digits"])) == rows
+    assert list(STUDY.not_tested(["digits", "mnist"])) == rows[1:]
+    assert not list(STUDY.not_tested(["cifar10", "mnist"]))
+
+
+def test_a_study_needs_no_more_than_its_notebook():
+    assert results.Study("00_x").name("0.F1", "digits") == "0.F1-digits"
+    assert not list(results.Study("00_x").not_tested([]))
+
+
+def test_printed_values_stand_beside_ours_and_only_where_the_data_are_the_papers(report):
+    report.show("3.F5", TABLE, MNIST, "title")
+    written = pd.read_csv(report.folder / "3.F5.csv")
+    assert list(written.columns) == ["set", "k", "accuracy", "accuracy (printed)"]
+    assert np.isnan(written["accuracy (printed)"][0])
+    assert written["accuracy (printed)"][1] == 0
+    report.show("3.F5", TABLE, DIGITS, "title")
+    report.show("3.F5", TABLE, MNIST, "title", as_printed=False)
+    for name in ("3.F5", "3.F5-digits"):
+        written = pd.read_csv(report.folder / f"{name}.csv")
+        pd.testing.assert_frame_equal(written, TABLE, check_dtype=False)
+        text = (report.folder / f"{name}.md").read_text()
+        assert "title. The paper prints no such values." in text
+
+
+def test_every_reference_table_is_readable():
+    names = [path.stem for path in REFERENCE.glob("*.csv")]
+    assert names
+    for name in names:
+        table = results.printed(name)
+        assert len(table)
+        assert not table.isna().any().any()
+
+
+def test_tables_and_figures_are_byte_stable(tmp_path):
+    def digests(folder):
+        report = report_in(folder)
+        frame = pd.DataFrame({"run": [1, 2] * 2, "k": [1, 1, 3, 3], "accuracy": [1.0, 2, 3, 4]})
+        report.show("t", frame, title="title")
+        lines = frame.assign(set="a")
+        figure = plots.lines(lines, {"p": ["a"]}, x="k", y="accuracy", hue="set", labels=("K", "%"))
+        report.show("f", figure, DIGITS, "title", part="FGSM")
+        return {p.name: hashlib.sha256(p.read_bytes()).digest() for p in folder.iterdir()}
+
+    first = digests(tmp_path / "a")
+    with mpl.rc_context({"font.size": 20, "svg.fonttype": "none", "savefig.bbox": "tight"}):
+        second = digests(tmp_path / "b")
+    stem = "f-digits-FGSM"
+    assert set(first) == {"t.csv", "t.md", f"{stem}.png", f"{stem}.svg"}
+    assert first == second
+
+
+def test_a_table_and_a_figure_of_one_name_keep_their_titles(report, figure):
+    report.show("3.F7", TABLE, MNIST, "Slopes")
+    report.show("3.F7", figure, MNIST, "p-values")
+    report.finish()
+    manifest = manifest_of(report)
+    assert manifest["tables"] == {"3.F7": "Slopes. The paper prints no such values."}
+    assert manifest["figures"] == {"3.F7": "p-values"}
+
+
+def test_neither_table_nor_figure_is_refused(report):
+    with pytest.raises(ValueError, match=r"3\.F5 is a list: show a pandas DataFrame or"):
+        report.show("3.F5", [1, 2], MNIST)
+    assert not list(report.folder.iterdir())
+
+
+def test_the_manifest_comes_last_and_says_how_the_numbers_were_made(tmp_path):
+    once = result(2.25)
+    tree = {"mnist": [MNIST, once, result(1)], "cifar10": {"net": once, "split": CIFAR, "n": 3}}
+    report = results.Report(STUDY, SETTINGS, tree, tmp_path)
+    report.claim("3.C1", results.UNDECIDED, "1 point", MNIST)
+    assert not (tmp_path / "manifest.json").exists()
+    assert report.finish()["verdict"].tolist() == ["undecided"]
+    manifest = manifest_of(report)
+    assert list(manifest) == [
+        "notebook", "kit", "finished", "seconds", "parameters", "packages", "data", "tables",
+        "figures", "steps",
+    ]  # fmt: skip
+    assert (manifest["notebook"], manifest["seconds"]) == ("03_x", 3.2)
+    assert manifest["parameters"] == {"runs": 2}
+    assert [record["seconds"] for record in manifest["steps"]] == [2.25, 1]
+    assert manifest["data"]["cifar10"] == {
+        "title": "CIFAR-10 (JPEG copy)", "source": "somewhere", "fingerprint": "print of cifar10",
+        "train": 1000, "test": 200,
+    }  # fmt: skip
+    results.Report(STUDY, SETTINGS, tree, tmp_path)
+    assert not (tmp_path / "manifest.json").exists()  # a new run has begun
+
+
+def test_results_lie_among_the_custom_ones_unless_a_folder_is_named():
+    assert report_in("").folder == runtime.folder("figures") / "custom" / "03_x"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "label", "data"),
+    [
+        (MNIST, "", "MNIST"),
+        (SimpleNamespace(title="MNIST"), "FGSM", "MNIST, FGSM"),
+        ("CIFAR-10", "FGSM", "CIFAR-10, FGSM"),
+        (None, "FGSM", "FGSM"),
+    ],
+)
+def test_a_claim_says_what_it_was_tested_on(report, dataset, label, data):
+    report.claim("3.C1", results.REPRODUCED, "2 points", dataset, label)
+    report.finish()
+    expected = {"claim": "3.C1", "data": data, "verdict": "reproduced", "statement": "It rises."}
+    (claim,) = json.loads((report.folder / "claims.json").read_text())
+    assert list(claim.items()) == [*expected.items(), ("evidence", "2 points")]
+
+
+def test_an_invented_verdict_or_claim_is_refused(report):
+    with pytest.raises(ValueError, match="none of reproduced"):
+        report.claim("3.C1", "probably", "", MNIST)
+    with pytest.raises(ValueError, match=r"'3\.C9' is none of 3\.C1, 3\.C2"):
+        report.claim("3.C9", results.REPRODUCED, "", MNIST)
+    assert not report.claims
+
+
+CELLS = """
+import sys, tempfile
+import pandas as pd
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+sys.path.insert(0, {tests!r})
+from test_report import report_in, STUDY
+shell = InteractiveShell(config=Config(HistoryManager={{"enabled": False}}))
+InteractiveShell._instance = shell
+shell.user_ns |= dict(
+    report=report_in(tempfile.mkdtemp()), frame=pd.DataFrame({{"unicorn": [1.0]}})
+)
+for cell in (
+    "report.show('t', frame)",
+    "for _ in range(2): report.show('t', frame)",
+    "import matplotlib.figure; report.show('f', matplotlib.figure.Figure())",
+):
+    print("=== cell")
+    shell.run_cell(cell, store_history=True)
+"""
+
+
+def test_a_cell_shows_a_result_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    code = CELLS.format(tests=str(runtime.root() / "tests"))
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    shown = out.split("=== cell")[1:]
+    assert [cell.count("unicorn") for cell in shown] == [1, 2, 0]
+    assert shown[-1].count("Figure") == 1
+
+
+def test_importing_results_loads_nothing_heavy():
+    heavy = {"scipy", "pandas", "matplotlib", "seaborn", "torch", "IPython"}
+    code = f"import sys, kit.results; print({heavy} & set(sys.modules))"
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=runtime.root())
+    assert out.strip() == "set()"

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from kit import results
+
+
+def test_two_samples_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 1, 12), rng.normal(0, 2, 12)
+    compared = results.two_samples(a, b)
+    assert compared["p Welch"] == stats.ttest_ind(a, b, equal_var=False).pvalue
+    assert compared["p paired"] == stats.ttest_rel(a, b).pvalue
+    assert compared["low"] < compared["difference"] < compared["high"]
+    # The interval and the test must agree, since verdicts are read off the interval.
+    assert (compared["p Welch"] < 0.05) == (compared["low"] > 0 or compared["high"] < 0)
+    assert results.welch_interval(a, b) == (compared["low"], compared["high"])
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [2.0]), ([1.0, 1.0], [2.0, 2.0])])
+def test_samples_that_allow_no_test_give_nan(a, b):
+    compared = results.two_samples(np.array(a), np.array(b))
+    assert np.isnan(compared["p paired"])
+    assert results.verdict(compared["low"], compared["high"]) == results.UNDECIDED
+    assert np.isnan(results.welch_interval(a, b)).all()
+
+
+def test_mean_interval_agrees_with_scipy():
+    values = [3.0, 1.0, 4.0, 1.5]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert results.mean_interval(values)[1:] == pytest.approx(tuple(expected))
+
+
+def test_an_interval_is_never_narrower_than_one_test_image():
+    resolution = 100 / 40  # points
+    assert results.mean_interval([90.0] * 5, resolution=resolution) == (90.0, 87.5, 92.5)
+    low, high = results.welch_interval([92.0] * 4, [91.0] * 4, resolution)
+    assert (low, high) == (-1.5, 3.5)
+    low, high = results.welch_interval([92.0, 92.0, 92.01], [91.0] * 4, resolution)
+    assert high - low == pytest.approx(2 * resolution)
+    assert results.positive([1.0] * 5, "points", resolution)[0] == results.UNDECIDED
+    assert results.positive([3.0] * 5, "points", resolution)[0] == results.REPRODUCED
+
+
+def test_a_coarse_measurement_leaves_wider_intervals_as_they_are():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(5, 3, 6), rng.normal(0, 3, 8)
+    assert results.mean_interval(a, resolution=0.1) == results.mean_interval(a)
+    assert results.welch_interval(a, b, 0.1) == results.welch_interval(a, b)
+    assert results.positive(a, "points", 0.1) == results.positive(a, "points")
+
+
+@pytest.mark.parametrize("values", [[], [5.0], [1.0, 1.0], [2.0, 2.1], [-9.0, -9.0, np.nan]])
+def test_fewer_than_three_repeats_decide_nothing(values):
+    for resolution in (0.0, 0.1):
+        verdict, evidence = results.positive(values, "points", resolution)
+        assert verdict == results.UNDECIDED
+        assert evidence.endswith("(too few to decide)")
+
+
+def test_evidence_of_two_repeats_still_shows_their_numbers():
+    assert results.positive([2.0, 2.1], "points")[1].startswith("2.05 points [1.415, 2.685] over 2")
+
+
+@pytest.mark.parametrize("ends", [(np.nan, np.nan), (1.0, np.nan), (np.nan, -1.0)])
+def test_an_interval_without_an_end_decides_nothing(ends):
+    assert results.verdict(*ends) == results.judge(*ends, repeats=9) == results.UNDECIDED
+
+
+def test_an_interval_is_judged_by_its_repeats():
+    assert results.judge(1, 2, repeats=3) == results.REPRODUCED
+    assert results.judge(-2, -1, repeats=3) == results.NOT_REPRODUCED
+    assert results.judge(1, 2, repeats=2) == results.judge(-2, -1, 0) == results.UNDECIDED
+
+
+def test_values_without_a_number_are_left_out_and_counted():
+    verdict, evidence = results.positive([2.0, 2.1, 2.2, np.nan, np.inf], "points")
+    assert verdict == results.REPRODUCED
+    assert "over 3 runs, 2 without a value" in evidence
+
+
+def test_nan_in_a_sample_never_becomes_an_interval():
+    assert np.isnan(results.mean_interval([1.0, np.nan, 2.0], resolution=0.5)).all()
+    assert np.isnan(results.welch_interval([1.0, np.nan, 2.0], [0.0] * 3, 0.5)).all()
+
+
+@pytest.mark.parametrize("resolution", [-1.0, np.nan, np.inf])
+def test_a_resolution_that_is_none_is_refused(resolution):
+    with pytest.raises(ValueError, match=r"use 0 \(unknown\) or a positive number"):
+        results.mean_interval([1.0, 2.0], resolution=resolution)
+    with pytest.raises(ValueError, match=r"use 0 \(unknown\) or a positive number"):
+        results.welch_interval([1.0, 2.0], [1.0, 3.0], resolution)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, np.nan])
+def test_a_confidence_that_is_none_is_refused(confidence):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        results.mean_interval([1.0, 2.0], confidence)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(np.nan, "–"), (np.inf, "∞"), (-0.5, "−0.5"), (2, "2"), ("a", "a")]
+)
+def test_numbers_are_shown_as_people_read_them(value, shown):
+    assert results.shown_number(value) == shown
