@@ -1,4 +1,6 @@
-"""The methods of papers on generalization and robustness, one room per method.
+"""The methods of papers on generalization and robustness, one module per method.
+
+Submodules are imported when they are first used, so that ``import kit`` costs next to nothing.
 
 Examples
 --------
@@ -8,24 +10,9 @@ Examples
 torch.Size([1437, 1, 8, 8])
 """
 
-from kit import (
-    attacks,
-    data,
-    divergence,
-    evolution,
-    explain,
-    neighbors,
-    nets,
-    perturbations,
-    robustness,
-    runtime,
-    steps,
-    training,
-)
+import lazy_loader
 
-# setuptools reads the version without importing torch: keep it a plain literal.
+# setuptools reads the version without importing anything: keep it a plain literal.
 __version__ = "0.1.0"
-__all__ = [
-    "attacks", "data", "divergence", "evolution", "explain", "neighbors", "nets", "perturbations",
-    "robustness", "runtime", "steps", "training",
-]  # fmt: skip
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

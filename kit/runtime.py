@@ -1,57 +1,86 @@
 """Where and on what things run: folders, device, threads, seeds, processes.
 
-This is the only room that knows a folder; nothing depends on the working directory.
+This is the only module that knows a folder; nothing depends on the working directory. It imports
+torch only where a device or a thread count is asked for.
 """
 
+from __future__ import annotations
+
 import contextlib
+import contextvars
+import dataclasses
 import hashlib
 import multiprocessing
 import os
 import platform
+import shutil
+import signal
+import socket
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import joblib
 import psutil
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 FOLDERS = {"data": "data", "steps": ".steps", "figures": "figures"}
 
 
-def root():
-    """Folder of the project: the checkout this module lies in, else the working directory.
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Where a task runs: no part of what it computes, so no argument of it and not in its key."""
 
-    Returns
-    -------
-    pathlib.Path
-    """
+    device: str = "auto"
+    data_root: str = ""
+
+
+_AUTOMATIC = Context()
+_CONTEXT: contextvars.ContextVar[Context] = contextvars.ContextVar("context", default=_AUTOMATIC)
+
+
+def context() -> Context:
+    """The context of the running task; outside of tasks the automatic one."""
+    return _CONTEXT.get()
+
+
+@contextlib.contextmanager
+def use_context(new: Context) -> Iterator[None]:
+    """Run the block in a context."""
+    token = _CONTEXT.set(new)
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(token)
+
+
+def root() -> Path:
+    """Folder of the project: the checkout this module lies in, else the working directory."""
     checkout = Path(__file__).resolve().parent.parent
     return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
 
 
-def folder(kind, given=None):
-    """Folder of one kind of files.
+def folder(kind: str, path: str | Path | None = None) -> Path:
+    """Absolute path of the folder for one kind of files; it need not exist.
 
     Parameters
     ----------
-    kind : {"data", "steps", "figures"}
-        The environment variables ``KIT_DATA``, ``KIT_STEPS`` and ``KIT_FIGURES`` move them.
-    given : str or pathlib.Path, optional
+    kind
+        ``"data"``, ``"steps"`` or ``"figures"``. The environment variables ``KIT_DATA``,
+        ``KIT_STEPS`` and ``KIT_FIGURES`` move them.
+    path
         Used instead, where it is not empty.
-
-    Returns
-    -------
-    pathlib.Path
-        An absolute path; it need not exist.
     """
     default = root() / FOLDERS[kind]
-    return Path(given or os.environ.get(f"KIT_{kind.upper()}") or default).expanduser().resolve()
+    return Path(path or os.environ.get(f"KIT_{kind.upper()}") or default).expanduser().resolve()
 
 
-def writable(path):
+def writable(path: Path) -> Path:
     """Make a folder and show that files can be written there.
 
     Raises
@@ -71,18 +100,13 @@ def writable(path):
 
 
 @contextlib.contextmanager
-def written_whole(path):
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write beside, then rename: the file appears complete or not at all.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file to make; its folder is made where it is missing.
 
     Yields
     ------
     pathlib.Path
-        The place to write to, with the same suffix.
+        The place to write to, with the same suffix, in the same folder.
 
     Raises
     ------
@@ -90,7 +114,7 @@ def written_whole(path):
         For example when the disk is full; the unfinished file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    beside = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}{path.suffix}")
     try:
         yield beside
         beside.replace(path)
@@ -103,17 +127,22 @@ def written_whole(path):
         beside.unlink(missing_ok=True)
 
 
-def device(name="auto"):
+def clear_unfinished(path: Path) -> None:
+    """Delete what killed processes of this machine left behind in :func:`atomic_write`."""
+    for beside in path.glob(f"*/.*.{socket.gethostname()}.*"):
+        pid = beside.stem.rpartition(".")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            beside.unlink(missing_ok=True)
+
+
+def device(name: str | None = None) -> torch.device:
     """The torch device of a name.
 
     Parameters
     ----------
-    name : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-
-    Returns
-    -------
-    torch.device
+    name
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; by default
+        that of the :func:`context`.
 
     Raises
     ------
@@ -125,6 +154,9 @@ def device(name="auto"):
     >>> device("cpu")
     device(type='cpu')
     """
+    import torch
+
+    name = context().device if name is None else name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = str(name).partition(":")
@@ -138,17 +170,18 @@ def device(name="auto"):
     return torch.device(name)
 
 
-def hardware(where):
-    """What computes: processor or GPU, threads, torch.
+def device_type(name: str) -> str:
+    """``"cpu"`` or ``"cuda"``, as :func:`device` has it; torch is asked only where it must be."""
+    driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
+    if name == "cpu" or (name == "auto" and not driver):
+        return "cpu"
+    return device(name).type
 
-    Parameters
-    ----------
-    where : torch.device
 
-    Returns
-    -------
-    dict of str to str or int
-    """
+def hardware(where: torch.device) -> dict[str, str | int]:
+    """What computes: processor or GPU, threads, versions."""
+    import torch
+
     gpu = where.type == "cuda"
     return {
         "device": where.type,
@@ -160,7 +193,7 @@ def hardware(where):
     }
 
 
-def _processor():
+def _processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -169,8 +202,10 @@ def _processor():
 
 
 @contextlib.contextmanager
-def threads(count):
+def threads(count: int) -> Iterator[None]:
     """Compute with `count` threads inside the block: floating-point sums depend on it."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -179,7 +214,7 @@ def threads(count):
         torch.set_num_threads(before)
 
 
-def derive_seed(*parts):
+def derive_seed(*parts: object) -> int:
     """A seed for one purpose, from the study's seed and plain words and numbers.
 
     Examples
@@ -193,38 +228,59 @@ def derive_seed(*parts):
     return int.from_bytes(digest[:4], "big")
 
 
-def workers(jobs, where):
-    """How many processes to use: `jobs`, or for 0 one per core (one in all on a GPU)."""
+def workers(jobs: int, kind: str) -> int:
+    """How many processes to use: `jobs`, or for 0 one per core (one in all on a GPU).
+
+    Parameters
+    ----------
+    jobs
+        From 0 on.
+    kind
+        Type of the device: ``"cpu"`` or ``"cuda"``.
+    """
     if jobs < 0:
         raise ValueError(f"jobs is {jobs}: use 0 (one process per core) or a positive number.")
-    available = 1 if where.type == "cuda" else joblib.cpu_count()
-    return jobs or available
+    if jobs or kind == "cuda":
+        return jobs or 1
+    import joblib  # knows what share of the cores a container may use
+
+    return joblib.cpu_count()
 
 
-def process_pool(jobs):
-    """A pool of `jobs` fresh processes that end when this one ends, however it ends.
-
-    Returns
-    -------
-    concurrent.futures.ProcessPoolExecutor
-    """
+def process_pool(jobs: int) -> ProcessPoolExecutor:
+    """A pool of `jobs` fresh processes that end when this one ends, however it ends."""
     # A forked copy of a process in which torch has started threads may hang: always spawn.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent)
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker)
 
 
-def die_with_parent(pid=None):
+def _start_worker() -> None:
+    # An interrupt reaches the whole process group; only the caller answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+
+
+def abandon(pool: Executor) -> None:
+    """End a pool without waiting for the tasks that run in it."""
+    workers = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
+
+
+def die_with_parent(pid: int | None = None) -> None:
     """End this process as soon as its parent is gone, even by ``kill -9``.
 
     Parameters
     ----------
-    pid : int, optional
+    pid
         The parent's process number; by default that of the process which started the pool.
     """
     # Not os.getppid(): the parent may already have ended.
-    pid = pid or multiprocessing.parent_process().pid
+    parent = multiprocessing.parent_process()
+    pid = pid or (parent.pid if parent else None) or os.getppid()
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == pid and psutil.pid_exists(pid):
             time.sleep(1)
         os._exit(1)

@@ -28,9 +28,13 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
 def path(request):
     return request.param
+
+
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
 
 
 def test_in_git_without_outputs_and_with_parameters(path):
@@ -43,17 +47,21 @@ def test_in_git_without_outputs_and_with_parameters(path):
     assert tagged[0] is code[0]
 
 
-def test_no_cell_is_longer_than_a_screen_and_none_defines_a_function(path):
-    for cell in nbformat.read(path, as_version=4).cells:
+def test_no_cell_is_longer_than_a_screen(path):
+    for cell in cells(path):
         assert cell.source.count("\n") < 40
-        if cell.cell_type == "code":
-            assert "def " not in cell.source
-            assert "class " not in cell.source
+
+
+def test_the_header_says_what_it_takes_and_what_came_out(path):
+    header = cells(path)[0].source
+    takes, result = (next(line for line in header.splitlines() if line.startswith(start))
+                     for start in ("**Takes", "**Result"))  # fmt: skip
+    assert "quick" in takes
+    assert "figures/" in result  # where the numbers come from
 
 
 def test_inspection_sees_every_parameter_with_its_type_and_help(path):
-    cells = nbformat.read(path, as_version=4).cells
-    source = next(c.source for c in cells if "parameters" in c.metadata.get("tags", []))
+    source = next(c.source for c in cells(path) if "parameters" in c.metadata.get("tags", []))
     lines = [line for line in source.splitlines() if line and not line.startswith("#")]
     found = papermill.inspect_notebook(str(path))
     assert list(found) == [line.partition(":")[0] for line in lines]
@@ -64,27 +72,58 @@ def test_inspection_sees_every_parameter_with_its_type_and_help(path):
         assert type(parameter.default) is runner.TYPES[parameter.type]
 
 
-def test_defaults_are_the_quick_profile(path):
+def test_parameters_and_settings_are_the_same(path):
+    """A parameter stands on one line of the notebook and in one declaration of its settings."""
     notebook = runner.Notebook(path)
-    for name, value in runner.profile("quick", runner.notebooks())[notebook.name].items():
-        assert notebook.parameters[name].default == value, name
+    declared = notebook.experiment.Settings.__dataclass_fields__
+    assert set(notebook.parameters) == set(declared)
+    defaults = {p.name: p.default for p in notebook.parameters.values()}
+    config = notebook.experiment.Settings.read(defaults)
+    assert config.parameters.items() <= defaults.items()
 
 
-def test_papermill_executes_it_from_any_folder(path, tmp_path):
-    """``papermill NOTEBOOK out.ipynb -p runs 2 …``, without the runner."""
+@pytest.fixture(scope="module")
+def executed(path, tmp_path_factory):
+    """``papermill NOTEBOOK out.ipynb -p runs 2 …`` from another folder, without the runner."""
+    folder = tmp_path_factory.mktemp("executed")
     options = [str(o) for item in TINY[path.stem].items() for o in ("-p", *item)]
-    environment = {**os.environ, "KIT_FIGURES": str(tmp_path / "figures")}
-    subprocess.run(
-        [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=tmp_path,
-        env=environment, check=True, capture_output=True,
+    environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
+    run = subprocess.run(
+        [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=folder,
+        env=environment, check=False, capture_output=True, text=True,
     )  # fmt: skip
-    folder = tmp_path / "figures" / "custom" / path.stem
-    manifest = json.loads((folder / "manifest.json").read_text())
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder / "out.ipynb", folder / "figures" / "custom" / path.stem
+
+
+def test_papermill_executes_it_from_any_folder(path, executed):
+    manifest = json.loads((executed[1] / "manifest.json").read_text())
     assert manifest["parameters"].items() >= TINY[path.stem].items()
-    for name in manifest["titles"]:
-        assert list(folder.glob(f"{name}.*")), name
-    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
-    images = [
-        o for c in executed.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})
-    ]
-    assert len(images) >= 3
+    assert not {"data_root", "device", "out", "jobs"} & set(manifest["parameters"])
+    for kind, suffix in (("tables", "csv"), ("figures", "png")):
+        assert manifest[kind]
+        for name, title in manifest[kind].items():
+            assert (executed[1] / f"{name}.{suffix}").is_file(), name
+            assert len(title) > 10, name
+
+
+def test_every_claim_gets_a_verdict(path, executed):
+    claims = json.loads((executed[1] / "claims.json").read_text())
+    study = runner.Notebook(path).experiment.STUDY
+    assert {claim["claim"] for claim in claims} == set(study.claims)
+    judged = {claim["claim"] for claim in claims if claim["data"].startswith("digits")}
+    assert judged == set(study.claims)
+
+
+def test_every_result_is_displayed(executed):
+    outputs = [o for cell in cells(executed[0]) for o in cell.get("outputs", ())]
+    manifest = json.loads((executed[1] / "manifest.json").read_text())
+    for kind, mime in (("figures", "image/png"), ("tables", "text/html")):
+        shown = [o for o in outputs if mime in o.get("data", {})]
+        assert len(shown) >= len(manifest[kind])
+
+
+def test_nothing_is_written_to_the_error_stream_but_progress(executed):
+    outputs = [o for cell in cells(executed[0]) for o in cell.get("outputs", ())]
+    errors = [o["text"] for o in outputs if o.get("name") == "stderr"]
+    assert not [text for text in errors if "Warning" in text], errors

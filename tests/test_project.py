@@ -1,5 +1,6 @@
 """The files around the code agree with each other."""
 
+import ast
 import importlib.metadata
 import json
 import re
@@ -8,6 +9,7 @@ import sys
 import tomllib
 
 import pytest
+import setuptools
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -47,9 +49,14 @@ def test_environment_names_python_pip_and_this_package_alone():
 
 def test_every_package_of_kit_is_installed():
     found = {
-        str(p.parent.relative_to(ROOT)).replace("/", ".") for p in ROOT.glob("kit/**/__init__.py")
+        p.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for p in ROOT.glob("kit/**/__init__.py")
     }
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == found
+    packages = setuptools.find_packages(ROOT, **PYPROJECT["tool"]["setuptools"]["packages"]["find"])
+    assert set(packages) == found
+    data = PYPROJECT["tool"]["setuptools"]["package-data"]["kit"]
+    wanted = {p for p in (ROOT / "kit").rglob("*") if p.suffix in (".csv", ".pyi")}
+    assert {p for pattern in data for p in (ROOT / "kit").glob(pattern)} == wanted
 
 
 def test_one_version():
@@ -77,32 +84,82 @@ def test_reference_results_are_whole_and_name_no_place():
     for claims in ROOT.glob("figures/*/*/claims.json"):
         manifest = json.loads((claims.parent / "manifest.json").read_text())
         assert not {"data_root", "device", "out"} & set(manifest["parameters"])
-        for title in manifest["titles"]:
-            assert list(claims.parent.glob(f"{title}.*"))
+        for kind, suffix in (("tables", ".csv"), ("figures", ".png")):
+            for name in manifest[kind]:
+                assert (claims.parent / f"{name}{suffix}").is_file()
+        assert all(record["work"] > 0 for record in manifest["steps"])
 
 
-FLOORS = {
-    "runtime": 0, "steps": 0.5, "data": 1, "nets": 1, "training": 2, "attacks": 2, "neighbors": 2,
-    "perturbations": 2, "robustness": 3, "divergence": 3, "explain": 3, "evolution": 4, "plots": 1,
-    "pictures": 1.5, "results": 1, "page": 1.5, "experiments": 5, "analysis": 6, "runner": 7,
+LAYERS = {
+    "runtime": 0, "progress": 0.1, "steps": 0.2, "settings": 0.2, "optimizers": 1, "nets": 1,
+    "data": 1, "gradients": 1.1, "checks": 1.2, "training": 2, "attacks": 2, "neighbors": 2,
+    "perturbations": 2, "robustness": 3, "divergence": 3, "explain": 3, "evolution": 4,
+    "results": 1.5, "plots": 1, "pictures": 1.1, "page": 2, "experiments": 5, "runner": 6,
 }  # fmt: skip
 
 
-def test_rooms_import_only_from_floors_below():
+def imported(path):
+    """Modules of kit that a file imports, wherever in it and in whatever form."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "kit":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kit."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            names = (alias.name for alias in node.names)
+            yield from (name.split(".")[1] for name in names if name.startswith("kit."))
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "kit":
+            yield node.attr
+
+
+def test_modules_import_only_from_layers_below():
     for path in ROOT.glob("kit/**/*.py"):
-        room = path.relative_to(ROOT / "kit").parts[0].removesuffix(".py")
-        if room == "__init__":
+        module = path.relative_to(ROOT / "kit").parts[0].removesuffix(".py")
+        if module == "__init__":
             continue
-        text = path.read_text()
-        named = re.findall(r"^ *from kit\.(\w+)", text, re.M)
-        listed = re.findall(r"^ *from kit import ([\w, ]+)", text, re.M)
-        for other in [*named, *(n.strip() for line in listed for n in line.split(","))]:
-            if other not in (room, "__version__"):
-                assert FLOORS[other] < FLOORS[room] or other == "plots", f"{room} imports {other}"
+        for other in set(imported(path)) - {module, "__version__"}:
+            assert LAYERS[other] < LAYERS[module], f"{module} imports {other}"
 
 
-def test_importing_kit_loads_nothing_heavy_that_it_may_not_need():
-    heavy = {"seaborn", "torchvision", "papermill", "cma", "captum"}
-    code = f"import sys, kit; print({heavy} & set(sys.modules))"
-    out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT)
-    assert out.strip() == "set()"
+def test_the_test_of_layers_sees_every_form(tmp_path):
+    source = """
+from kit import (
+    attacks,
+    data as d,
+)
+from kit.nets import build
+import kit.training
+import kit
+def f():
+    from kit import plots
+    return kit.explain.grad_cam
+"""
+    (tmp_path / "x.py").write_text(source)
+    seen = {"attacks", "data", "nets", "training", "plots", "explain"}
+    assert set(imported(tmp_path / "x.py")) == seen
+
+
+def loaded(code):
+    """Which heavy packages some code imports in a fresh process."""
+    heavy = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "torchvision", "cma"}
+    heavy |= {"papermill", "captum"}
+    code = f"import sys\n{code}\nprint(*sorted({heavy} & set(sys.modules)))"
+    return subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).split()
+
+
+def test_importing_kit_loads_nothing():
+    assert loaded("import kit, kit.data, kit.nets, kit.steps, kit.results") == []
+
+
+def test_planning_a_study_on_known_data_loads_no_torch(tmp_path, monkeypatch):
+    """What is known of a data set is kept beside the steps; then its images are not needed."""
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path))
+    (tmp_path / "steps").mkdir()
+    code = """
+from kit.data import split
+from kit.experiments import evolved_perturbations, knn_tradeoff, overfitting_vs_robustness
+print("torch" in sys.modules)
+split("digits", train=100)
+"""
+    assert loaded(code)[0] == "False"
+    assert "torch" not in loaded("from kit.data import split; split('digits', train=100)")

@@ -55,7 +55,7 @@ def test_an_unwritable_folder_is_named(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), runtime.written_whole(path) as beside:
+    with pytest.raises(ZeroDivisionError), runtime.atomic_write(path) as beside:
         beside.write_text(str(1 / (beside.write_text("half") - 4)))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]

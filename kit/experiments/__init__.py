@@ -1,6 +1,5 @@
-"""One file per paper, named as its notebook is without its number, holding the steps.
+"""One module or folder per paper, named as its notebook is without its number.
 
-Each has ``check(**parameters)``, which refuses bad values before anything runs, and
-``plan(**parameters)``, which lists the calls a notebook gathers. Both take the notebook's
-parameters by name and ignore those that concern only tables and figures.
+Each has ``Settings``, the paper's parameters with their bounds; ``plan(settings)``, its tasks by
+data set; and ``STUDY``, what the paper claims and how it calls its results.
 """

@@ -4,153 +4,137 @@ Z-NN classifies the test images. Those it gets right are attacked on a LeNet-5; 
 that Z-NN then gets wrong are the adversarial set. How do smaller K fare on it?
 """
 
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
 import numpy as np
-import torch
 
-from kit import attacks, data, neighbors, nets, runtime, training
-from kit.experiments import common
-from kit.steps import Call, step
+import kit
+from kit import runtime, settings
+from kit.data.splits import Split, split
+from kit.results.study import Study
+from kit.settings import number, whole
+from kit.steps import step
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from kit.data import Dataset
+
+CONTROL = "noise (control)"
+ATTACKS = {"FGSM": "fgsm", "DeepFool": "deepfool", CONTROL: "control"}
+ADVERSARIAL = ("FGSM", "DeepFool")
+WHOLE, WRONG = "whole test set", "misclassified"
+STUDY = Study(
+    notebook="03_knn_tradeoff",
+    datasets={"mnist": "MNIST", "cifar10": "CIFAR-10"},
+    claims={
+        "3.C1": "Accuracy on the adversarial set rises as K falls.",
+        "3.C2": "It rises faster than on the misclassified set (S_1 and S_3, p < 0.05).",
+        "3.C3": "Accuracy on the whole test set stays flat.",
+        "3.X1": "Beyond the paper: it rises further than for random noise under the same filter.",
+    },
+    names={
+        "3.F4": {"mnist": "3.F4"},
+        "3.F5": {"mnist": "3.F5", "cifar10": "3.F6"},
+        "3.F7": {"mnist": "3.F7", "cifar10": "3.F8"},
+        "3.X1": {"mnist": "3.X1"},
+    },
+)
 
 
-def check(
-    *, datasets, runs, max_runs, train, test, z, epsilon, epochs, control_draws, flat, seed, **_
-):  # fmt: skip
-    """Refuse parameters that make no sense, in one sentence each.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(settings.Settings):
+    """Parameters of the study; the notebook says what each of them means."""
 
-    Raises
-    ------
-    ValueError
-    """
-    common.check_datasets(datasets)
-    unknown = [name for name in max_runs if name not in datasets]
-    if unknown:
-        raise ValueError(f"max_runs names {unknown[0]!r}, which is not among datasets, {datasets}.")
-    counts = {"runs": runs, "epochs": epochs, "control_draws": control_draws, "z": z}
-    common.check_counts(counts | {f"max_runs of {name}": count for name, count in max_runs.items()})
-    if {type(train), type(test), type(seed)} != {int} or min(train, test) < 0:
-        raise ValueError(
-            f"train is {train!r}, test {test!r} and seed {seed!r}: use whole numbers, "
-            "for train and test 0 to keep all images."
-        )
-    if z < 3 or z % 2 == 0:
-        raise ValueError(f"z is {z}: use an odd number from 3 on, so that smaller odd K are left.")
-    attacks.check_epsilon(epsilon)
-    if not 0 < flat <= 100:
-        raise ValueError(f"flat is {flat}: it must be a number of percentage points, up to 100.")
+    runs: Annotated[int, whole(1)]
+    z: Annotated[int, settings.odd(3, "so that smaller odd K are left")]
+    epsilon: Annotated[float, number(above=0, to=1)]
+    epochs: Annotated[int, whole(1)]
+    control_draws: Annotated[int, whole(1)]
+    flat: Annotated[float, number(above=0, to=100)]
 
 
-def plan(
-    *, datasets, runs, max_runs, train, test, z, epsilon, epochs, control_draws, seed, data_root,
-    device, **_,
-):  # fmt: skip
-    """The calls of the study, first the nets, then the runs, and the data sets they are about.
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """The nets and the runs on one data set: tasks, and once they are computed their results."""
 
-    Parameters
-    ----------
-    datasets : list of str
-    runs : int
-        Repeats; run r re-splits each data set with its own seed.
-    max_runs : dict of str to int
-        Fewer runs for some data sets.
-    train, test : int
-        Images to keep in all; 0 keeps all of them.
-    z : int
-        The K that defines the adversarial and the misclassified set.
-    epsilon : float
-        Largest change of a pixel, in (0, 1].
-    epochs : int
-        Training of LeNet-5.
-    control_draws : int
-        Noisy copies of each image in the control.
-    seed : int
-    data_root, device : str
-        Where it runs.
+    split: Split
+    nets: list
+    runs: list
 
-    Returns
-    -------
-    dict of str to (kit.data.Dataset, list of kit.steps.Call)
+
+def plan(config: Settings) -> dict[str, Runs]:
+    """The tasks of the study by data set.
 
     Raises
     ------
     ValueError, FileNotFoundError
         A data set is not there, or too small for `z`.
     """
-    plans = {}
-    for name in datasets:
-        dataset = data.load(name, data_root, train=train or None, test=test or None, seed=seed)
-        neighbors.check_ks([z], len(dataset.x_train))
-        given = {
-            "dataset": name, "train": train, "test": test, "fingerprint": dataset.fingerprint,
-            "z": z, "epsilon": float(epsilon), "epochs": epochs, "control_draws": control_draws,
-            "seed": seed, "data_root": data_root, "device": device,
-        }  # fmt: skip
-        shorter = {k: given[k] for k in given if k not in ("z", "epsilon", "control_draws")}
-        count = min(runs, max_runs.get(name, runs))
-        cost = _costs(dataset, epochs, control_draws)
-        repeats = range(1, count + 1)
-        trained = [
-            Call(lenet, {**shorter, "run": r}, f"{name} LeNet-5 {r} of {count}", **cost["LeNet-5"])
-            for r in repeats
-        ]
-        studied = [
-            Call(
-                study,
-                {**given, "run": r},
-                f"{name} run {r} of {count}",
-                after=(net,),
-                **cost["run"],
-            )
-            for r, net in zip(repeats, trained, strict=True)
-        ]
-        plans[name] = dataset, trained + studied
-    return plans
+    return {name: _plan(config.on(name), name) for name in config.datasets}
 
 
-def _costs(dataset, epochs, draws):
-    """What a training and a run take on one CPU core, roughly, from some timed on a 2023 Xeon."""
-    m, n = len(dataset.x_train), len(dataset.x_test)
-    values = int(np.prod(dataset.shape))
-    queries = n * (len(dataset.classes) + 1 + draws)
-    memory = 6e8 + 4 * 4 * (m + n) * values
-    searching = 2e-11 * queries * m * values + 0.006 * n
-    return {
-        "LeNet-5": {"seconds": 1.2e-4 * epochs * m, "memory": memory, "disk": 3e5},
-        "run": {"seconds": searching, "memory": memory, "disk": 4 * queries},
-    }
+def _plan(c: Settings, name: str) -> Runs:
+    images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
+    if c.z > images.about.train:
+        raise ValueError(f"z is {c.z}: there are only {images.about.train} training images.")
+    splits = [images.at(run) for run in range(1, c.runs + 1)]
+    nets = [lenet.task(split=s, epochs=c.epochs) for s in splits]
+    options = {"z": c.z, "eps": c.epsilon, "control_draws": c.control_draws}
+    runs = [
+        study.task(split=s, weights=net["weights"], **options)
+        for s, net in zip(splits, nets, strict=True)
+    ]
+    return Runs(images, nets, runs)
 
 
-@step(version=1)
-def lenet(*, dataset, train, test, fingerprint, epochs, seed, run, data_root, device):
+@step(version=2, label="{split}: LeNet-5", work=lambda split, epochs: epochs * split.about.train)
+def lenet(*, split: Split, epochs: int) -> dict:
     """Train LeNet-5 on one run's training split.
 
     Returns
     -------
     dict
-        The weights by name, ``accuracy`` on the run's test split, and the ``loss`` per epoch.
+        ``weights`` by name, ``accuracy`` on the run's test split, and the ``loss`` per epoch.
     """
-    split = _split(dataset, train, test, fingerprint, seed, run, data_root, device)
-    initial = runtime.derive_seed(seed, "net", run)
-    net = nets.build("lenet5", split.shape, split.classes, seed=initial)
-    net.to(split.x_train.device)
+    data, (seed, run) = split.load(), (split.seed, split.run)
+    net = kit.nets.build(
+        "lenet5", data.shape, data.classes, seed=runtime.derive_seed(seed, "net", run)
+    ).to(data.x_train.device)
     order = runtime.derive_seed(seed, "order", run)
-    history = training.fit(net, split.x_train, split.y_train, epochs=epochs, seed=order)
-    weights = {name: value.cpu().numpy() for name, value in net.state_dict().items()}
-    accuracy = training.accuracy(net, split.x_test, split.y_test)
-    return {**weights, "accuracy": accuracy, "loss": np.array(history["loss"])}
+    history = kit.training.fit(net, data.x_train, data.y_train, epochs=epochs, seed=order)
+    return {
+        "weights": kit.nets.weights(net),
+        "accuracy": kit.training.accuracy(net, data.x_test, data.y_test),
+        "loss": np.array(history["loss"]),
+    }
 
 
-@step(version=1)
+@step(
+    version=2,
+    label="{split}: K-NN under attack",
+    work=lambda split, control_draws, **_: (
+        split.about.test
+        * (len(split.about.classes) + 1 + control_draws)
+        * split.about.train
+        * np.prod(split.about.shape)
+    ),
+)
 def study(
-    *, dataset, train, test, fingerprint, z, epsilon, epochs, control_draws, seed, run, data_root,
-    device,
-):  # fmt: skip
+    *, split: Split, weights: Mapping[str, np.ndarray], z: int, eps: float, control_draws: int
+) -> dict:
     """One run: K-NN labels of the test images and of their attacked versions.
 
     Returns
     -------
     dict
-        ``labels`` and ``test_votes`` of the test images, LeNet-5's ``net_accuracy`` on them, and
-        for each attack NAME (``fgsm``, ``deepfool``, ``control``)
+        ``labels`` and ``test_votes`` of the test images, and for each attack NAME (``fgsm``,
+        ``deepfool``, ``control``)
 
         - ``NAME_image``: which test image was attacked,
         - ``NAME_votes``: its labels by K-NN, one column for each odd K up to `z`,
@@ -158,71 +142,139 @@ def study(
         - ``NAME_examples``: up to ten rows of the adversarial set, each of another image,
           ``NAME_pixels`` their images and ``NAME_originals`` what they were made from.
     """
-    which = {
-        "dataset": dataset, "train": train, "test": test, "fingerprint": fingerprint,
-        "seed": seed, "run": run, "data_root": data_root, "device": device,
-    }  # fmt: skip
-    split, trained = _split(**which), lenet(**which, epochs=epochs)
-    net = nets.build("lenet5", split.shape, split.classes).to(split.x_train.device)
-    net.load_state_dict({name: torch.from_numpy(trained[name]) for name in net.state_dict()})
+    import torch
 
-    def votes(x):
-        found = neighbors.predict(split.x_train, split.y_train, x, range(1, z + 1, 2))
-        return torch.stack(list(found.values()), 1).cpu().numpy().astype(np.int16)
+    data = split.load()
+    net = kit.nets.restore("lenet5", data.shape, data.classes, weights).to(data.x_train.device)
 
-    labels, test_votes = split.y_test.cpu().numpy().astype(np.int16), votes(split.x_test)
+    def votes(x: torch.Tensor) -> np.ndarray:
+        labels = kit.neighbors.predict(data.x_train, data.y_train, x, range(1, z + 1, 2))
+        return torch.stack(list(labels.values()), 1).cpu().numpy().astype(np.int16)
+
+    labels, test_votes = data.y_test.cpu().numpy().astype(np.int16), votes(data.x_test)
     right = torch.from_numpy(np.flatnonzero(test_votes[:, -1] == labels))
-    generator = torch.Generator().manual_seed(runtime.derive_seed(seed, "control", run))
+    generator = torch.Generator().manual_seed(runtime.derive_seed(split.seed, "control", split.run))
     versions = {
-        "fgsm": lambda x, y: attacks.fgsm_all_targets(
-            net, x, y, eps=epsilon, classes=len(split.classes)
+        "fgsm": lambda x, y: kit.attacks.fgsm_all_targets(
+            net, x, y, eps=eps, classes=len(data.classes)
         )[0],
-        "deepfool": lambda x, y: attacks.deepfool(net, x, y, max_eps=epsilon)[:, None],
-        "control": lambda x, y: _noisy(x, epsilon, control_draws, generator),
+        "deepfool": lambda x, y: kit.attacks.deepfool(net, x, y, max_eps=eps)[:, None],
+        "control": lambda x, y: _noisy(x, eps, control_draws, generator),
     }
-    out = {"labels": labels, "test_votes": test_votes, "net_accuracy": trained["accuracy"]}
-    for attack, make in versions.items():
-        found = _attacked(make, net, split, right, votes)
-        out |= {f"{attack}_{name}": value for name, value in found.items()}
+    out = {"labels": labels, "test_votes": test_votes}
+    for attack, craft in versions.items():
+        result = _attack(craft, net, data, right, votes)
+        out |= {f"{attack}_{name}": value for name, value in result.items()}
     return out
 
 
-def _split(dataset, train, test, fingerprint, seed, run, data_root, device):
-    whole = data.load(dataset, data_root, train=train or None, test=test or None, seed=seed)
-    common.check_unchanged(whole, fingerprint)
-    return common.on_device(whole.resplit(runtime.derive_seed(seed, "split", run)), device)
-
-
-def _noisy(x, epsilon, draws, generator):
+def _noisy(x: torch.Tensor, eps: float, draws: int, generator: torch.Generator) -> torch.Tensor:
     """Copies of each image with random-sign noise, shape (N, draws, C, H, W)."""
+    import torch
+
     signs = torch.randint(2, (len(x), draws, *x.shape[1:]), generator=generator) * 2 - 1
-    return (x[:, None] + epsilon * signs.to(x.device)).clamp(0, 1)
+    return (x[:, None] + eps * signs.to(x.device)).clamp(0, 1)
 
 
-def _attacked(make, net, split, right, votes):
+def _attack(
+    craft: Callable, net: torch.nn.Module, data: Dataset, right: torch.Tensor, votes: Callable
+) -> dict[str, Any]:
     """The results of one attack on the test images at the positions `right`."""
-    empty = votes(split.x_test[:0]), np.empty((0, *split.shape), np.uint8)
-    image, found, pixels = [np.empty(0, np.int32)], [empty[0]], [empty[1]]
-    examples, fooled, count = [], 0, 0
-    for part in right.split(attacks.BATCH) if len(right) else ():
-        x_adv = make(split.x_test[part], split.y_test[part])
+    nothing = votes(data.x_test[:0]), np.empty((0, *data.shape), np.uint8)
+    image, labels, pixels = [np.empty(0, np.int32)], [nothing[0]], [nothing[1]]
+    examples: list[int] = []
+    fooled = count = 0
+    for part in right.split(kit.attacks.BATCH) if len(right) else ():
+        x_adv = craft(data.x_test[part], data.y_test[part])
         part = part.repeat_interleave(x_adv.shape[1])
-        x_adv, truth = x_adv.flatten(0, 1), split.y_test[part]
-        fooled += int((training.predict(net, x_adv) != truth).sum())
+        x_adv, truth = x_adv.flatten(0, 1), data.y_test[part]
+        fooled += int((kit.training.predict(net, x_adv) != truth).sum())
         image.append(part.numpy().astype(np.int32))
-        found.append(votes(x_adv))
-        kept = np.flatnonzero(found[-1][:, -1] != truth.cpu().numpy())
+        labels.append(votes(x_adv))
+        kept = np.flatnonzero(labels[-1][:, -1] != truth.cpu().numpy())
         # One version of an image is enough to look at.
         kept = kept[np.unique(part[kept], return_index=True)[1]][: 10 - len(examples)]
         examples += (count + kept).tolist()
-        pixels.append(data.as_bytes(x_adv[kept]))
+        pixels.append(kit.data.as_bytes(x_adv[kept]))
         count += len(x_adv)
-    image, examples = np.concatenate(image), np.array(examples, dtype=np.int64)
+    which, rows = np.concatenate(image), np.array(examples, dtype=np.int64)
     return {
-        "image": image,
-        "votes": np.concatenate(found),
+        "image": which,
+        "votes": np.concatenate(labels),
         "fools_net": fooled / count if count else None,
-        "examples": examples,
+        "examples": rows,
         "pixels": np.concatenate(pixels),
-        "originals": data.as_bytes(split.x_test[image[examples]]),
+        "originals": kit.data.as_bytes(data.x_test[which[rows]]),
     }
+
+
+def sets(run: Mapping) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The sets of images that the paper compares, from the result of :func:`study`.
+
+    Returns
+    -------
+    dict
+        For each set the K-NN labels of its images, one column for each odd K up to Z, and the true
+        labels.
+    """
+    labels, votes = run["labels"], run["test_votes"]
+    wrong = votes[:, -1] != labels
+    chosen = {WHOLE: (votes, labels), WRONG: (votes[wrong], labels[wrong])}
+    for name, attack in ATTACKS.items():
+        truth, votes = labels[run[f"{attack}_image"]], run[f"{attack}_votes"]
+        kept = votes[:, -1] != truth
+        chosen[name] = votes[kept], truth[kept]
+    return chosen
+
+
+def faster(compared: pd.DataFrame) -> tuple[str, str]:
+    """Verdict on claim 3.C2 with its evidence.
+
+    It stays undecided where a slope has no finite value in some run.
+
+    Parameters
+    ----------
+    compared
+        The adversarial against the misclassified set: a row for each of S_1 … S_(Z−2), for the
+        plain differences, and for the whole rise, with the columns of
+        :func:`kit.results.two_samples`, ``runs used`` and ``of``.
+    """
+    ratios = compared[compared["quantity"].str.startswith("S")].iloc[:-1]  # the last: A_Z = 0
+    # Runs without a finite slope are not missing at random: their denominator was zero.
+    verdicts = [
+        kit.results.judge(row["low"], row["high"], row["runs used"])
+        if row["runs used"] == row["of"]
+        else kit.results.UNDECIDED
+        for _, row in ratios.iterrows()
+    ]
+    shown = [*ratios.iterrows(), *compared.iloc[-1:].iterrows()]
+    return kit.results.all_of(verdicts), "; ".join(_in_words(row) for _, row in shown)
+
+
+def _in_words(row: pd.Series) -> str:
+    mean, against, difference, low, high, welch, paired = (
+        kit.results.shown_number(row[name])
+        for name in ("mean", "mean against", "difference", "low", "high", "p Welch", "p paired")
+    )
+    return (
+        f"{row['quantity']}: {mean} against {against}, difference {difference} [{low}, {high}], "
+        f"p = {welch} (Welch), {paired} (paired), {row['runs used']} of {row['of']} runs"
+    )
+
+
+def stays_flat(changes: pd.Series, limit: float, resolution: float) -> tuple[str, str]:
+    """Verdict on claim 3.C3 with its evidence: does K move the whole-test accuracy by < `limit`?
+
+    Parameters
+    ----------
+    changes
+        Of each run the largest minus the smallest accuracy, in points.
+    limit
+        In points.
+    resolution
+        One test image, in points.
+    """
+    mean, low, high = kit.results.mean_interval(changes, resolution=resolution)
+    show = kit.results.shown_number
+    evidence = f"K changes it by {show(mean)} points [{show(low)}, {show(high)}]; limit {limit:g}"
+    return kit.results.judge(limit - high, limit - low, len(changes)), evidence

@@ -1,65 +1,58 @@
-"""Noises by description: plain mappings that can stand in a step's key."""
+"""Noises by description: plain mappings that can stand among the arguments of a task."""
 
-import torch
+from __future__ import annotations
 
-from kit import perturbations, runtime
+from typing import TYPE_CHECKING, Any
+
+import kit
+from kit import runtime
+
+if TYPE_CHECKING:
+    import torch
+
+    from kit.data import Dataset
 
 CLEAN, LEFT, SHORTCUT = {"kind": "clean"}, {"kind": "left"}, {"kind": "shortcut"}
 _TITLES = {"clean": "clean", "left": "left column [7]", "shortcut": "One-Pixel Shortcut"}
 
 
-def uniform(pixels, draw):
+def uniform(pixels: int, draw: int) -> dict[str, Any]:
     """Description of one uniform baseline."""
     return {"kind": "uniform", "pixels": pixels, "draw": draw}
 
 
-def evolved(chain):
-    """Description of a search's best candidate, from the calls of its generations."""
-    where = ("data_root", "device")
-    given = chain[-1].parameters
-    return {"kind": "evolved"} | {k: v for k, v in given.items() if k not in where}
+def evolved(pixels: int, aim: str, genome: Any) -> dict[str, Any]:
+    """Description of a search's best candidate: its genome, or the field of a task that has it."""
+    return {"kind": "evolved", "pixels": pixels, "aim": aim, "genome": genome}
 
 
-def title(noise, draws=False):
-    """A noise in a few words; with `draws` each uniform baseline by its own name.
+def title(noise: dict[str, Any]) -> str:
+    """A noise in a few words, the same for all draws of the uniform baseline.
 
     Examples
     --------
-    >>> title(uniform(1, 3)), title(uniform(1, 3), draws=True), title(LEFT)
-    ('uniform Np = 1', 'uniform Np = 1, draw 3', 'left column [7]')
+    >>> title(uniform(1, 3)), title(LEFT), title(evolved(2, "adam", []))
+    ('uniform Np = 1', 'left column [7]', 'evolved Np = 2 (adam)')
     """
     if noise["kind"] == "evolved":
-        return f"evolved Np = {noise['search']['pixels']} ({noise['search']['optimizer']})"
-    if noise["kind"] == "uniform":
-        return f"uniform Np = {noise['pixels']}" + f", draw {noise['draw']}" * draws
-    return _TITLES[noise["kind"]]
+        return f"evolved Np = {noise['pixels']} ({noise['aim']})"
+    return (
+        f"uniform Np = {noise['pixels']}" if noise["kind"] == "uniform" else _TITLES[noise["kind"]]
+    )
 
 
-def make(noise, dataset, seed, best_genome):
-    """The noise that a description names.
+def make(noise: dict[str, Any], data: Dataset, seed: int) -> torch.Tensor:
+    """The noise that a description names, shape (classes, C, H, W), on the CPU."""
+    import torch
 
-    Parameters
-    ----------
-    noise : dict
-    dataset : kit.data.Dataset
-    seed : int
-    best_genome : callable
-        Finds the best genome of a search from the description of evolved noise.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (classes, C, H, W), on the CPU.
-    """
-    classes, shape = len(dataset.classes), dataset.shape
-    if noise["kind"] == "clean":
+    classes, shape, kind = len(data.classes), data.shape, noise["kind"]
+    if kind == "clean":
         return torch.zeros(classes, *shape)
-    if noise["kind"] == "left":
-        return perturbations.left_column(classes, shape)
-    if noise["kind"] == "shortcut":
-        x, y = dataset.x_train, dataset.y_train
-        return perturbations.one_pixel_shortcut(x, y, classes, seed=seed)
-    if noise["kind"] == "uniform":
+    if kind == "left":
+        return kit.perturbations.left_column(classes, shape)
+    if kind == "shortcut":
+        return kit.perturbations.one_pixel_shortcut(data.x_train, data.y_train, classes, seed=seed)
+    if kind == "uniform":
         draw = runtime.derive_seed(seed, "uniform", noise["draw"])
-        return perturbations.uniform(classes, noise["pixels"], shape, seed=draw)
-    return perturbations.decode(best_genome(noise), classes, noise["search"]["pixels"], shape)
+        return kit.perturbations.uniform(classes, noise["pixels"], shape, seed=draw)
+    return kit.perturbations.decode(noise["genome"], classes, noise["pixels"], shape)

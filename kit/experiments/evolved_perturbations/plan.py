@@ -1,201 +1,188 @@
-"""The calls of the study, from its parameters."""
+"""The tasks of the study, from its settings."""
 
-import math
+from __future__ import annotations
 
-from kit import evolution, perturbations
-from kit.experiments import common
-from kit.experiments.evolved_perturbations import noises, settings, steps
-from kit.steps import Call
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
-# Seconds on one core for one training image, once, at 28×28 (graynet, lenet5) or 32×32 pixels;
-# timed on a 2023 Xeon. Without training it is a third. Every batch costs some more.
-SECONDS = {
-    "graynet": 5e-4, "colornet": 4.5e-3, "resnet20": 6e-3, "resnet32": 9e-3, "densenet40": 6e-2,
-    "lenet5": 3e-4, "linear": 1e-5,
-}  # fmt: skip
-PER_BATCH = 6e-3
+from kit.data.splits import Split, split
+from kit.experiments.evolved_perturbations import noises, steps
+from kit.experiments.evolved_perturbations.settings import STUDY, Settings
+from kit.steps import Task
 
 
-def plan(*, datasets, data_root, device, **given):
-    """The calls of the study: for each data set its searches, then what they do to other nets.
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training on perturbed images: a task, and once it is computed its result."""
 
-    Parameters
+    net: str
+    kind: str
+    pixels: int
+    aim: str  # the optimizer that the noise was evolved against
+    noise: str
+    optimizer: str
+    repeat: int
+    augmented: bool
+    result: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """Everything on one data set: tasks, and once they are computed their results.
+
+    Attributes
     ----------
-    datasets : list of str
-    data_root, device : str
-        Where it runs.
-    **given
-        The other parameters of the notebook, by name.
+    searches
+        The generations of each search, by its pixels per class and the optimizer it aims at.
+    trainings
+        For 1.F3, 1.F5 and the baselines; with augmentation for 1.T1.
+    lines, cams
+        For each repeat.
+    errors
+        Clean-test errors over the generations, by pixels per class.
+    """
 
-    Returns
-    -------
-    dict of str to (kit.data.Dataset, list of kit.steps.Call)
+    split: Split
+    searches: dict[tuple[int, str], list]
+    trainings: list[Training]
+    lines: list
+    cams: list
+    errors: dict[int, Any]
+
+
+def plan(config: Settings) -> dict[str, Searched]:
+    """The tasks of the study by data set.
 
     Raises
     ------
     ValueError, FileNotFoundError
         A data set is not there, or something does not fit its images.
     """
-    where = {"data_root": data_root, "device": device}
-    plans = {}
-    for name in datasets:
-        own = settings.parameters_of(name, given)
-        dataset = common.load(name, data_root, own["train"], own["test"], own["size"], own["seed"])
-        for pixels in own["pixels"]:
-            perturbations.start(len(dataset.classes), pixels, dataset.shape)
-        evolution.check_options(own["cma_options"])
-        chains = _searches(dataset, own, where)
-        # Generation by generation, so that all searches advance side by side.
-        searching = [
-            call for side_by_side in zip(*chains.values(), strict=True) for call in side_by_side
-        ]
-        made = _Plan(dataset, own, where, chains)
-        made.trainings()
-        made.pictures()
-        if name in given["table_datasets"]:
-            made.table()
-        plans[name] = dataset, searching + made.calls
-    return plans
+    return {
+        name: _plan(config.on(name), name, table=name in config.table_datasets)
+        for name in config.datasets
+    }
 
 
-def _searches(dataset, own, where):
-    """The generations of every search, by its pixels and optimizer."""
-    train = own["search_train"] or own["train"]
-    searched = common.load(dataset.name, where["data_root"], train, 0, own["size"], own["seed"])
-    net = evolution.search_net(dataset.shape)
-    chains = {}
-    for pixels, optimizer in settings.aims(own):
-        search = settings.search_options(own, net, pixels, optimizer)
-        given = {
-            "dataset": dataset.name, "train": train, "size": own["size"],
-            "fingerprint": searched.fingerprint, "search": search, "seed": own["seed"], **where,
-        }  # fmt: skip
-        cost, chain = _generation_cost(searched, search), ()
-        for number in range(1, own["generations"] + 1):
-            label = f"{dataset.name}, {pixels} px against {optimizer}, generation {number}"
-            parameters = {**given, "number": number}
-            chain += (Call(steps.generation, parameters, label, after=chain[-1:], **cost),)
-        chains[pixels, optimizer] = chain
-    return chains
-
-
-class _Plan:
-    """The calls of one data set after its searches."""
-
-    def __init__(self, dataset, own, where, chains):
-        self.dataset, self.own, self.where, self.calls = dataset, own, where, []
-        self.evolved = {aim: noises.evolved(chain) for aim, chain in chains.items()}
-        self.last = {aim: chain[-1:] for aim, chain in chains.items()}
-        self.net = evolution.search_net(dataset.shape)
-        self.common = {
-            "dataset": dataset.name, "train": own["train"], "test": own["test"],
-            "size": own["size"], "fingerprint": dataset.fingerprint,
-            "batch_size": own["batch_size"], "seed": own["seed"], **where,
-        }  # fmt: skip
-
-    def add(self, made, what, noise, passes, **parameters):
-        """One more call; `passes` over the training images tell its cost."""
-        after = next((self.last[aim] for aim, n in self.evolved.items() if n is noise), ())
-        given = {**parameters, "noise": noise, **self.where}
-        label = f"{self.dataset.name}, {noises.title(noise, draws=True)}, {what}"
-        net = parameters.get("net", self.net)
-        cost = _training_cost(self.dataset, net, passes, self.own["batch_size"])
-        self.calls.append(Call(made, given, label, after=after, **cost))
-
-    def effect(self, net, noise, optimizer, epochs, repeat, crop=0, flip=False):
-        """One training on corrupted images."""
-        self.add(
-            steps.effect, f"{net} by {optimizer}, repeat {repeat}", noise, epochs, **self.common,
-            net=net, optimizer=optimizer, lr=float(self.own["optimizers"][optimizer]),
-            epochs=epochs, crop=crop, flip=flip, repeat=repeat,
-        )  # fmt: skip
-
-    def trainings(self):
-        """1.F3, 1.F5 and the comparisons with the baselines."""
-        own, first, rival = self.own, self.own["search_optimizer"], self.own["rival"]
-        wanted = [
-            (self.evolved[pixels, first], optimizer, range(1, own["repeats"] + 1))
-            for pixels in own["pixels"]
-            for optimizer in own["optimizers"]
-        ]
-        for optimizer in (first, rival):
-            for noise in (
-                noises.CLEAN,
-                noises.LEFT,
-                noises.SHORTCUT,
-                self.evolved[own["pixels"][0], rival],
-            ):
-                wanted.append((noise, optimizer, range(1, own["repeats"] + 1)))
-            # Every draw is a repeat of its own: the weights it starts from differ too.
-            for draw in range(1, own["uniforms"] + 1):
-                wanted.append((noises.uniform(own["pixels"][0], draw), optimizer, [draw]))
-        for noise, optimizer, repeats in wanted:
-            for repeat in repeats:
-                self.effect(self.net, noise, optimizer, own["epochs"], repeat)
-
-    def pictures(self):
-        """1.F2b, 1.F2c and d, 1.F4."""
-        own, first = self.own, self.own["search_optimizer"]
-        noise = self.evolved[own["pixels"][0], first]
-        rates = {f"lr_{name}": float(own["optimizers"][name]) for name in ("adam", "sgd")}
-        given = {**self.common, "net": self.net, "epochs": own["epochs"]}
-        for repeat in range(1, own["repeats"] + 1):
-            self.add(
-                steps.line, f"from SGD to Adam, repeat {repeat}", noise, 2 * own["epochs"] + 5,
-                **given, **rates, alphas=own["alphas"], repeat=repeat,
-            )  # fmt: skip
-            self.add(
-                steps.cams, f"Grad-CAM, repeat {repeat}", noise, 2 * own["epochs"], **given,
-                lr=rates["lr_adam"], images=own["cam_images"], repeat=repeat,
-            )  # fmt: skip
-        for pixels in own["pixels"]:
-            passes = own["generations"] * own["repeats"] * own["search_epochs"] / 3
-            self.add(
-                steps.learning_curve, "errors over generations", self.evolved[pixels, first],
-                passes, test=own["test"], repeats=own["repeats"],
-            )  # fmt: skip
-
-    def table(self):
-        """1.T1: other nets, with augmentation.
-
-        Flips for CIFAR-10 alone: a mirrored digit is no digit.
-        """
-        own = self.own
-        if own["crop"] > min(self.dataset.shape[1:]) // 2:
-            raise ValueError(
-                f"crop is {own['crop']}: use at most half of the image's side, "
-                f"{min(self.dataset.shape[1:]) // 2}."
+def _plan(c: Settings, name: str, table: bool) -> Searched:
+    images, searched = (
+        split(name, c.data_root, train=train, test=test, size=c.size, seed=c.seed)
+        for train, test in ((c.train, c.test), (c.search_train or c.train, 0))
+    )
+    _check_images(c, images, table)
+    net = "graynet" if images.about.shape[0] == 1 else "colornet"
+    searches = {aim: _search(c, searched, net, *aim) for aim in c.aims}
+    evolved = {
+        aim: noises.evolved(*aim, chain[-1]["state"]["best"]) for aim, chain in searches.items()
+    }
+    trainings = _trainings(c, images, net, evolved)
+    if table:
+        trainings += _table(c, images, evolved)
+    delta = evolved[c.pixels[0], c.search_optimizer]
+    common = {
+        "split": images, "net": net, "noise": delta, "epochs": c.epochs,
+        "batch_size": c.batch_size,
+    }  # fmt: skip
+    rates = {f"lr_{name}": float(c.optimizers[name]) for name in ("adam", "sgd")}
+    repeats = range(1, c.repeats + 1)
+    return Searched(
+        images,
+        searches,
+        trainings,
+        lines=[
+            steps.interpolate.task(**common, **rates, alphas=c.alphas, repeat=repeat)
+            for repeat in repeats
+        ],
+        cams=[
+            steps.grad_cam.task(**common, lr=rates["lr_adam"], images=c.cam_images, repeat=repeat)
+            for repeat in repeats
+        ],
+        errors={
+            pixels: steps.learning_curve.task(
+                split=searched, test=images, search=c.search(net, pixels, c.search_optimizer),
+                genomes=[g["state"]["best"] for g in searches[pixels, c.search_optimizer]],
+                repeats=c.repeats,
             )
-        flip = self.dataset.name == "cifar10"
-        for net in own["table_nets"]:
-            for repeat in range(1, own["table_repeats"] + 1):
-                ours = [self.evolved[p, own["search_optimizer"]] for p in own["pixels"]]
-                fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT]
-                for noise in [*fixed, noises.uniform(own["pixels"][0], repeat), *ours]:
-                    self.effect(net, noise, "adam", own["table_epochs"], repeat, own["crop"], flip)
+            for pixels in c.pixels
+        },
+    )  # fmt: skip
 
 
-def _per_image(net, shape):
-    usual = 28 * 28 if net in ("graynet", "lenet5") else 32 * 32
-    return SECONDS[net] * shape[1] * shape[2] / usual
+def _check_images(c: Settings, images: Split, table: bool) -> None:
+    _, height, width = images.about.shape
+    for pixels in c.pixels:
+        if pixels > height * width:
+            raise ValueError(
+                f"pixels is {pixels}: use a whole number from 1 to {height * width}, since an "
+                f"image has {height}×{width} pixels."
+            )
+    if c.cma_options:
+        from kit import evolution  # torch and pycma
+
+        evolution.check_options(c.cma_options)
+    if table and c.crop > min(height, width) // 2:
+        raise ValueError(
+            f"crop is {c.crop}: use at most half of the image's side, {min(height, width) // 2}."
+        )
 
 
-def _memory(dataset, net):
-    values = dataset.x_train.numel() + dataset.x_test.numel()
-    return 7e8 + 8 * values + (2e9 if net == "densenet40" else 3e8)
+def _search(c: Settings, images: Split, net: str, pixels: int, optimizer: str) -> list[Task]:
+    """The generations of one search; each reads the state that the one before it left."""
+    chain: list[Task] = []
+    for number in range(1, c.generations + 1):
+        previous = chain[-1]["state"] if chain else None
+        options = c.search(net, pixels, optimizer)
+        task = steps.generation.task(split=images, search=options, number=number, previous=previous)
+        chain.append(task)
+    return chain
 
 
-def _generation_cost(dataset, search):
-    length = perturbations.genome_length(len(dataset.classes), search["pixels"], dataset.shape[0])
-    popsize = search["popsize"] or 4 + int(3 * math.log(length))
-    per_image = (search["epochs"] + 2 / 3) * _per_image(search["net"], dataset.shape)
-    per_image += search["epochs"] * PER_BATCH / search["batch_size"]
-    seconds = popsize * per_image * len(dataset.x_train)
-    memory = _memory(dataset, search["net"])
-    return {"seconds": seconds, "memory": memory, "disk": 10 * popsize * length}
+def _training(
+    c: Settings, images: Split, net: str, noise: dict, optimizer: str, epochs: int, repeat: int,
+    crop: int = 0,
+) -> Training:  # fmt: skip
+    # Flips where the study says so: a mirrored digit is no digit.
+    flip = crop > 0 and STUDY.concerns("flips", images.name)
+    task = steps.train_perturbed.task(
+        split=images, net=net, noise=noise, optimizer=optimizer,
+        lr=float(c.optimizers[optimizer]), epochs=epochs, batch_size=c.batch_size, crop=crop,
+        flip=flip, repeat=repeat,
+    )  # fmt: skip
+    pixels, aim = noise.get("pixels", 0), noise.get("aim", "")
+    title = noises.title(noise)
+    return Training(net, noise["kind"], pixels, aim, title, optimizer, repeat, crop > 0, task)
 
 
-def _training_cost(dataset, net, passes, batch_size):
-    images = len(dataset.x_train) + (steps.WATCHED + len(dataset.x_test)) / 3
-    seconds = passes * images * (_per_image(net, dataset.shape) + PER_BATCH / batch_size)
-    return {"seconds": seconds, "memory": _memory(dataset, net), "disk": 4e3}
+def _trainings(c: Settings, images: Split, net: str, evolved: dict) -> list[Training]:
+    """1.F3, 1.F5 and the comparisons with the baselines."""
+    smallest, repeats = c.pixels[0], range(1, c.repeats + 1)
+    wanted: list[tuple[dict, str, Iterable[int]]] = [
+        (evolved[pixels, c.search_optimizer], optimizer, repeats)
+        for pixels in c.pixels
+        for optimizer in c.optimizers
+    ]
+    fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT, evolved[smallest, c.rival]]
+    for optimizer in (c.search_optimizer, c.rival):
+        wanted += [(noise, optimizer, repeats) for noise in fixed]
+        # Every draw is a repeat of its own: the weights it starts from differ too.
+        wanted += [
+            (noises.uniform(smallest, draw), optimizer, [draw]) for draw in range(1, c.uniforms + 1)
+        ]
+    return [
+        _training(c, images, net, noise, optimizer, c.epochs, repeat)
+        for noise, optimizer, of_noise in wanted
+        for repeat in of_noise
+    ]
+
+
+def _table(c: Settings, images: Split, evolved: dict) -> list[Training]:
+    """1.T1: other nets, with augmentation."""
+    ours = [evolved[pixels, c.search_optimizer] for pixels in c.pixels]
+    fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT]
+    return [
+        _training(c, images, net, noise, "adam", c.table_epochs, repeat, c.crop)
+        for net in c.table_nets
+        for repeat in range(1, c.table_repeats + 1)
+        for noise in [*fixed, noises.uniform(c.pixels[0], repeat), *ours]
+    ]

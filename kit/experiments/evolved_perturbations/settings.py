@@ -1,101 +1,121 @@
-"""The study's parameters: which hold for which data set, and whether they make sense."""
+"""What the study is about, and its parameters with their bounds."""
 
-from kit import nets, training
-from kit.experiments import common
+from __future__ import annotations
 
-# Parameters that a data set may have of its own, in `special`.
-OWN = (
-    "pixels", "train", "test", "size", "search_train", "generations", "popsize", "search_epochs",
-    "search_batch_size", "discriminator_epochs", "epochs", "batch_size", "repeats", "uniforms",
-    "crop", "table_nets", "table_epochs", "table_repeats",
+import dataclasses
+from typing import Annotated, Any
+
+from kit import settings
+from kit.nets import ARCHITECTURES
+from kit.optimizers import OPTIMIZERS
+from kit.results.study import Study
+from kit.settings import ListOf, OneOf, Rates, number, whole
+
+STUDY = Study(
+    notebook="01_evolved_perturbations",
+    datasets={
+        "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "svhn": "SVHN", "cifar10": "CIFAR-10",
+    },
+    claims={
+        "1.C1": "Test error grows over the generations of the search.",
+        "1.C2": "Evolved perturbations (the smallest Np) hurt more than the uniform baseline.",
+        "1.C3": "Evolved and uniform perturbations hurt more than the left column [7], augmented.",
+        "1.C4": "More perturbed pixels hurt more.",
+        "1.C5": "On perturbed data SGD's clean-test accuracy exceeds Adam's and RMSProp's.",
+        "1.C6": "AdaBound's clean-test accuracy lies between Adam's and SGD's.",
+        "1.C7": "The minimum that SGD finds is sharper than Adam's and generalizes better.",
+        "1.C8": "Perturbed training moves Grad-CAM's mass to the background (grey data sets).",
+        "1.C9": "Clean-test accuracy drops as training on perturbed data goes on.",
+        "1.X1": "Beyond the paper: SGD exceeds Adam on clean images at equal training accuracy"
+        " too.",
+        "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against"
+        " Adam.",
+    },
+    names={
+        "1.F2a": {"mnist": "1.F2a"},
+        "1.F2b": {"mnist": "1.F2b"},
+        "1.F2c": {"mnist": "1.F2c", "fashion_mnist": "1.F2d"},
+        "1.T1": {"svhn": "1.T1"},
+    },
+    only={
+        "1.C8": ("mnist", "fashion_mnist"),
+        "flips": ("cifar10",),  # mirrored images among the augmentations
+    },
 )  # fmt: skip
-COUNTS = (
-    "generations", "search_epochs", "search_batch_size", "discriminator_epochs", "epochs",
-    "batch_size", "repeats", "uniforms", "crop", "table_epochs", "table_repeats", "cam_images",
-    "alphas",
-)  # fmt: skip
+_OPTIMIZER, _NET = OneOf(OPTIMIZERS, "optimizer"), OneOf(ARCHITECTURES, "net")
+_POPULATION = settings.Constraint(
+    lambda value: type(value) is int and value >= 0 and value != 1,
+    "use a whole number from 2 on (λ), or 0 for pycma's choice",
+)
+_PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
+_TABLE = ListOf(settings.TEXT, "list names of data sets", least=0)
 
 
-def parameters_of(name, given):
-    """The parameters that hold for one data set: its own in `special` before the general ones."""
-    return {**given, **given["special"].get(name, {})}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(settings.Settings):
+    """Parameters of the study; the notebook says what each of them means."""
 
+    size: Annotated[int, whole(0)]
+    pixels: Annotated[list, _PIXELS]
+    search_train: Annotated[int, whole(0)]
+    generations: Annotated[int, whole(1)]
+    popsize: Annotated[int, _POPULATION]
+    sigma: Annotated[float, number(above=0)]
+    start_place: Annotated[float, number(least=0, to=1)]
+    start_value: Annotated[float, number(least=0, to=1)]
+    cma_options: Annotated[dict, settings.MAPPING]
+    search_epochs: Annotated[int, whole(1)]
+    search_batch_size: Annotated[int, whole(1)]
+    search_optimizer: Annotated[str, _OPTIMIZER]
+    search_lr: Annotated[float, number(above=0)]
+    discriminator: Annotated[str, _NET]
+    discriminator_epochs: Annotated[int, whole(1)]
+    rival: Annotated[str, _OPTIMIZER]
+    optimizers: Annotated[dict, Rates(_OPTIMIZER)]
+    epochs: Annotated[int, whole(1)]
+    batch_size: Annotated[int, whole(1)]
+    repeats: Annotated[int, whole(1)]
+    uniforms: Annotated[int, whole(1)]
+    cam_images: Annotated[int, whole(1)]
+    alphas: Annotated[int, whole(1)]
+    table_datasets: Annotated[list, _TABLE]
+    table_nets: Annotated[list, ListOf(_NET, "list names of nets", least=0)]
+    table_epochs: Annotated[int, whole(1)]
+    table_repeats: Annotated[int, whole(1)]
+    crop: Annotated[int, whole(1)]
 
-def check(**given):
-    """Refuse parameters that make no sense, in one sentence each.
+    @classmethod
+    def shared(cls) -> tuple[str, ...]:
+        """Parameters that are the same for all data sets."""
+        return (*super().shared(), "table_datasets")
 
-    Raises
-    ------
-    ValueError
-    """
-    datasets, special = given["datasets"], given["special"]
-    common.check_datasets(datasets)
-    for place in ("special", "table_datasets"):
-        for name in given[place]:
-            if name not in datasets:
-                raise ValueError(
-                    f"{place} names {name!r}, which is not among datasets, {datasets}."
-                )
-    for name, own in special.items():
-        wrong = [key for key in own if key not in OWN] if type(own) is dict else [own]
-        if wrong:
-            raise ValueError(f"special of {name} has {wrong[0]!r}: allowed are {', '.join(OWN)}.")
-    for name in datasets:
-        own = parameters_of(name, given)
-        _check_numbers(own)
-        _check_names(own)
+    def check(self) -> None:
+        """Refuse optimizers that do not fit together."""
+        for name in ("adam", "sgd", self.search_optimizer, self.rival):
+            if name not in self.optimizers:
+                raise ValueError(f"optimizers lacks {name!r}: figures and claims need its rate.")
+        if self.rival == self.search_optimizer:
+            raise ValueError(f"rival is {self.rival!r}, as search_optimizer is: name another one.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.listed("table_datasets", self.table_datasets)
 
-def _check_numbers(own):
-    common.check_counts({name: own[name] for name in COUNTS})
-    common.check_from_zero({name: own[name] for name in ("train", "test", "size", "search_train")})
-    popsize, pixels = own["popsize"], own["pixels"]
-    if type(popsize) is not int or popsize < 0 or popsize == 1:
-        raise ValueError(
-            f"popsize is {popsize!r}: use a whole number from 2 on (λ), or 0 for pycma's choice."
-        )
-    if not pixels or any(type(count) is not int or count < 1 for count in pixels):
-        raise ValueError(f"pixels is {pixels!r}: list whole numbers from 1 on, such as [1, 2].")
-    if pixels != sorted(set(pixels)):
-        raise ValueError(f"pixels is {pixels}: name each number once, the smallest first.")
-    for name in ("start_place", "start_value"):
-        if not 0 <= own[name] <= 1:
-            raise ValueError(f"{name} is {own[name]}: it must be in [0, 1].")
-    rates = {"search_lr": own["search_lr"], "sigma": own["sigma"]}
-    rates |= {f"optimizers: the rate of {name}": rate for name, rate in own["optimizers"].items()}
-    common.check_positive(rates)
+    @property
+    def aims(self) -> list[tuple[int, str]]:
+        """The searches: pairs of pixels per class and the optimizer they aim at."""
+        ours = [(pixels, self.search_optimizer) for pixels in self.pixels]
+        return [*ours, (self.pixels[0], self.rival)]
 
-
-def _check_names(own):
-    for name in (*own["optimizers"], own["search_optimizer"], own["rival"]):
-        if name not in training.OPTIMIZERS:
-            known = ", ".join(training.OPTIMIZERS)
-            raise ValueError(f"Unknown optimizer {name!r}: use one of {known}.")
-    for name in ("adam", "sgd", own["search_optimizer"], own["rival"]):
-        if name not in own["optimizers"]:
-            raise ValueError(f"optimizers lacks {name!r}: figures and claims need its rate.")
-    if own["rival"] == own["search_optimizer"]:
-        raise ValueError(f"rival is {own['rival']!r}, as search_optimizer is: name another one.")
-    for name in (*own["table_nets"], own["discriminator"]):
-        if name not in nets.ARCHITECTURES:
-            raise ValueError(f"Unknown net {name!r}: use one of {', '.join(nets.ARCHITECTURES)}.")
-
-
-def aims(own):
-    """The searches of a data set: pairs of pixels per class and the optimizer they aim at."""
-    ours = [(pixels, own["search_optimizer"]) for pixels in own["pixels"]]
-    return [*ours, (own["pixels"][0], own["rival"])]
-
-
-def search_options(own, net, pixels, optimizer):
-    """Options of :func:`kit.evolution.search` for one search."""
-    aimed = optimizer == own["search_optimizer"]
-    return {
-        "pixels": pixels, "popsize": own["popsize"] or None, "sigma": float(own["sigma"]),
-        "place": float(own["start_place"]), "value": float(own["start_value"]),
-        "options": own["cma_options"], "net": net, "epochs": own["search_epochs"],
-        "batch_size": own["search_batch_size"], "optimizer": optimizer,
-        "lr": float(own["search_lr"] if aimed else own["optimizers"][optimizer]),
-        "discriminator": own["discriminator"],
-        "discriminator_epochs": own["discriminator_epochs"],
-    }  # fmt: skip
+    def search(self, net: str, pixels: int, optimizer: str) -> dict[str, Any]:
+        """Options of :func:`kit.evolution.search` for one search."""
+        aimed = optimizer == self.search_optimizer
+        return {
+            "pixels": pixels, "popsize": self.popsize or None, "sigma": self.sigma,
+            "place": self.start_place, "value": self.start_value, "options": self.cma_options,
+            "net": net, "epochs": self.search_epochs, "batch_size": self.search_batch_size,
+            "optimizer": optimizer,
+            "lr": self.search_lr if aimed else float(self.optimizers[optimizer]),
+            "discriminator": self.discriminator,
+            "discriminator_epochs": self.discriminator_epochs,
+        }  # fmt: skip

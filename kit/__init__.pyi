@@ -1,0 +1,21 @@
+# What `import kit` offers; the submodules are loaded on first use (lazy_loader reads this file).
+from . import attacks as attacks
+from . import checks as checks
+from . import data as data
+from . import divergence as divergence
+from . import evolution as evolution
+from . import explain as explain
+from . import gradients as gradients
+from . import neighbors as neighbors
+from . import nets as nets
+from . import perturbations as perturbations
+from . import pictures as pictures
+from . import plots as plots
+from . import results as results
+from . import robustness as robustness
+from . import runtime as runtime
+from . import settings as settings
+from . import steps as steps
+from . import training as training
+
+__version__: str

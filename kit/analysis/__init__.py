@@ -1,1 +1,0 @@
-"""What is read off the stored results of an experiment; one file per paper."""

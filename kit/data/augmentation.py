@@ -1,0 +1,58 @@
+"""Batched augmentation, and images as bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def as_bytes(x: torch.Tensor) -> np.ndarray:
+    """Images in [0, 1] as bytes, for storing and showing: uint8, shape of `x`, in NumPy."""
+    return (x * 255).round().byte().cpu().numpy()
+
+
+def random_crops(
+    x: torch.Tensor, generator: torch.Generator, *, padding: int = 4, flip: bool = False
+) -> torch.Tensor:
+    """Augment a batch: crop it from a black frame at random, and mirror every other image or so.
+
+    Parameters
+    ----------
+    x
+        Images, shape (N, C, H, W), on any device.
+    generator
+        On the CPU, so that the crops are the same on every device.
+    padding
+        Width of the frame, pixels.
+    flip
+        Mirror each image left to right with probability 1/2.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        padding is negative.
+
+    Examples
+    --------
+    >>> x = torch.ones(5, 1, 4, 4)
+    >>> random_crops(x, torch.Generator(), padding=2).shape
+    torch.Size([5, 1, 4, 4])
+    """
+    if padding < 0:
+        raise ValueError(f"padding is {padding}: use a whole number of pixels from 0 on.")
+    count, channels, height, width = x.shape
+    framed = torch.nn.functional.pad(x, [padding] * 4)
+    top, left = torch.randint(2 * padding + 1, (2, count, 1), generator=generator).to(x.device)
+    rows = top + torch.arange(height, device=x.device)
+    columns = left + torch.arange(width, device=x.device)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator).to(x.device) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    image = torch.arange(count, device=x.device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=x.device).view(1, -1, 1, 1)
+    return framed[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

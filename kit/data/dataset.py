@@ -1,0 +1,108 @@
+"""Images and labels in two parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+TITLES = {
+    "digits": "digits",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "kmnist": "KMNIST",
+    "svhn": "SVHN",
+    "cifar10": "CIFAR-10",
+    "stl10": "STL-10",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels in two parts.
+
+    Attributes
+    ----------
+    source
+        Where the pixels come from: an archive's own note where it has one.
+    classes
+        Class names; the labels are their positions.
+    x_train, x_test
+        float32 of shape (N, C, H, W) in [0, 1].
+    y_train, y_test
+        int64 of shape (N,).
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    x_train: torch.Tensor
+    y_train: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+    @property
+    def title(self) -> str:
+        """Name for people, with the archive's note: to be shown with every number made from it."""
+        title = TITLES.get(self.name, self.name)
+        ordinary = (f"{self.name}.npz", "scikit-learn", "torchvision")
+        return title if self.source in ordinary else f"{title} ({self.source})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image, (C, H, W)."""
+        return tuple(self.x_train.shape[1:])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of the name, every pixel and every label; class names do not count."""
+        digest = hashlib.sha256(self.name.encode())
+        for name in ARRAYS:
+            array = getattr(self, name).numpy()
+            digest.update(repr((name, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+    def resplit(self, seed: int) -> Dataset:
+        """Shuffle all images into a training and a test part of the same sizes as before.
+
+        Stratified: each class keeps its share in both parts.
+
+        Raises
+        ------
+        ValueError
+            A class is too small to appear in both parts.
+        """
+        x, y = torch.cat([self.x_train, self.x_test]), torch.cat([self.y_train, self.y_test])
+        try:
+            train, test = train_test_split(
+                np.arange(len(y)), test_size=len(self.y_test), stratify=y, random_state=seed
+            )
+            if min(len(y[part].unique()) for part in (train, test)) < len(self.classes):
+                raise ValueError("a class is so small that its share of one part is no image.")
+        except ValueError as error:
+            raise ValueError(f"Cannot re-split {self.name} with all classes in both parts: {error}")
+        return dataclasses.replace(
+            self, x_train=x[train], y_train=y[train], x_test=x[test], y_test=y[test]
+        )
+
+    def folds(self, n: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Index pairs of `n`-fold stratified cross-validation over the training part.
+
+        Returns
+        -------
+        list
+            Pairs of positions to train on and to validate on.
+        """
+        split = StratifiedKFold(n, shuffle=True, random_state=seed)
+        return list(split.split(self.x_train, self.y_train))
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same data with their tensors on a device."""
+        there = {name: getattr(self, name).to(device) for name in ARRAYS}
+        return dataclasses.replace(self, **there)

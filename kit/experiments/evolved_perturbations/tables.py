@@ -1,0 +1,67 @@
+"""The trainings of the study as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from kit.experiments.evolved_perturbations.plan import Training
+
+
+def curves(trainings: Iterable[Training]) -> pd.DataFrame:
+    """All trainings in one table, a row for each epoch of each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns net, noise, kind, pixels, aim, optimizer, repeat, augmented, epoch, train_loss,
+        train and test (accuracies in %).
+    """
+    return pd.concat([_curve(training) for training in trainings])
+
+
+def _curve(training: Training) -> pd.DataFrame:
+    columns = {
+        name: getattr(training, name)
+        for name in ("net", "noise", "kind", "pixels", "aim", "optimizer", "repeat", "augmented")
+    }
+    result = training.result
+    columns |= {
+        "epoch": np.arange(len(result["test_accuracy"])),
+        "train_loss": result["train_loss"],
+        # Rounded, since accuracies are stored as float32 shares of up to 10⁵ images.
+        "train": np.round(100 * result["train_accuracy"], 4),
+        "test": np.round(100 * result["test_accuracy"], 4),
+    }
+    return pd.DataFrame(columns)
+
+
+def final(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of :func:`curves` after the last epoch."""
+    return table[table["epoch"] == table["epoch"].max()].reset_index(drop=True)
+
+
+def evolved(table: pd.DataFrame, aim: str, pixels: int | None = None) -> pd.DataFrame:
+    """The rows about noise that was evolved against an optimizer."""
+    rows = table[(table["kind"] == "evolved") & (table["aim"] == aim)]
+    return rows if pixels is None else rows[rows["pixels"] == pixels]
+
+
+def summary(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean and sample standard deviation over repeats of the accuracies (%), by some columns."""
+    return table.groupby(by, sort=False).agg(
+        accuracy=("test", "mean"), std=("test", "std"), train=("train", "mean"),
+        repeats=("test", "count"),
+    ).reset_index()  # fmt: skip
+
+
+def paired(
+    table: pd.DataFrame, column: str, better: object, worse: object, value: str = "test"
+) -> np.ndarray:
+    """Differences of a value, repeat by repeat, between two entries of a column."""
+    wide = table.pivot_table(index="repeat", columns=column, values=value)
+    return (wide[better] - wide[worse]).dropna().to_numpy()

@@ -1,0 +1,162 @@
+"""The claims of the study of overfitting and robustness, judged on curves over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from kit import results
+from kit.experiments.overfitting_vs_robustness.settings import STUDY
+from kit.experiments.overfitting_vs_robustness.steps import CONTROL, OUTPUTS
+
+FROM = 5  # the paper: earlier snapshots "should not be considered"
+SETTLED = (45, 65)  # per cent: "around 50–60 %", give or take 5
+CLIMB = 5  # points: a smaller rise is none
+CONSISTENT = 50  # per cent
+BETWEEN = 2.0  # loss sensitivity: between the ranges that the paper gives for its two regimes
+
+Curves = Mapping[str, np.ndarray]  # by name, shape (folds, epochs)
+Judged = tuple[str, str]  # verdict and evidence
+
+
+def verdicts(
+    dataset: str, curves: Mapping[str, Curves], norms: Mapping[str, Mapping], resolution: float
+) -> Iterator[tuple[str, str, Judged]]:
+    """All claims on one data set: ID, what of it is meant, and verdict with evidence.
+
+    Parameters
+    ----------
+    dataset
+        Its name.
+    curves
+        For each regime, in %: ``test accuracy``, ``validation``, ``ASR NAME`` of each attack,
+        ``ASR CW, last`` (crafted on the last snapshot); ``loss sensitivity``, ``empirical
+        robustness``; and at the epochs at which CLEVER is measured, for OUTPUT ``logits`` and
+        ``softmax``, ``OUTPUT mean``, ``OUTPUT spread`` and ``OUTPUT at cap (%)``.
+    norms
+        For each regime the mean norm of each attack's changes, shape (folds,), by attack and norm
+        (``L2``, ``Linf``), and by ``CW, last`` and norm.
+    resolution
+        One attacked image in %.
+    """
+    normal, overfitting = curves["normal"], curves["overfitting"]
+    yield "2.C1", "", _all({
+        "CW": results.positive(change(normal["ASR CW"]), "points", resolution),
+        "test accuracy": results.positive(change(normal["test accuracy"]), "points", resolution),
+    })  # fmt: skip
+    yield "2.C2", "", settled(overfitting["ASR CW"], resolution)
+    spread = STUDY.concerns("CLEVER's spread", dataset)
+    for output in OUTPUTS:
+        yield "2.C3", output, larger_scores(curves, output, "spread" if spread else "mean")
+    yield "2.C4", "", _sensitivity(curves, STUDY.concerns("printed sensitivities", dataset))
+    for label, regime in curves.items():
+        yield from _about_attacks(label, regime, norms[label], resolution)
+    yield "2.C7", "", _all({
+        "normal": results.positive(-change(normal["empirical robustness"]), "lower"),
+        "overfitting": results.positive(change(overfitting["empirical robustness"]), "higher"),
+    })  # fmt: skip
+    yield "2.C8", "", regimes_are_real(normal["validation"], overfitting["validation"])
+    farther = norms["overfitting"]["CW, last"]["L2"] - norms["normal"]["CW, last"]["L2"]
+    yield "2.X2", "", results.positive(farther, "farther (L2)")
+    # One epoch before the crafting one, where success is certain.
+    climb = change(overfitting["ASR CW, last"][:, :-1])
+    yield "2.X3", "", results.positive(climb, "points, to the last epoch but one", resolution)
+
+
+def _about_attacks(
+    label: str, curves: Curves, norms: Mapping, resolution: float
+) -> Iterator[tuple[str, str, Judged]]:
+    for attack in ("FGSM", "PGD"):
+        rates = late(curves[f"ASR {attack}"])
+        verdict, evidence = results.positive(
+            rates.min(1) - CONSISTENT, f"points above {CONSISTENT} %", resolution
+        )
+        yield "2.C5", f"{attack}, {label}", (verdict, f"at its lowest {evidence}")
+        beyond = (rates - late(curves[f"ASR {CONTROL}"])).mean(1)
+        judged = results.positive(beyond, "points on average", resolution)
+        yield "2.X1", f"{attack}, {label}", judged
+    closer = {
+        f"{norm}, {other} − CW": results.positive(norms[other][norm] - norms["CW"][norm], "farther")
+        for norm in ("L2", "Linf")
+        for other in ("FGSM", "PGD")
+    }
+    yield "2.C6", label, _all(closer)
+
+
+def late(curves: np.ndarray) -> np.ndarray:
+    """From the fifth epoch on, or all of them where there are no more."""
+    return curves[:, FROM - 1 :] if curves.shape[1] > FROM else curves
+
+
+def change(curves: np.ndarray) -> np.ndarray:
+    """From the fifth epoch (or the first) to the last, for each fold."""
+    return late(curves)[:, -1] - late(curves)[:, 0]
+
+
+def _all(parts: Mapping[str, Judged]) -> Judged:
+    """Verdict on a claim that needs all of several, and their evidence."""
+    verdict = results.all_of([verdict for verdict, _ in parts.values()])
+    return verdict, "; ".join(f"{name}: {evidence}" for name, (_, evidence) in parts.items())
+
+
+def settled(rates: np.ndarray, resolution: float) -> Judged:
+    """Does the last third lie near 50–60 %, and is there no climb? (2.C2)."""
+    folds = len(rates)
+    level = rates[:, -max(1, rates.shape[1] // 3) :].mean(1)
+    mean, low, high = results.mean_interval(level, resolution=resolution)
+    climb, down, up = results.mean_interval(change(rates), resolution=resolution)
+    inside = [results.judge(low - SETTLED[0], high - SETTLED[0], folds)]
+    inside += [results.judge(SETTLED[1] - high, SETTLED[1] - low, folds)]
+    flat = results.judge(CLIMB - up, CLIMB - down, folds)
+    show = results.shown_number
+    evidence = (
+        f"{show(mean)} % [{show(low)}, {show(high)}] over the last third; change "
+        f"{show(climb)} points [{show(down)}, {show(up)}], limit {CLIMB}"
+    )
+    return results.all_of([*inside, flat]), evidence
+
+
+def larger_scores(curves: Mapping[str, Curves], output: str, what: str) -> Judged:
+    """At the last measured epoch, overfitting against normal: the mean, or the spread (2.C3)."""
+    last = {label: c[f"{output} {what}"][:, -1] for label, c in curves.items()}
+    verdict, evidence = results.positive(last["overfitting"] - last["normal"], f"larger {what}")
+    parts = [
+        f"{label} mean {results.shown_number(float(c[f'{output} mean'][:, -1].mean()))}, "
+        f"{c[f'{output} at cap (%)'][:, -1].mean():.0f} % at the cap"
+        for label, c in curves.items()
+    ]
+    return verdict, f"{evidence}; {', '.join(parts)}"
+
+
+def _sensitivity(curves: Mapping[str, Curves], printed: bool) -> Judged:
+    """Larger when overfitting; on the paper's data also on either side of 2 (2.C4)."""
+    peak = curves["normal"]["loss sensitivity"].max(1)
+    end = curves["overfitting"]["loss sensitivity"][:, -1]
+    parts = {"end of overfitting − peak of normal": results.positive(end - peak, "larger")}
+    if printed:
+        parts["peak of normal"] = results.positive(BETWEEN - peak, f"below {BETWEEN:g}")
+        parts["end of overfitting"] = results.positive(end - BETWEEN, f"above {BETWEEN:g}")
+    return _all(parts)
+
+
+def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> Judged:
+    """Is the end of the normal regime its best stretch, and that of the other below its peak?
+
+    Parameters
+    ----------
+    normal, overfitting
+        Validation accuracy in %, shape (folds, epochs) (2.C8).
+    """
+    last = max(1, min(5, normal.shape[1] // 3))
+    climbs = normal[:, -last:].mean(1) - normal[:, -2 * last : -last].mean(1)
+    # A fold's own maximum would always stand above its end: the other folds say where to look.
+    others = overfitting.sum(0) - overfitting
+    peaks = np.take_along_axis(overfitting, others.argmax(1)[:, None], 1)[:, 0]
+    falls = peaks - overfitting[:, -last:].mean(1)
+    verdict, evidence = _all({
+        "normal": results.positive(climbs, f"points up over the last {last} epochs"),
+        "overfitting": results.positive(falls, f"points down from the peak to the last {last}"),
+    })  # fmt: skip
+    best = ", ".join(map(str, 1 + overfitting.argmax(1)))
+    return verdict, f"{evidence}; its best epochs: {best}"

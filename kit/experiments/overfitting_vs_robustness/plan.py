@@ -1,0 +1,116 @@
+"""The tasks of the study, from its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kit.data.splits import Split, split
+from kit.experiments.overfitting_vs_robustness.settings import Settings
+from kit.experiments.overfitting_vs_robustness.steps import (
+    ATTACKS,
+    attack,
+    clever,
+    gradient_metrics,
+    train_folds,
+)
+from kit.steps import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+    """One regime on one data set: tasks, and once they are computed their results.
+
+    Attributes
+    ----------
+    trained
+        Of :func:`train_folds`.
+    best, last
+        Of :func:`attack` on each fold's best and last snapshot.
+    gradients
+        Of :func:`gradient_metrics`, for each fold.
+    clever
+        Of :func:`clever`: for each fold one for each measured epoch.
+    """
+
+    trained: Task
+    best: list
+    last: list
+    gradients: list
+    clever: list[list]
+
+
+@dataclasses.dataclass(frozen=True)
+class Regimes:
+    """Both regimes on one data set."""
+
+    split: Split
+    regimes: dict[str, Regime]
+
+
+def plan(config: Settings) -> dict[str, Regimes]:
+    """The tasks of the study by data set.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        A data set is not there, or too small for the folds.
+    """
+    return {name: _plan(config.on(name), name) for name in config.datasets}
+
+
+def _plan(c: Settings, name: str) -> Regimes:
+    images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
+    if images.about.fewest < c.folds:
+        raise ValueError(
+            f"A class of {name} has fewer training images than there are folds, {c.folds}: "
+            "use more images or fewer folds."
+        )
+    trained = {
+        label: train_folds.task(
+            split=images, folds=c.folds, epochs=c.epochs, batch_size=c.batch_size, lr=lr
+        )
+        for label, lr in c.rates.items()
+    }
+    return Regimes(images, {label: _regime(c, images, task) for label, task in trained.items()})
+
+
+def _regime(c: Settings, images: Split, trained: Task) -> Regime:
+    options = {
+        "split": images, "eps": c.epsilon, "norm": c.norm, "pgd_steps": c.pgd_steps,
+        "images": c.attack_images,
+    }  # fmt: skip
+    scoring = {
+        "images": c.clever_images, "batches": c.clever_batches,
+        "batch_size": c.clever_batch_size, "radius": c.clever_radius,
+    }  # fmt: skip
+    folds = range(c.folds)
+    weights = [trained["snapshots"][fold] for fold in folds]
+    return Regime(
+        trained,
+        best=[
+            attack.task(
+                snapshots=weights[fold], epoch=trained["best"][fold], fold=fold + 1,
+                attacks=list(ATTACKS.values()), **options,
+            )
+            for fold in folds
+        ],
+        last=[
+            attack.task(
+                snapshots=weights[fold], epoch=c.epochs, fold=fold + 1, attacks=["cw"], **options
+            )
+            for fold in folds
+        ],
+        gradients=[
+            gradient_metrics.task(
+                split=images, snapshots=weights[fold], images=c.metric_images, eps_step=c.eps_step
+            )
+            for fold in folds
+        ],
+        clever=[
+            [
+                clever.task(split=images, snapshots=weights[fold], epoch=epoch, **scoring)
+                for epoch in c.clever_epochs
+            ]
+            for fold in folds
+        ],
+    )  # fmt: skip

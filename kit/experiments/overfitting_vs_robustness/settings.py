@@ -1,0 +1,93 @@
+"""What the study is about, and its parameters with their bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from kit import settings
+from kit.results.study import Study
+from kit.settings import number, whole
+
+# What the paper calls each regime's norms, training, attacks, CLEVER and gradients.
+IDS = {
+    "normal": ("2.T2", "2.F3", "2.F4", "2.F5", "2.F6"),
+    "overfitting": ("2.T4", "2.F7", "2.F8", "2.F9", "2.F10"),
+}
+STUDY = Study(
+    notebook="02_overfitting_vs_robustness",
+    datasets={"cifar10": "CIFAR-10", "stl10": "STL-10"},
+    claims={
+        "2.C1": "Normal regime: CW's success rate climbs as test accuracy climbs.",
+        "2.C2": "Overfitting: CW's success rate settles near 50–60 % and does not climb.",
+        "2.C3": "CLEVER is larger when overfitting (on CIFAR-10: its spread over the images is).",
+        "2.C4": "Loss sensitivity is small in the normal regime (the paper: 1.4 at most) and large"
+        " when overfitting (2.0 to 9.0).",
+        "2.C5": "FGSM and PGD fool consistently.",
+        "2.C6": "CW's examples are by far the closest (L2 and L∞).",
+        "2.C7": "Empirical robustness falls slightly in the normal regime, rises when overfitting.",
+        "2.C8": "Validation accuracy still climbs at the end normally, falls when overfitting.",
+        "2.X1": "Beyond the paper: the attacks fool more than random noise of the same size.",
+        "2.X2": "Beyond the paper: attacked itself, the last snapshot needs farther CW examples"
+        " when overfitting.",
+        "2.X3": "Beyond the paper: crafted on the last snapshot, CW's success rate climbs when"
+        " overfitting, too.",
+    },
+    names={
+        **{name: {"cifar10": name} for names in IDS.values() for name in names},
+        "2.T2": {"cifar10": "2.T2", "stl10": "2.T3"},
+        "2.T4": {"cifar10": "2.T4", "stl10": "2.T5"},
+    },
+    only={
+        "CLEVER's spread": ("cifar10",),  # where the paper reports similar means
+        "printed sensitivities": ("cifar10", "stl10"),
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(settings.Settings):
+    """Parameters of the study; the notebook says what each of them means."""
+
+    folds: Annotated[int, whole(2)]
+    epochs: Annotated[int, whole(1)]
+    batch_size: Annotated[int, whole(1)]
+    lr_normal: Annotated[float, number(above=0)]
+    lr_overfitting: Annotated[float, number(above=0)]
+    epsilon: Annotated[float, number(above=0)]
+    norm: Annotated[str, settings.OneOf(("linf", "l2"), "norm")]
+    pgd_steps: Annotated[int, whole(1)]
+    attack_images: Annotated[int, whole(0)]
+    metric_images: Annotated[int, whole(1)]
+    eps_step: Annotated[float, settings.divides_one()]
+    clever_images: Annotated[int, whole(1)]
+    clever_every: Annotated[int, whole(1)]
+    clever_batches: Annotated[int, whole(2)]
+    clever_batch_size: Annotated[int, whole(1)]
+    clever_radius: Annotated[float, number(above=0)]
+
+    def check(self) -> None:
+        """Refuse an L∞ ball that is larger than the range of pixels."""
+        if self.norm == "linf":
+            number(above=0, to=1).check("epsilon", self.epsilon)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rate of each regime."""
+        return {"normal": self.lr_normal, "overfitting": self.lr_overfitting}
+
+    @property
+    def clever_epochs(self) -> list[int]:
+        """Epochs at which CLEVER is measured: the first, every so many, and the last."""
+        return every(self.epochs, self.clever_every)
+
+
+def every(epochs: int, step: int) -> list[int]:
+    """The first epoch, every so many, and the last.
+
+    Examples
+    --------
+    >>> every(35, 10)
+    [1, 10, 20, 30, 35]
+    """
+    return sorted({1, *range(step, epochs + 1, step), epochs})

@@ -1,0 +1,202 @@
+"""The steps: both trainings, and what is measured on their snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import kit
+from kit import runtime
+from kit.data.splits import Split
+from kit.steps import step
+
+if TYPE_CHECKING:
+    import torch
+
+NET = "lenet5"
+CONTROL = "random signs"
+ATTACKS = {"CW": "cw", "FGSM": "fgsm", "PGD": "pgd", CONTROL: "noise"}
+OUTPUTS = ("logits", "softmax")
+EXAMPLES = 8
+
+
+@step(
+    version=1,
+    label="{split}: {folds} folds, learning rate {lr:g}",
+    work=lambda split, folds, epochs, **_: split.about.train * folds * epochs,
+)
+def train_folds(*, split: Split, folds: int, epochs: int, batch_size: int, lr: float) -> dict:
+    """Train one net per fold, all at once, and keep every epoch of each.
+
+    Equal folds start from equal weights and see the images in the same order, whatever the
+    learning rate.
+
+    Returns
+    -------
+    dict
+        ``train_accuracy`` (averaged over the epoch while it trains) and ``validation_accuracy``,
+        shape (folds, epochs); ``best``: for each fold the first epoch, counted from 1, of the best
+        validation accuracy; ``snapshots``: for each fold the weights by name, shape (epochs, …).
+    """
+    data, seed = split.load(), split.seed
+    pairs = data.folds(folds, runtime.derive_seed(seed, "folds"))
+    shortest = min(len(rows) for rows, _ in pairs)  # folds may differ by an image or so
+    members = [
+        kit.nets.build(NET, data.shape, data.classes, seed=runtime.derive_seed(seed, "net", fold))
+        for fold in range(folds)
+    ]
+    snapshots: list[list[dict]] = [[] for _ in members]
+    validation = np.empty((folds, epochs))
+
+    def keep(member: int, epoch: int, model: torch.nn.Module) -> None:
+        held_out = pairs[member][1]
+        accuracy = kit.training.accuracy(model, data.x_train[held_out], data.y_train[held_out])
+        validation[member, epoch - 1] = accuracy
+        snapshots[member].append(kit.nets.weights(model))
+
+    histories = kit.training.fit_many(
+        [member.to(data.x_train.device) for member in members], data.x_train, data.y_train,
+        subsets=[rows[:shortest] for rows, _ in pairs], epochs=epochs, batch_size=batch_size,
+        lr=lr, seed=runtime.derive_seed(seed, "order"), on_epoch=keep,
+    )  # fmt: skip
+    return {
+        "train_accuracy": np.array([history["accuracy"] for history in histories]),
+        "validation_accuracy": validation,
+        "best": (1 + validation.argmax(1)).tolist(),
+        "snapshots": [
+            {name: np.stack([weights[name] for weights in of_fold]) for name in of_fold[0]}
+            for of_fold in snapshots
+        ],
+    }
+
+
+def _net(split: Split, snapshots: Mapping, epoch: int) -> torch.nn.Module:
+    """The net after an epoch, counted from 1."""
+    data = split.load()
+    weights = {name: values[epoch - 1] for name, values in snapshots.items()}
+    net = kit.nets.restore(NET, data.shape, data.classes, weights)
+    return net.to(data.x_test.device)
+
+
+def _nets(split: Split, snapshots: Mapping) -> list[torch.nn.Module]:
+    epochs = len(next(iter(snapshots.values())))
+    return [_net(split, snapshots, epoch) for epoch in range(1, epochs + 1)]
+
+
+@step(
+    version=1,
+    label="{split}: attacks ({attacks}), fold {fold}",
+    work=lambda split, images, attacks, pgd_steps, **_: (
+        (images or split.about.test) * (300 + pgd_steps * ("pgd" in attacks))
+    ),
+)
+def attack(
+    *, split: Split, snapshots: Mapping, epoch: int, fold: int,
+    attacks: list[str], eps: float, norm: str, pgd_steps: int, images: int,
+) -> dict:  # fmt: skip
+    """Craft adversarial examples on one snapshot of a fold and show them to all of its snapshots.
+
+    Only test images that the crafting snapshot gets right are attacked. ``noise`` is no attack: a
+    random direction of the same size as FGSM's, clipped.
+
+    Returns
+    -------
+    dict
+        ``epoch`` of the crafting snapshot, ``labels`` of the test images and ``test_predictions``
+        of all snapshots, shape (epochs, images); ``image``: which test images were attacked. For
+        each attack NAME ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape
+        (2, 3, attacked): over all channels and over the first alone, L0, L2 and L∞.
+        ``NAME_examples`` and ``originals``: the first eight images.
+    """
+    data, nets = split.load(), _nets(split, snapshots)
+    net = nets[epoch - 1]
+    right = (kit.training.predict(net, data.x_test) == data.y_test).nonzero()[:, 0]
+    right = right[: images or None]
+    x, y = data.x_test[right], data.y_test[right]
+    seed = runtime.derive_seed(split.seed, "attack", fold)
+    craft = {
+        "cw": lambda: kit.attacks.cw_l2(net, x, y),
+        "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm),
+        "pgd": lambda: kit.attacks.pgd(net, x, y, eps=eps, norm=norm, steps=pgd_steps, seed=seed),
+        "noise": lambda: kit.attacks.random_direction(x, eps=eps, norm=norm, seed=seed),
+    }
+    sets = {name: craft[name]() if len(x) else x for name in attacks}
+    shown = {"test": data.x_test, **sets}
+    as_bytes = kit.data.as_bytes
+    return {
+        "epoch": epoch,
+        "labels": data.y_test.cpu().numpy().astype(np.int16),
+        "image": right.cpu().numpy().astype(np.int32),
+        "originals": as_bytes(x[:EXAMPLES]),
+        **{f"{name}_norms": _norms(x, x_adv) for name, x_adv in sets.items()},
+        **{f"{name}_examples": as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
+        **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in shown.items()},
+    }
+
+
+def _norms(x: torch.Tensor, x_adv: torch.Tensor) -> np.ndarray:
+    """Norms over all channels and over the first alone, shape (2, 3, N)."""
+    norms = [kit.robustness.perturbation_norms(x, x_adv, channel=channel) for channel in (None, 0)]
+    return np.array([[norm.float().cpu().numpy() for norm in each.values()] for each in norms])
+
+
+def _predictions(nets: list, x: torch.Tensor) -> np.ndarray:
+    """What every snapshot predicts, shape (snapshots, N)."""
+    if not len(x):
+        return np.empty((len(nets), 0), np.int16)
+    return np.array([kit.training.predict(net, x).cpu().numpy() for net in nets], np.int16)
+
+
+@step(
+    version=1,
+    label="{split}: gradients",
+    work=lambda images, eps_step, **_: images * (1 + 0.1 / eps_step),
+)
+def gradient_metrics(*, split: Split, snapshots: Mapping, images: int, eps_step: float) -> dict:
+    """Loss sensitivity and empirical robustness of every snapshot of a fold.
+
+    Returns
+    -------
+    dict
+        ``loss_sensitivity``, ``empirical_robustness`` (NaN where no step fooled) and
+        ``successes``, each of shape (epochs,), on the first `images` test images.
+    """
+    data, rows = split.load(), []
+    x, y = data.x_test[:images], data.y_test[:images]
+    for net in _nets(split, snapshots):
+        smallest = kit.robustness.empirical_robustness(net, x, eps_step=eps_step, details=True)
+        sensitivity = kit.robustness.loss_sensitivity(net, x, y)
+        rows.append((sensitivity, smallest.value, smallest.successes))
+    names = ("loss_sensitivity", "empirical_robustness", "successes")
+    return dict(zip(names, np.array(rows, float).T, strict=True))
+
+
+@step(
+    version=1,
+    label="{split}: CLEVER, epoch {epoch}",
+    work=lambda images, batches, batch_size, **_: images * batches * batch_size,
+)
+def clever(
+    *, split: Split, snapshots: Mapping, epoch: int, images: int, batches: int,
+    batch_size: int, radius: float,
+) -> dict:  # fmt: skip
+    """CLEVER (L2) of one snapshot, on logits and on softmax outputs.
+
+    Returns
+    -------
+    dict
+        For OUTPUT ``logits`` and ``softmax``: ``OUTPUT_scores``, ``OUTPUT_fell_back`` and
+        ``OUTPUT_at_cap``, each of shape (images,), on the first test images.
+    """
+    net, out = _net(split, snapshots, epoch), {}
+    for output in OUTPUTS:
+        details = kit.robustness.clever(
+            net, split.load().x_test[:images], radius=radius, batches=batches,
+            batch_size=batch_size, output=output, details=True,
+            seed=runtime.derive_seed(split.seed, "clever"),
+        )  # fmt: skip
+        for name in ("scores", "fell_back", "at_cap"):
+            out[f"{output}_{name}"] = getattr(details, name).cpu().numpy()
+    return out

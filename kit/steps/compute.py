@@ -1,0 +1,275 @@
+"""Tasks looked up in the store, scheduled, computed by workers, and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import heapq
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import psutil
+
+from kit import progress, runtime
+from kit.steps.records import Records, seconds
+from kit.steps.store import Result, Store
+from kit.steps.task import Field, Step, Task, dependencies, mapped
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a computation; finished tasks are kept. Shown without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
+def compute(
+    tree: Any,
+    *,
+    executor: Executor | None = None,
+    jobs: int = 0,
+    device: str = "auto",
+    data_root: str = "",
+) -> Any:
+    """Results in place of tasks: read from disk, or computed side by side and kept.
+
+    Parameters
+    ----------
+    tree
+        Lists, tuples, dictionaries and dataclasses with tasks, or fields of tasks, in them.
+    executor
+        Where tasks run: anything with ``submit``, such as a process pool,
+        ``dask.distributed.Client(...).get_executor()`` or MPI's. Workers receive values and return
+        values; only this process touches the store. By default a pool of processes.
+    jobs
+        Tasks side by side; 0 means one per core (one in all on a GPU). It changes no number.
+    device
+        As in :func:`kit.runtime.device`.
+    data_root
+        Data folder of the workers; empty for the project's.
+
+    Returns
+    -------
+    tree
+        Of the same shape, with a :class:`Result` for each task, which reads its arrays when they
+        are asked for.
+
+    Raises
+    ------
+    RuntimeError
+        A worker process was killed. Finished tasks stay on disk.
+    Interrupted
+        Likewise, when the user stops it.
+    """
+    store = Store()
+    runtime.clear_unfinished(store.folder)
+    results, missing = _lookup(tree, store)
+    context = runtime.Context(device, data_root)
+    with progress.track(len(results) + len(missing), len(results)) as bar:
+        if store.damaged:
+            bar.note(f"{len(store.damaged)} stored results do not fit and are computed again.")
+        if missing:
+            jobs = jobs or getattr(executor, "_max_workers", 0)
+            jobs = min(len(missing), jobs or runtime.workers(0, runtime.device_type(device)))
+            schedule = _Schedule(missing, results, store, context, jobs, bar)
+            with _running(executor, jobs, schedule) as pool:
+                schedule.run(pool)
+    return mapped(tree, lambda leaf: _value(leaf, results, whole=False))
+
+
+def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
+    """What :func:`compute` would take, as far as records of the same steps tell.
+
+    Parameters
+    ----------
+    tree, jobs, device
+        As for :func:`compute`.
+    """
+    store = Store()
+    results, missing = _lookup(tree, store)
+    records = Records({task.step.name for task in missing}, store)
+    jobs = min(runtime.workers(jobs, runtime.device_type(device)), max(len(missing), 1))
+    nearest = [(task, records.nearest(task)) for task in missing]
+    known = [(task, record) for task, record in nearest if record]
+    total = sum(seconds(task, record) for task, record in known)
+    return Estimate(
+        total=len(results) + len(missing),
+        stored=len(results),
+        seconds=None if len(known) < len(missing) else total / jobs,
+        memory=max((record["memory"] for _, record in known), default=0.0),
+        disk=sum(record.get("disk", 0.0) for _, record in known),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What is stored of some tasks, and what the rest would take.
+
+    Attributes
+    ----------
+    seconds
+        On this many workers; None where a step has never been recorded.
+    memory, disk
+        Bytes: of the largest process, and of all results to come.
+    """
+
+    total: int
+    stored: int
+    seconds: float | None
+    memory: float
+    disk: float
+
+
+def _lookup(tree: Any, store: Store) -> tuple[dict[Task, Result], list[Task]]:
+    """Stored results, and the tasks to compute: dependencies first, else in the tree's order."""
+    results: dict[Task, Result] = {}
+    missing: dict[Task, None] = {}
+    stack = [(task, False) for task in reversed(dependencies(tree))]
+    while stack:
+        task, visited = stack.pop()
+        if task in results or task in missing:
+            continue
+        if visited:
+            missing[task] = None
+        elif (stored := store.read(*task.identity)) is not None:
+            results[task] = stored
+        else:
+            stack.append((task, True))
+            stack += [(other, False) for other in reversed(dependencies(task.arguments))]
+    return results, list(missing)
+
+
+def _value(leaf: Any, results: dict[Task, Result], whole: bool) -> Any:
+    """What stands for a leaf: of a task its result, in workers (`whole`) with all arrays read."""
+    if isinstance(leaf, Field):
+        return results[leaf.task].field(leaf.path)
+    if isinstance(leaf, Task):
+        return results[leaf].field() if whole else results[leaf]
+    return leaf
+
+
+class _Schedule:
+    """The tasks to compute: which wait for others, which run, and how long the rest will take."""
+
+    def __init__(
+        self, missing: list[Task], results: dict, store: Store, context: runtime.Context,
+        jobs: int, bar: progress.Bar,
+    ):  # fmt: skip
+        self.missing, self.results, self.store = missing, results, store
+        self.context, self.jobs, self.bar = context, jobs, bar
+        self.records = Records({task.step.name for task in missing}, store)
+        self.started: dict[Task, float] = {}
+        self.blocked = {
+            task: {other for other in dependencies(task.arguments) if other not in results}
+            for task in missing
+        }
+        self.readers: dict[Task, list[int]] = {}
+        for place, task in enumerate(missing):
+            for other in self.blocked[task]:
+                self.readers.setdefault(other, []).append(place)
+        self.ready = [place for place, task in enumerate(missing) if not self.blocked[task]]
+
+    def run(self, pool: Executor) -> None:
+        """Compute all of them, as many at once as there are jobs."""
+        running: dict[Any, Task] = {}
+        while self.ready or running:
+            while self.ready and len(running) < self.jobs:
+                task = self.missing[heapq.heappop(self.ready)]
+                self.started[task] = time.monotonic()
+                self.show()
+                arguments = mapped(
+                    task.arguments, lambda leaf: _value(leaf, self.results, whole=True)
+                )
+                running[pool.submit(_work, task.step, arguments, self.context)] = task
+            done = wait(running, timeout=1, return_when=FIRST_COMPLETED).done
+            failures = [future.exception() for future in done]
+            for future in done:
+                task = running.pop(future)
+                if not future.exception():
+                    self.keep(task, *future.result())
+            for failure in filter(None, failures):
+                raise failure
+            self.show()
+
+    def keep(self, task: Task, result: dict, measured: dict) -> None:
+        """Store a result, and release the tasks that waited for it."""
+        about = {"step": task.step.name, "version": task.step.version, "arguments": task.keyed}
+        record = about | {"work": task.work} | measured
+        self.results[task] = self.store.write(*task.identity, result, record)
+        self.records.add(record)
+        del self.started[task]
+        for place in self.readers.get(task, ()):
+            reader = self.missing[place]
+            self.blocked[reader].discard(task)
+            if not self.blocked[reader]:
+                heapq.heappush(self.ready, place)
+
+    def show(self) -> None:
+        """Tell the bar how things stand."""
+        self.bar.update(
+            len(self.results), self._seconds_left(), [task.label for task in self.started]
+        )
+
+    def _seconds_left(self) -> float | None:
+        now, left = time.monotonic(), 0.0
+        for task in self.missing:
+            if task in self.results:
+                continue
+            record = self.records.nearest(task)
+            if record is None:
+                return None
+            elapsed = now - self.started.get(task, now)
+            left += max(seconds(task, record) - elapsed, 0.0)
+        return left / self.jobs
+
+
+@contextlib.contextmanager
+def _running(executor: Executor | None, jobs: int, schedule: _Schedule) -> Iterator[Executor]:
+    """The executor, or one of our own; an error or an interrupt does not wait for its tasks."""
+    pool = executor or (_InProcess() if jobs == 1 else runtime.process_pool(jobs))
+    try:
+        yield pool
+    except BaseException as error:
+        if executor is None:
+            runtime.abandon(pool)
+        kept = f"{len(schedule.results)} of {schedule.bar.total} tasks are kept"
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"Interrupted: {kept}; run the cell again to go on.") from None
+        if isinstance(error, BrokenProcessPool):
+            raise RuntimeError(
+                f"A worker process was killed, perhaps for lack of memory: {kept}; "
+                "run again with fewer jobs."
+            ) from error
+        raise
+    if executor is None:
+        pool.shutdown()
+
+
+class _InProcess(Executor):
+    """Computes in this process, at once."""
+
+    def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _work(step: Step, arguments: dict, context: runtime.Context) -> tuple[dict, dict]:
+    """In a worker: the step's result, and what was measured."""
+    started = time.perf_counter()
+    with runtime.use_context(context), runtime.threads(1):
+        result = step.function(**arguments)
+        machine = runtime.hardware(runtime.device())
+    return result, {
+        "hardware": machine,
+        "seconds": round(time.perf_counter() - started, 2),
+        "memory": psutil.Process().memory_info().rss,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,73 @@
+"""How long steps took: the records in the step store and in the committed results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+
+from kit import runtime
+from kit.steps.store import Store
+from kit.steps.task import Task
+
+
+class Records:
+    """Records of some steps, to estimate what another task of theirs will take.
+
+    Parameters
+    ----------
+    names
+        Names of the steps.
+    store
+        Whose entries count besides the manifests of all results in the figures folders.
+    """
+
+    def __init__(self, names: Iterable[str], store: Store):
+        self._of: dict[str, list[dict]] = {name: [] for name in names}
+        if not self._of:
+            return
+        for record in _from_manifests():
+            self.add(record)
+        for name in self._of:
+            for record in store.records(name):
+                self.add(record)
+
+    def add(self, record: dict) -> None:
+        """One more record; of equally near ones the last added counts."""
+        if record.get("step") in self._of and record.get("work", 0) > 0:
+            self._of[record["step"]].append(record)
+
+    def nearest(self, task: Task) -> dict | None:
+        """The record of a step that is most like a task: in its words (a net, …), then in work."""
+        words = _words(task.keyed)
+
+        def distance(record: dict) -> tuple[int, float]:
+            others = len(words - _words(record["arguments"]))
+            return others, abs(math.log(record["work"] / task.work))
+
+        return min(reversed(self._of.get(task.step.name, [])), key=distance, default=None)
+
+
+def seconds(task: Task, record: dict) -> float:
+    """What a task will take, from what another of its step took."""
+    return record["seconds"] * task.work / record["work"]
+
+
+def _words(arguments: dict) -> set:
+    """Arguments that are text, with their names; those in mappings too."""
+    pairs = set()
+    for name, value in arguments.items():
+        if isinstance(value, str):
+            pairs.add((name, value))
+        elif isinstance(value, dict):
+            pairs |= _words(value)
+    return pairs
+
+
+def _from_manifests() -> Iterable[dict]:
+    folders = {runtime.root() / "figures", runtime.folder("figures")}
+    for path in sorted(p for folder in folders for p in folder.glob("*/*/manifest.json")):
+        try:
+            yield from json.loads(path.read_text(encoding="utf-8"))["steps"]
+        except (OSError, ValueError, KeyError):
+            continue
