@@ -1,75 +1,136 @@
+"""The K-NN study: its steps, its plan, and what its notebook reads off the runs."""
+
+import dataclasses
+
 import golden
+import notebook
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from kit import data, neighbors, results, steps
-from kit.analysis import knn_tradeoff as analysis
+from kit import data, neighbors, nets, results, runtime, settings, steps, training
 from kit.experiments import knn_tradeoff as study
 
-TINY = {
-    "dataset": "digits", "train": 60, "test": 300, "z": 5, "epsilon": 0.5, "epochs": 60,
-    "control_draws": 2, "seed": 0, "run": 1, "data_root": "", "device": "cpu",
-}  # fmt: skip
+NAME = "03_knn_tradeoff"
 NOTEBOOK = {
-    "datasets": ["digits"], "runs": 2, "max_runs": {}, "train": 200, "test": 100, "z": 5,
+    "datasets": ["digits"], "special": {}, "runs": 2, "train": 200, "test": 100, "z": 5,
     "epsilon": 0.2, "epochs": 1, "control_draws": 1, "flat": 2.0, "seed": 0, "data_root": "",
-    "device": "cpu",
+    "device": "cpu", "jobs": 1,
 }  # fmt: skip
+TINY = {
+    **NOTEBOOK, "runs": 1, "train": 60, "test": 300, "epsilon": 0.5, "epochs": 60,
+    "control_draws": 2,
+}  # fmt: skip
+# For each parameter that may differ between data sets another value than NOTEBOOK has.
+OTHER = {
+    "train": 150, "test": 80, "runs": 3, "z": 3, "epsilon": 0.1, "epochs": 2, "control_draws": 2,
+    "flat": 1.0,
+}  # fmt: skip
+cells = notebook.functions(NAME)
+
+
+def planned(**change):
+    return study.plan(study.Settings.read({**NOTEBOOK, **change}))["digits"]
+
+
+def keys(**change):
+    return [leaf.key for leaf in steps.leaves(planned(**change)) if isinstance(leaf, steps.Task)]
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    fingerprint = data.load("digits", train=60, test=300).fingerprint
-    return {**TINY, "fingerprint": fingerprint}
+def computed():
+    return steps.compute(planned(**TINY), jobs=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def entry(tiny):
-    return study.study(**tiny)
+def run(computed):
+    return computed.runs[0]
 
 
-def tiny_steps():
-    """Tiny parameters of every step of this study, for its golden numbers."""
-    parameters = {**TINY, "fingerprint": data.load("digits", train=60, test=300).fingerprint}
-    return {"knn_tradeoff.lenet": parameters, "knn_tradeoff.study": parameters}
-
-
-@pytest.mark.parametrize("name", sorted(n for n in steps.REGISTRY if n.startswith("knn_")))
+@pytest.mark.parametrize("name", golden.names("knn_tradeoff"))
 def test_golden(name):
-    golden.check(name, tiny_steps()[name])
+    golden.check(name)
 
 
-def test_the_adversarial_set_is_what_the_paper_says(entry, tiny):
+def test_every_golden_file_has_its_step():
+    assert golden.recorded("knn_tradeoff") == golden.names("knn_tradeoff")
+
+
+# --- the steps -------------------------------------------------------------------------------
+
+
+def test_a_net_is_trained_on_the_images_of_its_run(computed):
+    """Retrained from the data set itself, weights, accuracy and losses are the same."""
+    digits = data.load("digits", train=60, test=300)
+    split = digits.resplit(runtime.derive_seed(0, "split", 1))
+    assert not torch.equal(split.x_train, digits.x_train)
+    net = nets.build("lenet5", split.shape, seed=runtime.derive_seed(0, "net", 1))
+    order = runtime.derive_seed(0, "order", 1)
+    history = training.fit(net, split.x_train, split.y_train, epochs=60, seed=order)
+    (result,) = computed.nets
+    for name, value in net.state_dict().items():
+        np.testing.assert_allclose(result["weights"][name], value, rtol=0, atol=1e-5)
+    assert result["accuracy"] == pytest.approx(training.accuracy(net, split.x_test, split.y_test))
+    assert result["loss"] == pytest.approx(np.array(history["loss"]), abs=1e-5)
+
+
+def test_the_adversarial_set_is_what_the_paper_says(computed, run):
     """Recomputed from the definition: right before the attack, wrong after it, for Z-NN."""
-    split = study._split(
-        **{k: tiny[k] for k in ("dataset", "train", "test", "fingerprint", "seed", "run")},
-        data_root="", device="cpu",
-    )  # fmt: skip
+    split = computed.split.at(1).load(device="cpu")
     clean = neighbors.predict(split.x_train, split.y_train, split.x_test, (1, 3, 5))
-    assert np.array_equal(np.stack([v.numpy() for v in clean.values()], 1), entry["test_votes"])
-    for attack in analysis.ATTACKS.values():
-        assert (clean[5] == split.y_test)[entry[f"{attack}_image"]].all()
-        rows = entry[f"{attack}_examples"]
+    assert np.array_equal(np.stack([v.numpy() for v in clean.values()], 1), run["test_votes"])
+    for attack in study.ATTACKS.values():
+        assert (clean[5] == split.y_test)[run[f"{attack}_image"]].all()
+        rows = run[f"{attack}_examples"]
         assert len(rows)
-        originals = split.x_test[entry[f"{attack}_image"][rows]]
-        assert np.array_equal(entry[f"{attack}_originals"], data.as_bytes(originals))
-        moved = entry[f"{attack}_pixels"] / 255 - originals.numpy()
+        originals = split.x_test[run[f"{attack}_image"][rows]]
+        assert np.array_equal(run[f"{attack}_originals"], data.as_bytes(originals))
+        moved = run[f"{attack}_pixels"] / 255 - originals.numpy()
         assert np.abs(moved).max() <= TINY["epsilon"] + 1 / 255
-        assert len(set(entry[f"{attack}_image"][rows])) == len(rows)
-    assert len(entry["fgsm_image"]) == 9 * len(entry["deepfool_image"])
-    assert len(entry["control_image"]) == 2 * len(entry["deepfool_image"])
+        assert len(set(run[f"{attack}_image"][rows])) == len(rows)
+        # As every adversarial example: Z-NN gets the image wrong.
+        assert (
+            run[f"{attack}_votes"][rows, -1] != split.y_test.numpy()[run[f"{attack}_image"][rows]]
+        ).all()
+    assert len(run["fgsm_image"]) == 9 * len(run["deepfool_image"])
+    assert len(run["control_image"]) == 2 * len(run["deepfool_image"])
 
 
-def test_accuracies_follow_from_the_votes(entry):
-    table = analysis.accuracies([entry], 5)
+def test_the_sets_hold_what_their_names_say(run):
+    chosen, labels = study.sets(run), run["labels"]
+    assert list(chosen) == [study.WHOLE, study.WRONG, *study.ATTACKS]
+    assert np.array_equal(chosen[study.WHOLE][0], run["test_votes"])
+    wrong = [i for i, row in enumerate(run["test_votes"]) if row[-1] != labels[i]]
+    assert np.array_equal(chosen[study.WRONG][1], labels[wrong])
+    for name, attack in study.ATTACKS.items():
+        kept = [
+            (*votes, labels[image])
+            for votes, image in zip(run[f"{attack}_votes"], run[f"{attack}_image"], strict=True)
+            if votes[-1] != labels[image]
+        ]
+        votes, truth = chosen[name]
+        assert np.array_equal(np.column_stack([votes, truth]), kept)
+
+
+# --- what the notebook reads off them ----------------------------------------------------------
+
+
+def test_accuracies_follow_from_the_votes(run):
+    table = cells.accuracies([run], 5)
     at_z = table[(table["k"] == 5) & table["images"].gt(0)].set_index("set")["accuracy"]
-    assert at_z[analysis.WRONG] == 0
-    assert all(at_z[name] == 0 for name in analysis.ATTACKS if name in at_z)
-    whole = table[(table["set"] == analysis.WHOLE) & (table["k"] == 1)]
-    truth = (entry["test_votes"][:, 0] == entry["labels"]).mean()
+    assert at_z[study.WRONG] == 0
+    assert all(at_z[name] == 0 for name in study.ATTACKS if name in at_z)
+    whole = table[(table["set"] == study.WHOLE) & (table["k"] == 1)]
+    truth = (run["test_votes"][:, 0] == run["labels"]).mean()
     assert whole["accuracy"].item() == pytest.approx(100 * truth)
     assert whole["images"].item() == 300
+    assert len(table) == 3 * len(study.sets(run))
+    for _, row in table.iterrows():  # every number, from its set
+        votes, labels = study.sets(run)[row["set"]]
+        right = [int(a == b) for a, b in zip(votes[:, row["k"] // 2], labels, strict=True)]
+        assert row["images"] == len(right)
+        assert row["accuracy"] == pytest.approx(100 * sum(right) / len(right))
 
 
 def synthetic(**accuracy_by_set):
@@ -83,37 +144,45 @@ def synthetic(**accuracy_by_set):
     return pd.DataFrame(rows, columns=["run", "set", "k", "accuracy", "images"])
 
 
+def slopes(**accuracy_by_set):
+    return cells.slopes(synthetic(**accuracy_by_set))
+
+
 def test_slopes_never_divide_by_zero():
-    table = analysis.slopes(synthetic(a=[(60, 40, 0)], b=[(10, 0, 0)], c=[(np.nan,) * 3]))
+    table = slopes(a=[(60, 40, 0)], b=[(10, 0, 0)], c=[(np.nan,) * 3])
     slope = table.set_index(["set", "j"])["slope"]
     assert slope["a", 1] == 1.5
     assert np.isinf(slope["a", 3])
     assert np.isinf(slope["b", 1])
     assert np.isnan(slope["b", 3])
     assert np.isnan(slope["c", 1])
+    difference = table.set_index(["set", "j"])["difference"]
+    assert difference["a", 1] == 20
+    assert difference["a", 3] == 40
 
 
 def test_compare_reports_the_direction_and_shows_infinity():
-    table = analysis.slopes(
-        synthetic(
-            FGSM=[(50, 40, 0), (51, 40, 0), (50, 41, 0)],
-            misclassified=[(60, 30, 0), (61, 30, 0), (62, 31, 0)],
-        )
+    table = slopes(
+        FGSM=[(50, 40, 0), (51, 40, 0), (50, 41, 0)],
+        misclassified=[(60, 30, 0), (61, 30, 0), (62, 31, 0)],
     )
-    found = analysis.compare(table, "FGSM").set_index("quantity")
-    assert found.loc["S1", "difference"] < 0
-    assert found.loc["S1", "p Welch"] < 0.01
-    assert np.isinf(found.loc["S3", ["mean", "mean against"]].astype(float)).all()
-    assert np.isnan(found.loc["S3", "p Welch"])
-    assert found.loc["A3 − A5", "difference"] > 0
-    verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
+    compared = cells.compare(table, "FGSM")
+    by_quantity = compared.set_index("quantity")
+    assert list(by_quantity.index) == ["S1", "A1 − A3", "S3", "A3 − A5", "A1 − A5"]
+    assert by_quantity.loc["S1", "difference"] < 0
+    assert by_quantity.loc["S1", "p Welch"] < 0.01
+    assert np.isinf(by_quantity.loc["S3", ["mean", "mean against"]].astype(float)).all()
+    assert np.isnan(by_quantity.loc["S3", "p Welch"])
+    assert by_quantity.loc["A3 − A5", "difference"] > 0
+    assert by_quantity.loc["A1 − A5", "mean"] == pytest.approx(151 / 3)
+    verdict, evidence = cells.faster(compared)
     assert verdict == results.NOT_REPRODUCED
     assert "3 of 3 runs" in evidence
 
 
 def test_a_claim_without_any_finite_slope_is_undecided():
-    table = analysis.slopes(synthetic(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2))
-    verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
+    table = slopes(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2)
+    verdict, evidence = cells.faster(cells.compare(table, "FGSM"))
     assert verdict == results.UNDECIDED
     assert "0 of 2 runs" in evidence
 
@@ -121,38 +190,69 @@ def test_a_claim_without_any_finite_slope_is_undecided():
 def test_a_claim_with_a_slope_missing_in_one_run_is_undecided():
     runs = [(60, 30, 5), (61, 30, 5), (62, 31, 5)]
     others = [(50, 40, 5), (50, 41, 5), (5, 0, 0)]
-    table = study_slopes(FGSM=runs, misclassified=others)
-    verdict, evidence = analysis.faster(analysis.compare(table, "FGSM"), "FGSM")
+    table = slopes(FGSM=runs, misclassified=others)
+    verdict, evidence = cells.faster(cells.compare(table, "FGSM"))
     assert verdict == results.UNDECIDED
     assert "2 of 3 runs" in evidence
 
 
-def study_slopes(**accuracy_by_set):
-    return analysis.slopes(synthetic(**accuracy_by_set))
+def flat(table, limit):
+    """Verdict on 3.C3, as the notebook's cell asks for it."""
+    whole = table[table["set"] == study.WHOLE].groupby("run")["accuracy"]
+    return cells.stays_flat(whole.max() - whole.min(), limit, 0.0)
 
 
 def test_empty_sets_are_reported_not_divided_by():
-    entry = {
+    empty = {
         "labels": np.array([0, 1], np.int16),
         "test_votes": np.array([[0, 0], [1, 1]], np.int16),
     }
-    for attack in analysis.ATTACKS.values():
-        entry |= {f"{attack}_image": np.zeros(0, int), f"{attack}_votes": np.zeros((0, 2), int)}
-    table = analysis.accuracies([entry, entry], 3)
-    assert analysis.summary(table).set_index(["set", "k"]).loc[("FGSM", 1), "images"] == 0
-    assert analysis.beyond_control(table)["runs"].tolist() == [0, 0]
-    assert analysis.stays_flat(table, 2.0)[0] == results.REPRODUCED
+    for attack in study.ATTACKS.values():
+        empty |= {f"{attack}_image": np.zeros(0, int), f"{attack}_votes": np.zeros((0, 2), int)}
+    table = cells.accuracies([empty] * 3, 3)
+    of_attack = table[table["set"] == "FGSM"]
+    assert of_attack["images"].tolist() == [0] * 6
+    assert of_attack["accuracy"].isna().all()
+    beyond, rises = cells.beyond_noise(table)
+    assert beyond["runs"].tolist() == [0, 0]
+    assert rises["FGSM"].isna().all()
+    assert flat(table, 2.0)[0] == results.REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ([0.5, 0.6, 0.7], results.REPRODUCED),
+        ([4.0, 4.1, 4.2], results.NOT_REPRODUCED),
+        ([0.1, 2.0, 4.0], results.UNDECIDED),
+        ([0.5, 0.6], results.UNDECIDED),  # two runs may agree by luck
+    ],
+)
+def test_flat_is_less_than_the_limit(changes, verdict):
+    judged, evidence = cells.stays_flat(pd.Series(changes), 2.0, 0.0)
+    assert judged == verdict
+    assert "limit 2" in evidence
 
 
 def test_control_share_and_what_is_beyond():
     table = synthetic(
         FGSM=[(60, 40, 0), (62, 40, 0)],
         DeepFool=[(30, 1, 0)] * 2,
-        **{analysis.CONTROL: [(30, 20, 0), (31, 20, 0)], analysis.WHOLE: [(90, 90, 90)] * 2},
+        **{study.CONTROL: [(30, 20, 0), (31, 20, 0)], study.WHOLE: [(90, 90, 90)] * 2},
     )
-    fgsm = analysis.beyond_control(table).set_index("attack").loc["FGSM"]
+    beyond, rises = cells.beyond_noise(table)
+    fgsm = beyond.set_index("attack").loc["FGSM"]
     assert fgsm["control share"] == pytest.approx(50)
     assert fgsm["beyond"] == pytest.approx(30.5)
+    assert rises["FGSM"].tolist() == [60, 62]
+
+
+def test_captions_are_the_labels_at_both_ends():
+    classes = ("cat", "automobile")
+    assert cells.captions([(0, 1, 0), (1, 0, 0)], classes) == ["cat / cat", "automobile /\ncat"]
+
+
+# --- parameters ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,45 +261,101 @@ def test_control_share_and_what_is_beyond():
         ({"z": 1}, r"z is 1: use an odd number from 3"),
         ({"z": 4}, r"z is 4: use an odd number from 3"),
         ({"epsilon": 0.0}, r"epsilon is 0.0: it must be in \(0, 1\]"),
-        ({"epsilon": 1.5}, r"epsilon is 1.5"),
-        ({"epsilon": float("nan")}, r"epsilon is nan"),
+        ({"epsilon": 1.5}, r"epsilon is 1.5: it must be in \(0, 1\]"),
+        ({"epsilon": float("nan")}, r"epsilon is nan: it must be in \(0, 1\]"),
         ({"runs": 0}, r"runs is 0: it must be a positive whole number"),
-        ({"epochs": -1}, r"epochs is -1"),
-        ({"control_draws": 0}, r"control_draws is 0"),
-        ({"max_runs": {"digits": 0}}, r"max_runs of digits is 0"),
-        ({"max_runs": {"digits": "x"}}, r"max_runs of digits is 'x'"),
-        ({"max_runs": {"digit": 3}}, r"not among datasets"),
-        ({"runs": 2.5}, r"runs is 2.5"),
-        ({"flat": 0}, r"flat is 0"),
-        ({"datasets": "digits"}, r"list at least one name"),
-        ({"train": -5}, r"train is -5"),
-        ({"datasets": []}, r"list at least one name"),
-        ({"datasets": [3]}, r"list at least one name"),
-        ({"datasets": ["digits", "digits"]}, r"name each data set once"),
+        ({"epochs": -1}, r"epochs is -1: it must be a positive whole number"),
+        ({"control_draws": 0}, r"control_draws is 0: it must be a positive whole number"),
+        ({"special": {"digits": {"runs": 0}}}, r"special of digits: runs is 0: it must be a posit"),
+        ({"special": {"digits": {"runs": "x"}}}, r"special of digits: runs is 'x': it must be a "),
+        ({"special": {"digit": {"runs": 3}}}, r"special names 'digit', .* not among datasets"),
+        ({"special": {"digits": {"z": 4}}}, r"special of digits: z is 4: use an odd number"),
+        ({"runs": 2.5}, r"runs is 2.5: it must be a positive whole number"),
+        ({"flat": 0}, r"flat is 0(\.0)?: it must be in \(0, 100\]"),
+        ({"datasets": "digits"}, r"datasets is 'digits': list at least one name"),
+        ({"train": -5}, r"train is -5: use a whole number from 0"),
+        ({"datasets": []}, r"datasets is \[\]: list at least one name"),
+        ({"datasets": [3]}, r"datasets is \[3\]: list at least one name"),
+        ({"datasets": ["digits", "digits"]}, r"datasets is .*: name each one once"),
     ],
 )
 def test_bad_parameters_are_one_sentence(change, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        study.check(**{**NOTEBOOK, **change})
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        study.Settings.read({**NOTEBOOK, **change})
+    text = str(refusal.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert ". " not in text
+
+
+def test_the_defaults_of_the_notebook_pass():
+    config = study.Settings.read(notebook.parameters(NAME))
+    assert config.runs == notebook.parameters(NAME)["runs"]
+
+
+@pytest.mark.parametrize("profile", sorted(notebook.profiles()))
+def test_the_profiles_pass_and_name_parameters_alone(profile):
+    section, defaults = notebook.profiles()[profile].get(NAME, {}), notebook.parameters(NAME)
+    assert set(section) <= set(defaults)
+    assert study.Settings.read({**defaults, **section}).datasets == ["mnist", "cifar10"]
+
+
+def test_every_parameter_may_be_special():
+    shared = {*study.Settings.shared(), *settings._PLACES}
+    assert {f.name for f in dataclasses.fields(study.Settings)} - shared == set(OTHER)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_special_is_as_good_as_the_parameter_itself(name):
+    special = {"special": {"digits": {name: OTHER[name]}}}
+    config = study.Settings.read({**NOTEBOOK, **special})
+    assert getattr(config.on("digits"), name) == OTHER[name] != getattr(config, name)
+    assert keys(**special) == keys(**{name: OTHER[name]})
+    assert (keys(**special) == keys()) == (name == "flat")  # which judges, and computes nothing
+
+
+# --- the plan ----------------------------------------------------------------------------------
 
 
 def test_k_above_the_number_of_training_images():
-    with pytest.raises(ValueError, match="only 10 training images"):
-        study.plan(**{**NOTEBOOK, "train": 10, "z": 11})
+    with pytest.raises(ValueError, match="z is 11: there are only 10 training images"):
+        planned(train=10, z=11)
 
 
-def test_the_plan_depends_on_the_data_not_on_where_they_are(tmp_path, store):
-    calls = [
-        call
-        for root in ("", str(tmp_path))
-        for call in study.plan(**{**NOTEBOOK, "data_root": root})["digits"][1]
-    ]
-    paths = [call.step.path(call.parameters) for call in calls]
-    assert paths[:4] == paths[4:]
-    assert len(set(paths)) == 4  # two nets, two runs
+def test_the_plan_depends_on_the_data_not_on_where_they_are(tmp_path):
+    here, elsewhere = keys(), keys(data_root=str(tmp_path), device="cuda", jobs=7, out="x")
+    assert here == elsewhere
+    assert len(set(here)) == len(here) == 4  # two nets, two runs
 
 
-def test_changed_data_are_noticed(tiny, store):
+def test_more_runs_keep_the_first_ones():
+    assert set(keys()) < set(keys(runs=3))
+
+
+def test_the_study_needs_the_weights_of_its_net_alone(computed):
+    runs = planned(**TINY)
+    (net,), (task,) = runs.nets, runs.runs
+    tasks = [v for v in task.arguments.values() if isinstance(v, (steps.Task, steps.Field))]
+    assert tasks == [net["weights"]]
+    assert isinstance(task.arguments["weights"], steps.Field)
+    weights = steps.compute(task.arguments["weights"], jobs=1, device="cpu")
+    assert set(weights) == set(nets.build("lenet5", (1, 8, 8)).state_dict())
+    for name, value in weights.items():
+        assert np.array_equal(value, computed.nets[0]["weights"][name])
+
+
+def test_every_run_has_a_split_and_a_net_of_its_own():
+    runs = planned(runs=3)
+    pairs = zip(runs.nets, runs.runs, strict=True)
+    for number, (net, task) in enumerate(pairs, 1):
+        assert net.arguments["split"] == task.arguments["split"] == runs.split.at(number)
+        assert task.arguments["weights"].task == net
+
+
+def test_changed_data_are_noticed():
+    (task,) = planned(runs=1).nets
+    other = dataclasses.replace(task.arguments["split"], fingerprint="other")
+    with pytest.raises(ValueError, match="The data set digits has changed since"):
+        steps.compute(study.lenet.task(**{**task.arguments, "split": other}), jobs=1, device="cpu")
     with pytest.raises(ValueError, match="has changed since"):
-        study.lenet(**{k: v for k, v in tiny.items() if k not in ("z", "epsilon", "control_draws")}
-                    | {"fingerprint": "other"})  # fmt: skip
+        study.lenet(**{**task.arguments, "split": other})

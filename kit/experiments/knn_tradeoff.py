@@ -20,7 +20,6 @@ from kit.settings import number, whole
 from kit.steps import step
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
 
     from kit.data import Dataset
@@ -225,56 +224,3 @@ def sets(run: Mapping) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         kept = votes[:, -1] != truth
         chosen[name] = votes[kept], truth[kept]
     return chosen
-
-
-def faster(compared: pd.DataFrame) -> tuple[str, str]:
-    """Verdict on claim 3.C2 with its evidence.
-
-    It stays undecided where a slope has no finite value in some run.
-
-    Parameters
-    ----------
-    compared
-        The adversarial against the misclassified set: a row for each of S_1 … S_(Z−2), for the
-        plain differences, and for the whole rise, with the columns of
-        :func:`kit.results.two_samples`, ``runs used`` and ``of``.
-    """
-    ratios = compared[compared["quantity"].str.startswith("S")].iloc[:-1]  # the last: A_Z = 0
-    # Runs without a finite slope are not missing at random: their denominator was zero.
-    verdicts = [
-        kit.results.judge(row["low"], row["high"], row["runs used"])
-        if row["runs used"] == row["of"]
-        else kit.results.UNDECIDED
-        for _, row in ratios.iterrows()
-    ]
-    shown = [*ratios.iterrows(), *compared.iloc[-1:].iterrows()]
-    return kit.results.all_of(verdicts), "; ".join(_in_words(row) for _, row in shown)
-
-
-def _in_words(row: pd.Series) -> str:
-    mean, against, difference, low, high, welch, paired = (
-        kit.results.shown_number(row[name])
-        for name in ("mean", "mean against", "difference", "low", "high", "p Welch", "p paired")
-    )
-    return (
-        f"{row['quantity']}: {mean} against {against}, difference {difference} [{low}, {high}], "
-        f"p = {welch} (Welch), {paired} (paired), {row['runs used']} of {row['of']} runs"
-    )
-
-
-def stays_flat(changes: pd.Series, limit: float, resolution: float) -> tuple[str, str]:
-    """Verdict on claim 3.C3 with its evidence: does K move the whole-test accuracy by < `limit`?
-
-    Parameters
-    ----------
-    changes
-        Of each run the largest minus the smallest accuracy, in points.
-    limit
-        In points.
-    resolution
-        One test image, in points.
-    """
-    mean, low, high = kit.results.mean_interval(changes, resolution=resolution)
-    show = kit.results.shown_number
-    evidence = f"K changes it by {show(mean)} points [{show(low)}, {show(high)}]; limit {limit:g}"
-    return kit.results.judge(limit - high, limit - low, len(changes)), evidence

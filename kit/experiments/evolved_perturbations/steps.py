@@ -246,7 +246,7 @@ def learning_curve(
 
     @functools.cache
     def errors(genome: bytes) -> list[float]:
-        noise = noises.evolved(search["pixels"], search["optimizer"], np.frombuffer(genome))
+        noise = noises.evolved(search["pixels"], search["optimizer"], np.frombuffer(genome).copy())
         eta = _noise(noise, data, split.seed)
         nets = [
             _train(data, split.seed, search["net"], eta, repeat, **options)

@@ -1,0 +1,18 @@
+"""Notebooks run headless: parameters are checked first, and only a finished run is believed.
+
+``command_line`` is what ``run_all.py`` calls; ``python -m kit.runner`` executes one notebook.
+"""
+
+from kit.runner.parameters import OPTIONS, TYPES, Notebook, Parameter, notebooks, profile
+from kit.runner.supervision import Outcome, execute
+
+__all__ = [
+    "OPTIONS",
+    "TYPES",
+    "Notebook",
+    "Outcome",
+    "Parameter",
+    "execute",
+    "notebooks",
+    "profile",
+]
