@@ -262,6 +262,24 @@ def test_notebooks_without_experiment_or_data_sets_run(project, capsys, tmp_path
     assert "device" not in injected
 
 
+MEETS = (
+    "import pathlib, time; here = pathlib.Path({folder!r})\n"
+    "(here / {mine!r}).touch()\n"
+    "for _ in range(600):\n"
+    "    if (here / {other!r}).exists(): break\n"
+    "    time.sleep(0.1)\n"
+    "else: raise TimeoutError\n"
+)
+
+
+def test_notebooks_with_nothing_to_compute_run_side_by_side(project, tmp_path):
+    """Each waits for the other: one after the other, the first would never end."""
+    for name, mine, other in (("01_a", "a", "b"), ("02_b", "b", "a")):
+        source = MEETS.format(folder=str(tmp_path), mine=mine, other=other) + FINISH
+        project(name, source, plan=lambda settings: [])
+    assert run_all.main(["--jobs", "2"]) == 0
+
+
 def test_a_notebook_that_hangs_is_killed_and_the_others_go_on(project, capsys):
     project("01_a", "import time; time.sleep(1000)")
     project("02_b", FINISH)

@@ -68,13 +68,7 @@ class Runs:
 
 
 def plan(config: Settings) -> dict[str, Runs]:
-    """The tasks of the study by data set.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        A data set is not there, or too small for `z`.
-    """
+    """The tasks of the study by data set; one that is too small for `z` is refused."""
     return {name: _plan(config.on(name), name) for name in config.datasets}
 
 

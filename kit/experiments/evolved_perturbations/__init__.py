@@ -6,6 +6,6 @@ images.
 """
 
 from kit.experiments.evolved_perturbations.plan import Searched, Training, plan
-from kit.experiments.evolved_perturbations.settings import STUDY, Settings
+from kit.experiments.evolved_perturbations.settings import STUDY, Aim, Settings
 
-__all__ = ["STUDY", "Searched", "Settings", "Training", "plan"]
+__all__ = ["STUDY", "Aim", "Searched", "Settings", "Training", "plan"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from kit.data.splits import Split, split
 from kit.experiments.evolved_perturbations import noises, steps
-from kit.experiments.evolved_perturbations.settings import STUDY, Settings
+from kit.experiments.evolved_perturbations.settings import STUDY, Aim, Settings
 from kit.steps import Task
 
 
@@ -34,7 +34,7 @@ class Searched:
     Attributes
     ----------
     searches
-        The generations of each search, by its pixels per class and the optimizer it aims at.
+        The generations of each search.
     trainings
         For 1.F3, 1.F5 and the baselines; with augmentation for 1.T1.
     lines, cams
@@ -44,7 +44,7 @@ class Searched:
     """
 
     split: Split
-    searches: dict[tuple[int, str], list]
+    searches: dict[Aim, list]
     trainings: list[Training]
     lines: list
     cams: list
@@ -52,13 +52,7 @@ class Searched:
 
 
 def plan(config: Settings) -> dict[str, Searched]:
-    """The tasks of the study by data set.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        A data set is not there, or something does not fit its images.
-    """
+    """The tasks of the study by data set; what does not fit its images is refused."""
     return {
         name: _plan(config.on(name), name, table=name in config.table_datasets)
         for name in config.datasets
@@ -72,16 +66,17 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
     )
     _check_images(c, images, table)
     net = "graynet" if images.about.shape[0] == 1 else "colornet"
-    searches = {aim: _search(c, searched, net, *aim) for aim in c.aims}
+    searches = {aim: _search(c, searched, net, aim) for aim in c.aims}
     evolved = {
-        aim: noises.evolved(*aim, chain[-1]["state"]["best"]) for aim, chain in searches.items()
+        aim: noises.evolved(aim.pixels, aim.optimizer, chain[-1]["state"]["best"])
+        for aim, chain in searches.items()
     }
     trainings = _trainings(c, images, net, evolved)
     if table:
         trainings += _table(c, images, evolved)
-    delta = evolved[c.pixels[0], c.search_optimizer]
+    ours = [Aim(pixels, c.search_optimizer) for pixels in c.pixels]
     common = {
-        "split": images, "net": net, "noise": delta, "epochs": c.epochs,
+        "split": images, "net": net, "noise": evolved[ours[0]], "epochs": c.epochs,
         "batch_size": c.batch_size,
     }  # fmt: skip
     rates = {f"lr_{name}": float(c.optimizers[name]) for name in ("adam", "sgd")}
@@ -99,12 +94,11 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
             for repeat in repeats
         ],
         errors={
-            pixels: steps.learning_curve.task(
-                split=searched, test=images, search=c.search(net, pixels, c.search_optimizer),
-                genomes=[g["state"]["best"] for g in searches[pixels, c.search_optimizer]],
-                repeats=c.repeats,
+            aim.pixels: steps.learning_curve.task(
+                split=searched, test=images, search=c.search(net, aim), repeats=c.repeats,
+                genomes=[generation["state"]["best"] for generation in searches[aim]],
             )
-            for pixels in c.pixels
+            for aim in ours
         },
     )  # fmt: skip
 
@@ -127,13 +121,14 @@ def _check_images(c: Settings, images: Split, table: bool) -> None:
         )
 
 
-def _search(c: Settings, images: Split, net: str, pixels: int, optimizer: str) -> list[Task]:
+def _search(c: Settings, images: Split, net: str, aim: Aim) -> list[Task]:
     """The generations of one search; each reads the state that the one before it left."""
     chain: list[Task] = []
     for number in range(1, c.generations + 1):
         previous = chain[-1]["state"] if chain else None
-        options = c.search(net, pixels, optimizer)
-        task = steps.generation.task(split=images, search=options, number=number, previous=previous)
+        task = steps.generation.task(
+            split=images, search=c.search(net, aim), number=number, previous=previous
+        )
         chain.append(task)
     return chain
 
@@ -154,21 +149,23 @@ def _training(
     return Training(net, noise["kind"], pixels, aim, title, optimizer, repeat, crop > 0, task)
 
 
-def _trainings(c: Settings, images: Split, net: str, evolved: dict) -> list[Training]:
+def _against(evolved: dict[Aim, dict], optimizer: str) -> list[dict]:
+    """The noises of all searches that aim at an optimizer."""
+    return [noise for aim, noise in evolved.items() if aim.optimizer == optimizer]
+
+
+def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -> list[Training]:
     """1.F3, 1.F5 and the comparisons with the baselines."""
-    smallest, repeats = c.pixels[0], range(1, c.repeats + 1)
+    ours, repeats = _against(evolved, c.search_optimizer), range(1, c.repeats + 1)
     wanted: list[tuple[dict, str, Iterable[int]]] = [
-        (evolved[pixels, c.search_optimizer], optimizer, repeats)
-        for pixels in c.pixels
-        for optimizer in c.optimizers
+        (noise, optimizer, repeats) for noise in ours for optimizer in c.optimizers
     ]
-    fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT, evolved[smallest, c.rival]]
+    fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT, *_against(evolved, c.rival)]
     for optimizer in (c.search_optimizer, c.rival):
         wanted += [(noise, optimizer, repeats) for noise in fixed]
         # Every draw is a repeat of its own: the weights it starts from differ too.
-        wanted += [
-            (noises.uniform(smallest, draw), optimizer, [draw]) for draw in range(1, c.uniforms + 1)
-        ]
+        draws = range(1, c.uniforms + 1)
+        wanted += [(noises.uniform(c.pixels[0], draw), optimizer, [draw]) for draw in draws]
     return [
         _training(c, images, net, noise, optimizer, c.epochs, repeat)
         for noise, optimizer, of_noise in wanted
@@ -176,9 +173,9 @@ def _trainings(c: Settings, images: Split, net: str, evolved: dict) -> list[Trai
     ]
 
 
-def _table(c: Settings, images: Split, evolved: dict) -> list[Training]:
+def _table(c: Settings, images: Split, evolved: dict[Aim, dict]) -> list[Training]:
     """1.T1: other nets, with augmentation."""
-    ours = [evolved[pixels, c.search_optimizer] for pixels in c.pixels]
+    ours = _against(evolved, c.search_optimizer)
     fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT]
     return [
         _training(c, images, net, noise, "adam", c.table_epochs, repeat, c.crop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from kit import settings
 from kit.nets import ARCHITECTURES
@@ -49,6 +49,16 @@ _POPULATION = settings.Constraint(
 )
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
 _TABLE = ListOf(settings.TEXT, "list names of data sets", least=0)
+
+
+class Aim(NamedTuple):
+    """A search: for how many pixels per class, and against which optimizer."""
+
+    pixels: int
+    optimizer: str
+
+    def __str__(self) -> str:
+        return f"Np = {self.pixels}, against {self.optimizer}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,13 +112,14 @@ class Settings(settings.Settings):
         self.listed("table_datasets", self.table_datasets)
 
     @property
-    def aims(self) -> list[tuple[int, str]]:
-        """The searches: pairs of pixels per class and the optimizer they aim at."""
-        ours = [(pixels, self.search_optimizer) for pixels in self.pixels]
-        return [*ours, (self.pixels[0], self.rival)]
+    def aims(self) -> list[Aim]:
+        """All searches."""
+        ours = [Aim(pixels, self.search_optimizer) for pixels in self.pixels]
+        return [*ours, Aim(self.pixels[0], self.rival)]
 
-    def search(self, net: str, pixels: int, optimizer: str) -> dict[str, Any]:
+    def search(self, net: str, aim: Aim) -> dict[str, Any]:
         """Options of :func:`kit.evolution.search` for one search."""
+        pixels, optimizer = aim.pixels, aim.optimizer
         aimed = optimizer == self.search_optimizer
         return {
             "pixels": pixels, "popsize": self.popsize or None, "sigma": self.sigma,

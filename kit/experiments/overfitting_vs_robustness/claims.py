@@ -27,16 +27,13 @@ def verdicts(
 
     Parameters
     ----------
-    dataset
-        Its name.
     curves
-        For each regime, in %: ``test accuracy``, ``validation``, ``ASR NAME`` of each attack,
-        ``ASR CW, last`` (crafted on the last snapshot); ``loss sensitivity``, ``empirical
-        robustness``; and at the epochs at which CLEVER is measured, for OUTPUT ``logits`` and
-        ``softmax``, ``OUTPUT mean``, ``OUTPUT spread`` and ``OUTPUT at cap (%)``.
+        For each regime, in %: ``test accuracy``, ``validation``, ``ASR NAME`` of each attack and of
+        ``CW, last`` (crafted on the last snapshot); ``loss sensitivity``, ``empirical robustness``;
+        for both outputs of CLEVER ``OUTPUT mean``, ``OUTPUT spread`` and ``OUTPUT at cap (%)``.
     norms
-        For each regime the mean norm of each attack's changes, shape (folds,), by attack and norm
-        (``L2``, ``Linf``), and by ``CW, last`` and norm.
+        For each regime the mean L2 and Linf of each attack's changes, shape (folds,), by attack
+        (``CW, last`` too) and norm.
     resolution
         One attacked image in %.
     """

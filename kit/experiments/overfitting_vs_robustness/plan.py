@@ -48,13 +48,7 @@ class Regimes:
 
 
 def plan(config: Settings) -> dict[str, Regimes]:
-    """The tasks of the study by data set.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        A data set is not there, or too small for the folds.
-    """
+    """The tasks of the study by data set; one that is too small for the folds is refused."""
     return {name: _plan(config.on(name), name) for name in config.datasets}
 
 
