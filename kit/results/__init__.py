@@ -13,6 +13,7 @@ from kit.results.statistics import (
     UNDECIDED,
     VERDICTS,
     all_of,
+    combine,
     judge,
     mean_interval,
     positive,
@@ -25,6 +26,6 @@ from kit.results.study import Study
 
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
-    "Study", "all_of", "beside_printed", "judge", "mean_interval", "positive", "printed",
+    "Study", "all_of", "beside_printed", "combine", "judge", "mean_interval", "positive", "printed",
     "shown_number", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -205,6 +205,18 @@ def all_of(verdicts: Collection[str]) -> str:
         if worst in verdicts:
             return worst
     return REPRODUCED if verdicts else UNDECIDED
+
+
+def combine(parts: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """Verdict and evidence on a claim that needs several, from those on each of them.
+
+    Examples
+    --------
+    >>> combine([("reproduced", "a: 1"), ("undecided", "b: 0")])
+    ('undecided', 'a: 1; b: 0')
+    """
+    verdicts, evidence = zip(*parts, strict=True)
+    return all_of(verdicts), "; ".join(evidence)
 
 
 def shown_number(value: object) -> str:

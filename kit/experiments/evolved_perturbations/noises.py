@@ -21,9 +21,9 @@ def uniform(pixels: int, draw: int) -> dict[str, Any]:
     return {"kind": "uniform", "pixels": pixels, "draw": draw}
 
 
-def evolved(pixels: int, aim: str, genome: Any) -> dict[str, Any]:
+def evolved(pixels: int, aim: str, genome: Any, search: int = 1) -> dict[str, Any]:
     """Description of a search's best candidate: its genome, or the field of a task that has it."""
-    return {"kind": "evolved", "pixels": pixels, "aim": aim, "genome": genome}
+    return {"kind": "evolved", "pixels": pixels, "aim": aim, "search": search, "genome": genome}
 
 
 def title(noise: dict[str, Any]) -> str:

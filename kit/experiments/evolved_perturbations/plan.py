@@ -20,6 +20,7 @@ class Training:
     kind: str
     pixels: int
     aim: str  # the optimizer that the noise was evolved against
+    search: int  # in which of the searches
     noise: str
     optimizer: str
     repeat: int
@@ -68,7 +69,7 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
     net = "graynet" if images.about.shape[0] == 1 else "colornet"
     searches = {aim: _search(c, searched, net, aim) for aim in c.aims}
     evolved = {
-        aim: noises.evolved(aim.pixels, aim.optimizer, chain[-1]["state"]["best"])
+        aim: noises.evolved(aim.pixels, aim.optimizer, chain[-1]["state"]["best"], aim.search)
         for aim, chain in searches.items()
     }
     trainings = _trainings(c, images, net, evolved)
@@ -127,8 +128,9 @@ def _search(c: Settings, images: Split, net: str, aim: Aim) -> list[Task]:
     for number in range(1, c.generations + 1):
         previous = chain[-1]["state"] if chain else None
         task = steps.generation.task(
-            split=images, search=c.search(net, aim), number=number, previous=previous
-        )
+            split=images, search=c.search(net, aim), start=aim.search, number=number,
+            previous=previous,
+        )  # fmt: skip
         chain.append(task)
     return chain
 
@@ -144,9 +146,11 @@ def _training(
         lr=float(c.optimizers[optimizer]), epochs=epochs, batch_size=c.batch_size, crop=crop,
         flip=flip, repeat=repeat,
     )  # fmt: skip
-    pixels, aim = noise.get("pixels", 0), noise.get("aim", "")
-    title = noises.title(noise)
-    return Training(net, noise["kind"], pixels, aim, title, optimizer, repeat, crop > 0, task)
+    about = {"pixels": 0, "aim": "", "search": 1} | noise
+    return Training(
+        net, noise["kind"], about["pixels"], about["aim"], about["search"], noises.title(noise),
+        optimizer, repeat, crop > 0, task,
+    )  # fmt: skip
 
 
 def _against(evolved: dict[Aim, dict], optimizer: str) -> list[dict]:

@@ -52,13 +52,15 @@ _TABLE = ListOf(settings.TEXT, "list names of data sets", least=0)
 
 
 class Aim(NamedTuple):
-    """A search: for how many pixels per class, and against which optimizer."""
+    """A search: for how many pixels per class, against which optimizer, and its number."""
 
     pixels: int
     optimizer: str
+    search: int = 1
 
     def __str__(self) -> str:
-        return f"Np = {self.pixels}, against {self.optimizer}"
+        again = f", search {self.search}" * (self.search > 1)
+        return f"Np = {self.pixels}, against {self.optimizer}{again}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

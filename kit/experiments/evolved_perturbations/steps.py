@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WATCHED = 1000  # training images on which a training is watched
 Noise = Mapping[str, Any]
+Search = Mapping[str, Any]
 _PARTS = ("fitness", "mismatch", "divergence")
 
 
@@ -30,7 +31,7 @@ def _passes(split: Split, epochs: int, **_: Any) -> float:
     return epochs * split.about.train * math.prod(split.about.shape[1:])
 
 
-def _generation_work(split: Split, search: Mapping[str, Any], **_: Any) -> float:
+def _generation_work(split: Split, search: Search, **_: Any) -> float:
     genome = len(split.about.classes) * search["pixels"] * (2 + split.about.shape[0])
     candidates = search["popsize"] or 4 + int(3 * math.log(genome))  # pycma's choice
     return candidates * _passes(split, search["epochs"])
@@ -42,9 +43,11 @@ def _generation_work(split: Split, search: Mapping[str, Any], **_: Any) -> float
     work=_generation_work,
 )
 def generation(
-    *, split: Split, search: Mapping[str, Any], number: int, previous: Mapping | None
+    *, split: Split, search: Search, number: int, previous: Mapping | None, start: int = 1
 ) -> dict:
     """One generation of a search, from the state that the previous one left.
+
+    Searches that differ in `start` alone are independent of each other.
 
     Returns
     -------
@@ -61,10 +64,11 @@ def generation(
         nothing["candidates"] = np.empty((0, len(state["best"])))
         return nothing | {name: state[name] for name in ("sigma", "stopped")} | {"state": state}
     data = split.load()
+    purpose = (search["pixels"], search["optimizer"], *[start] * (start > 1))
     (result,) = kit.evolution.search(
         data.x_train, data.y_train, classes=len(data.classes), generations=number,
         fitness_history=state["history"], **search,
-        seed=runtime.derive_seed(split.seed, "search", search["pixels"], search["optimizer"]),
+        seed=runtime.derive_seed(split.seed, "search", *purpose),
     )  # fmt: skip
     score, best = state["score"], state["best"]
     if score is None or np.nanmax(result.fitness) > score:
@@ -220,7 +224,7 @@ def grad_cam(
     ),
 )
 def learning_curve(
-    *, split: Split, test: Split, search: Mapping[str, Any], genomes: list, repeats: int
+    *, split: Split, test: Split, search: Search, genomes: list, repeats: int
 ) -> dict:
     """Clean-test errors of nets trained on the best candidate so far, generation by generation.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,14 @@ def curves(trainings: Iterable[Training]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns net, noise, kind, pixels, aim, optimizer, repeat, augmented, epoch, train_loss,
-        train and test (accuracies in %).
+        What is known of the training, and epoch, train_loss, train and test (accuracies in %).
     """
     return pd.concat([_curve(training) for training in trainings])
 
 
 def _curve(training: Training) -> pd.DataFrame:
-    columns = {
-        name: getattr(training, name)
-        for name in ("net", "noise", "kind", "pixels", "aim", "optimizer", "repeat", "augmented")
-    }
-    result = training.result
+    columns = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
+    result = columns.pop("result")
     columns |= {
         "epoch": np.arange(len(result["test_accuracy"])),
         "train_loss": result["train_loss"],

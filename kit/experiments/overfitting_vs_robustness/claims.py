@@ -93,8 +93,7 @@ def change(curves: np.ndarray) -> np.ndarray:
 
 def _all(parts: Mapping[str, Judged]) -> Judged:
     """Verdict on a claim that needs all of several, and their evidence."""
-    verdict = results.all_of([verdict for verdict, _ in parts.values()])
-    return verdict, "; ".join(f"{name}: {evidence}" for name, (_, evidence) in parts.items())
+    return results.combine((v, f"{name}: {evidence}") for name, (v, evidence) in parts.items())
 
 
 def settled(rates: np.ndarray, resolution: float) -> Judged:
