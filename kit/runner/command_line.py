@@ -261,10 +261,13 @@ def run(
         if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, signal.default_int_handler)
     stop = threading.Event()
+    # Two processes of two threads each on two cores wait for each other more than they compute.
+    threads = max(1, runtime.workers(0, "cpu") // at_once) if at_once > 1 else 0
     with ThreadPoolExecutor(at_once) as pool:
         try:
             running = [
-                pool.submit(execute, n, values[n.name], folder, timeout, stop) for n in chosen
+                pool.submit(execute, n, values[n.name], folder, timeout, stop, threads)
+                for n in chosen
             ]
             outcomes = [future.result() for future in running]
         except BaseException:
@@ -292,6 +295,7 @@ def execute(
     folder: Path,
     timeout: float | None,
     stop: threading.Event,
+    threads: int,
 ) -> runner.Outcome:
     """Execute one notebook and show what it prints and how far it is."""
     say(f"{notebook.name} …", sys.stdout)
@@ -306,8 +310,9 @@ def execute(
     report = functools.partial(display.note, stream=sys.stdout)
     try:
         outcome = runner.execute(
-            notebook, values, folder, report=report, show=show, timeout=timeout, stop=stop
-        )
+            notebook, values, folder, report=report, show=show, timeout=timeout, stop=stop,
+            threads=threads,
+        )  # fmt: skip
     finally:
         display.clear()
     if outcome.failure:

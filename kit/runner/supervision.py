@@ -59,6 +59,7 @@ def execute(
     show: Callable[[progress.State | None], object] | None = None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
+    threads: int = 0,
 ) -> Outcome:
     """Execute a notebook in processes of its own and keep its results only if it finished.
 
@@ -80,13 +81,18 @@ def execute(
         Minutes after which it is killed; by default never.
     stop
         Is set by another thread that wants it killed.
+    threads
+        For the notebook's own cells, where it shares the cores with others; 0 for all cores. Tasks
+        compute with one thread in any case.
     """
     started = time.monotonic()
     folder = folder.resolve()
     try:
         runtime.writable(folder)
         with filelock.FileLock(folder / f".{notebook.name}.lock", timeout=0):
-            failure, memory = _execute(notebook, values, folder, Watch(report, show, timeout, stop))
+            failure, memory = _execute(
+                notebook, values, folder, Watch(report, show, timeout, stop, threads)
+            )
             claims = [] if failure else _claims(folder / notebook.name)
     except filelock.Timeout:
         failure, memory = f"another run is writing to {folder / notebook.name}", 0
@@ -139,13 +145,16 @@ class Watch:
         show: Callable[[progress.State | None], object] | None,
         timeout: float | None,
         stop: threading.Event | None,
+        threads: int,
     ):
         self.report, self.show, self.timeout, self.stop = report, show, timeout, stop
+        self.threads = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         self.failure, self.peak = "", 0
 
     def run(self, arguments: list[Any], scratch: Path) -> None:
         """Start the process and wait; no process of it is left, come what may."""
-        environment = _environment() | {"KIT_PROGRESS": str(scratch / "progress.json")}
+        environment = _environment() | self.threads
+        environment["KIT_PROGRESS"] = str(scratch / "progress.json")
         with (scratch / "errors").open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "kit.runner", *map(str, arguments)],
