@@ -70,6 +70,7 @@ class Settings(settings.Settings):
     size: Annotated[int, whole(0)]
     pixels: Annotated[list, _PIXELS]
     search_train: Annotated[int, whole(0)]
+    search_seeds: Annotated[int, whole(1)]
     generations: Annotated[int, whole(1)]
     popsize: Annotated[int, _POPULATION]
     sigma: Annotated[float, number(above=0)]
@@ -116,8 +117,9 @@ class Settings(settings.Settings):
     @property
     def aims(self) -> list[Aim]:
         """All searches."""
-        ours = [Aim(pixels, self.search_optimizer) for pixels in self.pixels]
-        return [*ours, Aim(self.pixels[0], self.rival)]
+        pairs = [(pixels, self.search_optimizer) for pixels in self.pixels]
+        pairs += [(self.pixels[0], self.rival)]
+        return [Aim(*pair, s) for s in range(1, self.search_seeds + 1) for pair in pairs]
 
     def search(self, net: str, aim: Aim) -> dict[str, Any]:
         """Options of :func:`kit.evolution.search` for one search."""
