@@ -7,10 +7,12 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from kit import runtime, steps
 from kit.data import split
@@ -265,6 +267,36 @@ def test_an_interrupt_says_what_is_kept_and_has_no_traceback():
     assert stop.value._render_traceback_() == [sentence]
     one(tasks)
     assert CALLS == [1, 2, 3]
+
+
+CELL = """
+import time
+from kit import steps
+@steps.step(version=1)
+def slow(*, n):
+    time.sleep(0 if n < 2 else 60)
+    return {"n": n}
+steps.compute([slow.task(n=n) for n in range(5)], jobs=1, device="cpu")
+"""
+
+
+def test_the_stop_button_of_a_notebook_leaves_one_line(store):
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(runtime.root()))
+    try:
+        sent = client.execute(CELL)
+        deadline = time.monotonic() + 100
+        while len(list(store.glob("*/*.json"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        manager.interrupt_kernel()
+        while (reply := client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != sent:
+            pass
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert reply["content"]["status"] == "error"
+    sentence = "Interrupted: 2 of 5 tasks are kept; run the cell again to go on."
+    assert reply["content"]["traceback"] == [sentence]
 
 
 def test_the_record_says_how_it_was_made():
