@@ -61,7 +61,7 @@ ATTACKS = {
         model, x, y, targeted=True, confidence=0.1, search_steps=2, steps=20
     ),
 }
-RANDOM = {"pgd_random", "pgd_l2_random"}
+RANDOM = ["pgd_random", "pgd_l2_random"]
 
 
 def each(names):
