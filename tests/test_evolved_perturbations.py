@@ -1,5 +1,6 @@
-"""The study of evolved perturbations: its steps, its plan, its figures' numbers, its verdicts."""
+"""The study of evolved perturbations: its steps, its plan, its notebook's numbers, its verdicts."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,59 +9,87 @@ import sys
 import time
 
 import golden
+import matplotlib.pyplot as plt
+import notebook
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from kit import data, evolution, perturbations, results, runtime, steps, training
-from kit.analysis import evolved_claims
-from kit.analysis import evolved_perturbations as analysis
+from kit import data, evolution, nets, perturbations, results, runtime, settings, steps, training
+from kit.data import split
 from kit.experiments import evolved_perturbations as study
-from kit.experiments.evolved_perturbations import noises
+from kit.experiments.evolved_perturbations import claims, noises, tables
 from kit.experiments.evolved_perturbations import steps as made
 
+NAME = "01_evolved_perturbations"
 NOTEBOOK = {
     "datasets": ["digits"], "special": {}, "train": 100, "test": 60, "size": 0, "pixels": [1, 2],
-    "search_train": 60, "generations": 2, "popsize": 3, "sigma": 0.3, "start_place": 0.5,
-    "start_value": 0.75, "cma_options": {}, "search_epochs": 1, "search_batch_size": 32,
-    "search_optimizer": "adam", "search_lr": 1e-3, "discriminator": "linear",
-    "discriminator_epochs": 1, "rival": "sgd",
+    "search_train": 60, "search_seeds": 1, "generations": 2, "popsize": 3, "sigma": 0.3,
+    "start_place": 0.5, "start_value": 0.75, "cma_options": {}, "search_epochs": 1,
+    "search_batch_size": 32, "search_optimizer": "adam", "search_lr": 1e-3,
+    "discriminator": "linear", "discriminator_epochs": 1, "rival": "sgd",
     "optimizers": {"adam": 1e-3, "sgd": 0.1, "rmsprop": 1e-3, "adabound": 1e-3}, "epochs": 2,
     "batch_size": 50, "repeats": 2, "uniforms": 2, "cam_images": 5, "alphas": 5,
     "table_datasets": ["digits"], "table_nets": ["resnet20"], "table_epochs": 1,
     "table_repeats": 2, "crop": 1, "seed": 0, "data_root": "", "device": "cpu",
+}  # fmt: skip
+# For each parameter that may differ between data sets another value than NOTEBOOK has.
+OTHER = {
+    "train": 90, "test": 50, "size": 10, "pixels": [2], "search_train": 50, "search_seeds": 2,
+    "generations": 1, "popsize": 4, "sigma": 0.2, "start_place": 0.4, "start_value": 0.9,
+    "cma_options": {"tolfun": 1e-3}, "search_epochs": 2, "search_batch_size": 16,
+    "search_optimizer": "rmsprop", "search_lr": 1e-2, "discriminator": "graynet",
+    "discriminator_epochs": 2, "rival": "rmsprop", "optimizers": {"adam": 1e-2, "sgd": 0.1},
+    "epochs": 1, "batch_size": 40, "repeats": 1, "uniforms": 1, "cam_images": 4, "alphas": 4,
+    "table_nets": ["linear"], "table_epochs": 2, "table_repeats": 1, "crop": 2,
 }  # fmt: skip
 SEARCH = {
     "pixels": 1, "popsize": 4, "sigma": 0.3, "place": 0.5, "value": 0.75, "options": {},
     "net": "graynet", "epochs": 2, "batch_size": 20, "optimizer": "adam", "lr": 1e-3,
     "discriminator": "linear", "discriminator_epochs": 2,
 }  # fmt: skip
+cells = notebook.functions(NAME)
 
 
-def tiny_steps():
-    """Tiny parameters of every step of this study, for its golden numbers."""
-    place = {"data_root": "", "device": "cpu"}
-    searched = {
-        "dataset": "digits", "train": 80, "size": 0, "search": SEARCH, "seed": 0, "number": 2,
-        "fingerprint": data.load("digits", train=80).fingerprint,
-    }  # fmt: skip
-    trained = {
-        "dataset": "digits", "train": 80, "test": 60, "size": 0, "net": "graynet", "epochs": 2,
-        "fingerprint": data.load("digits", train=80, test=60).fingerprint, "batch_size": 20,
-        "noise": {"kind": "evolved", **searched}, "seed": 0, "repeat": 1, "optimizer": "adabound",
-        "lr": 1e-3, "crop": 1, "flip": True, "lr_adam": 1e-3, "lr_sgd": 0.1, "alphas": 4,
-        "images": 3, "repeats": 2, **place,
-    }  # fmt: skip
-    of_room = dict.fromkeys(("effect", "line", "cams", "learning_curve"), trained)
-    of_room["generation"] = {**searched, **place}
-    return {f"evolved_perturbations.{name}": given for name, given in of_room.items()}
+def config(**change):
+    return study.Settings.read({**NOTEBOOK, **change})
 
 
-@pytest.mark.parametrize("name", sorted(n for n in steps.REGISTRY if n.startswith("evolved_")))
+def planned(**change):
+    return study.plan(config(**change))["digits"]
+
+
+def tasks(tree):
+    return [leaf for leaf in steps.leaves(tree) if isinstance(leaf, steps.Task)]
+
+
+def keys(**change):
+    return [task.key for task in tasks(planned(**change))]
+
+
+def chain(images, length, search=SEARCH):
+    """The generations of a search."""
+    generations = []
+    for number in range(1, length + 1):
+        previous = generations[-1]["state"] if generations else None
+        generations.append(
+            made.generation.task(split=images, search=search, number=number, previous=previous)
+        )
+    return generations
+
+
+def compute(tree, **where):
+    return steps.compute(tree, jobs=1, device="cpu", **where)
+
+
+@pytest.mark.parametrize("name", golden.names("evolved_perturbations"))
 def test_golden(name):
-    # Elsewhere a rank may flip in the first generation, and the second then differs.
-    golden.check(name, tiny_steps()[name], elsewhere=0.3 if "generation" in name else 0.1)
+    golden.check(name)
+
+
+def test_every_golden_file_has_its_step():
+    assert golden.recorded("evolved_perturbations") == golden.names("evolved_perturbations")
 
 
 # --- the search never sees a test image ------------------------------------------------------
@@ -78,44 +107,35 @@ def test_a_poisoned_test_split_changes_nothing_in_the_search(tmp_path, store):
     digits = data.load("digits", train=80, test=100)
     sound = digits.x_test[:, 0].numpy(), digits.y_test.numpy()
     poisoned = np.random.default_rng(0).random(sound[0].shape, np.float32), sound[1][::-1].copy()
-    found, curves = [], []
+    searched, errors = [], []
     for name, part in (("sound", sound), ("poisoned", poisoned)):
         root = archive(tmp_path / name, *part)
-        given = {
-            **tiny_steps()["evolved_perturbations.generation"], "dataset": "mine", "train": 0,
-            "fingerprint": data.load("mine", root).fingerprint, "data_root": root,
-        }  # fmt: skip
-        found.append([made.generation(**{**given, "number": n}) for n in (1, 2)])
-        noise = {k: v for k, v in given.items() if k not in ("data_root", "device")}
-        split = data.load("mine", root)
-        delta = noises.make(
-            {"kind": "evolved", **noise}, split, 0,
-            lambda noise, root=root: evolution.best(made.history(noise, root, "cpu"))[2],
+        images = split("mine", root)
+        generations = chain(images, 2)
+        curve = made.learning_curve.task(
+            split=images, test=images, search=SEARCH, repeats=1,
+            genomes=[generation["state"]["best"] for generation in generations],
         )  # fmt: skip
-        found[-1].append({"best": delta.numpy()})
-        curves.append(
-            made.learning_curve(
-                noise={"kind": "evolved", **noise}, test=0, repeats=1, data_root=root, device="cpu"
-            )
-        )
-    for a, b in zip(*found, strict=True):
+        found = compute([generations, curve], data_root=root)
+        searched.append([golden.arrays(generation.field()) for generation in found[0]])
+        errors.append(found[1]["error"])
+    for a, b in zip(*searched, strict=True):
+        assert a.keys() == b.keys()
         for key, value in a.items():
             np.testing.assert_array_equal(value, b[key])
     # The errors that are measured afterwards do look at test images.
-    assert not np.array_equal(curves[0]["error"], curves[1]["error"])
+    assert not np.array_equal(*errors)
 
 
 # --- a search killed and run again -----------------------------------------------------------
 
 KILLED = """
 import sys
-from kit import runtime, steps
 sys.path.insert(0, sys.argv[1])
 import test_evolved_perturbations as t
-given = t.tiny_steps()["evolved_perturbations.generation"]
-for number in range(1, 5):
+for number, task in enumerate(t.chain(t.split("digits", train=80), 4), 1):
     print("starting", number, flush=True)
-    t.made.generation(**{**given, "number": number})
+    t.compute(task)
 """
 
 
@@ -125,8 +145,9 @@ def test_a_search_killed_in_generation_three_ends_as_the_undisturbed_one(tmp_pat
 
     command = [sys.executable, "-c", KILLED, os.path.dirname(__file__)]
     process = subprocess.Popen(
-        command, env=environment("killed"), stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+        command, env=environment("killed"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, cwd=tmp_path,
+    )  # fmt: skip
     for line in process.stdout:
         if line.strip() == "starting 3":
             time.sleep(0.05)
@@ -134,14 +155,15 @@ def test_a_search_killed_in_generation_three_ends_as_the_undisturbed_one(tmp_pat
             break
     assert process.wait(timeout=60) == -signal.SIGKILL
     folder = tmp_path / "killed" / "evolved_perturbations.generation"
-    assert len(list(folder.glob("*.json"))) == 2
-    before = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("[!.]*.json")}
+    assert len(before) == 2
     for name in ("killed", "undisturbed"):
         subprocess.run(command, env=environment(name), check=True, capture_output=True)
     assert before.items() <= {p: p.stat().st_mtime_ns for p in before}.items()
     other = tmp_path / "undisturbed" / "evolved_perturbations.generation"
-    assert len(list(folder.glob("*.npz"))) == 4
-    for path in folder.glob("*.npz"):
+    paths = list(folder.glob("[!.]*.npz"))
+    assert len(paths) == 4
+    for path in paths:
         with np.load(path) as a, np.load(other / path.name) as b:
             assert set(a) == set(b)
             for key in a:
@@ -152,47 +174,133 @@ def test_a_search_killed_in_generation_three_ends_as_the_undisturbed_one(tmp_pat
         assert texts[0]["result"] == texts[1]["result"]
 
 
+def test_a_chain_is_continued_from_the_store_and_ends_as_one_search(store):
+    images = split("digits", train=80)
+    first = compute(chain(images, 2))
+    records = [generation.record["finished"] for generation in first]
+    chained = compute(chain(images, 3))
+    assert [generation.record["finished"] for generation in chained[:2]] == records
+    digits = data.load("digits", train=80)
+    undisturbed = evolution.search(
+        digits.x_train, digits.y_train, classes=10, generations=3, **SEARCH,
+        seed=runtime.derive_seed(0, "search", 1, "adam"),
+    )  # fmt: skip
+    for generation, result in zip(undisturbed, chained, strict=True):
+        for name in ("candidates", "fitness", "mismatch", "divergence"):
+            np.testing.assert_array_equal(result[name], getattr(generation, name))
+        assert result["sigma"] == generation.sigma
+
+
 # --- the steps -------------------------------------------------------------------------------
 
 
+def test_a_generation_depends_on_its_predecessor_alone():
+    generations = chain(split("digits", train=80), 4)
+    for before, task in zip(generations, generations[1:], strict=False):
+        fields = [v for v in task.arguments.values() if isinstance(v, (steps.Task, steps.Field))]
+        assert [field.task for field in fields] == [before]
+
+
+def test_the_state_of_a_generation_is_the_best_so_far(store):
+    found = compute(chain(split("digits", train=80), 3))
+    fitness = np.concatenate([generation["fitness"] for generation in found])
+    candidates = np.concatenate([generation["candidates"] for generation in found])
+    for number, generation in enumerate(found, 1):
+        state = generation["state"]
+        np.testing.assert_array_equal(state["history"], fitness[: 4 * number].reshape(number, 4))
+        best = fitness[: 4 * number].argmax()
+        assert state["score"] == fitness[best]
+        np.testing.assert_array_equal(state["best"], candidates[best])
+
+
 def test_after_a_stop_there_are_no_candidates(store):
-    given = tiny_steps()["evolved_perturbations.generation"]
-    given = {**given, "search": {**SEARCH, "options": {"maxiter": 1}}}
-    first, second = (made.generation(**{**given, "number": n}) for n in (1, 2))
-    assert first["stopped"] == second["stopped"] == "maxiter: 1"
+    search = {**SEARCH, "options": {"maxiter": 1}}
+    first, second, third = compute(chain(split("digits", train=80), 3, search))
+    assert first["stopped"] == second["stopped"] == third["stopped"] == "maxiter: 1"
     assert first["candidates"].shape == (4, 30)
-    assert second["candidates"].shape == (0, 30)
-    assert len(second["fitness"]) == 0
+    for later in (second, third):
+        assert later["candidates"].shape == (0, 30)
+        assert len(later["fitness"]) == 0
+        np.testing.assert_array_equal(later["state"]["best"], first["state"]["best"])
 
 
-def test_effect_is_training_on_perturbed_images(store):
-    given = tiny_steps()["evolved_perturbations.effect"]
-    given = {**given, "noise": noises.LEFT, "optimizer": "adam", "crop": 0, "flip": False}
-    found = made.effect(**golden.given_to(made.effect, given))
-    assert all(len(values) == given["epochs"] + 1 for values in found.values())
-    split = data.load("digits", train=80, test=60)
+def test_a_candidate_without_a_finite_loss_is_never_the_best(monkeypatch, store):
+    """NaN ranks last: it is not the best of a generation, nor of a later one."""
+    search = evolution.search
+
+    def failing(*args, **options):
+        for generation in search(*args, **options):
+            generation.fitness[np.nanargmax(generation.fitness)] = np.nan
+            yield generation
+
+    monkeypatch.setattr(evolution, "search", failing)
+    images = split("digits", train=80)
+    result = made.generation(split=images, search=SEARCH, number=1, previous=None)
+    kept = np.nanargmax(result["fitness"])
+    np.testing.assert_array_equal(result["state"]["best"], result["candidates"][kept])
+    assert np.isfinite(result["state"]["score"])
+
+
+def test_training_is_on_perturbed_images():
+    images = split("digits", train=80, test=60)
+    result = made.train_perturbed(
+        split=images, net="graynet", noise=noises.LEFT, optimizer="adam", lr=1e-3, epochs=2,
+        batch_size=20, crop=0, flip=False, repeat=1,
+    )  # fmt: skip
+    assert all(len(values) == 3 for values in result.values())
+    digits = data.load("digits", train=80, test=60)
     x = perturbations.apply(
-        perturbations.left_column(10, split.shape), split.x_train, split.y_train
+        perturbations.left_column(10, digits.shape), digits.x_train, digits.y_train
     )
-    from kit import nets
-
-    net = nets.build("graynet", split.shape, seed=runtime.derive_seed(0, "effect net", 1))
-    with runtime.threads(1):
-        training.fit(
-            net, x, split.y_train, epochs=2, batch_size=20,
-            seed=runtime.derive_seed(0, "effect order", 1),
-        )  # fmt: skip
-        clean = training.accuracy(net, split.x_test, split.y_test)
-        loss, accuracy = training.evaluate(net, x, split.y_train)
-    assert found["test_accuracy"][-1] == pytest.approx(clean, abs=1e-6)
-    assert found["train_loss"][-1] == pytest.approx(loss, abs=1e-5)
-    assert found["train_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+    net = nets.build("graynet", digits.shape, seed=runtime.derive_seed(0, "effect net", 1))
+    training.fit(
+        net, x, digits.y_train, epochs=2, batch_size=20,
+        seed=runtime.derive_seed(0, "effect order", 1),
+    )  # fmt: skip
+    clean = training.accuracy(net, digits.x_test, digits.y_test)
+    loss, accuracy = training.evaluate(net, x, digits.y_train)
+    assert result["test_accuracy"][-1] == pytest.approx(clean, abs=1e-6)
+    assert result["train_loss"][-1] == pytest.approx(loss, abs=1e-5)
+    assert result["train_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
 
 
-def test_data_that_changed_are_noticed(store):
-    given = {**tiny_steps()["evolved_perturbations.generation"], "fingerprint": "other"}
+def test_data_that_changed_are_noticed():
+    images = dataclasses.replace(split("digits", train=80), fingerprint="other")
     with pytest.raises(ValueError, match="has changed since"):
-        made.generation(**given)
+        made.generation(split=images, search=SEARCH, number=1, previous=None)
+
+
+def test_the_line_begins_at_sgds_net_and_ends_at_adams(computed):
+    """Its ends are the trainings of the same repeat, noise and optimizer."""
+    for repeat, line in enumerate(computed.lines, 1):
+        for alpha, optimizer in enumerate(("sgd", "adam")):
+            (one,) = [
+                t.result
+                for t in computed.trainings
+                if (t.kind, t.pixels, t.aim) == ("evolved", 1, "adam")
+                and (t.optimizer, t.repeat, t.augmented) == (optimizer, repeat, False)
+            ]
+            (place,) = np.flatnonzero(line["alpha"] == alpha)
+            for name in ("train_loss", "train_accuracy", "test_accuracy"):
+                assert line[name][place] == pytest.approx(one[name][-1], abs=1e-5)
+
+
+def test_errors_over_generations_are_those_of_the_best_candidates(computed):
+    """Retrained on the genome of the last generation, the errors are the same."""
+    digits, few = (data.load("digits", train=train, test=60) for train in (100, 60))
+    genome = computed.searches[1, "adam", 1][-1]["state"]["best"]
+    eta = perturbations.decode(genome, 10, 1, digits.shape)
+    x = perturbations.apply(eta, few.x_train, few.y_train)
+    errors = computed.errors[1]["error"]
+    assert errors.shape == (2, 2)
+    for repeat in (1, 2):
+        net = nets.build("graynet", few.shape, seed=runtime.derive_seed(0, "effect net", repeat))
+        training.fit(
+            net, x, few.y_train, epochs=1, batch_size=32, optimizer="adam", lr=1e-3,
+            seed=runtime.derive_seed(0, "effect order", repeat),
+        )  # fmt: skip
+        error = 1 - training.accuracy(net, digits.x_test, digits.y_test)
+        assert errors[-1, repeat - 1] == pytest.approx(error, abs=1e-6)
 
 
 # --- parameters ------------------------------------------------------------------------------
@@ -202,17 +310,26 @@ def test_data_that_changed_are_noticed(store):
     ("change", "sentence"),
     [
         ({"datasets": []}, "list at least one name"),
-        ({"datasets": ["digits", "digits"]}, "name each data set once"),
+        ({"datasets": ["digits", "digits"]}, "datasets is .*: name each one once"),
         (
             {"special": {"mnist": {}}},
             r"special names 'mnist', which is not among datasets, \['digits'\]",
         ),
-        ({"special": {"digits": {"sedd": 1}}}, "special of digits has 'sedd': allowed are pixels"),
+        (
+            {"special": {"digits": {"sedd": 1}}},
+            r"special of digits has 'sedd'.*: allowed are train, test, size, pixels",
+        ),
+        ({"special": {"digits": {"seed": 1}}}, "special of digits has 'seed'.*: allowed are train"),
+        ({"special": {"digits": {"table_datasets": []}}}, "special of digits has 'table_datasets'"),
+        ({"special": {"digits": {"rival": "adam"}}}, "special of digits: rival is 'adam', as"),
         ({"special": {"digits": 3}}, "special of digits has 3"),
-        ({"special": {"digits": {"pixels": [0]}}}, r"pixels is \[0\]: list whole numbers from 1"),
+        (
+            {"special": {"digits": {"pixels": [0]}}},
+            r"special of digits: pixels is \[0\]: list whole numbers from 1",
+        ),
         ({"table_datasets": ["svhn"]}, "table_datasets names 'svhn'"),
         ({"pixels": []}, r"pixels is \[\]"),
-        ({"pixels": [1, 1]}, "name each number once"),
+        ({"pixels": [1, 1]}, "name each one once"),
         ({"pixels": [2, 1]}, "the smallest first"),
         ({"popsize": 1}, r"popsize is 1: use a whole number from 2 on \(λ\), or 0"),
         ({"generations": 0}, "generations is 0: it must be a positive whole number"),
@@ -231,18 +348,40 @@ def test_data_that_changed_are_noticed(store):
     ],
 )
 def test_bad_parameters_are_one_sentence(change, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        study.check(**{**NOTEBOOK, **change})
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        config(**change)
+    text = str(refusal.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert ". " not in text
+
+
+def test_the_notebook_and_the_profiles_are_valid():
+    defaults = notebook.parameters(NAME)
+    for profile in ({}, *(p[NAME] for p in notebook.profiles().values())):
+        assert set(profile) <= set(defaults)
+        study.Settings.read(defaults | profile)
 
 
 def test_good_parameters_pass():
-    study.check(**NOTEBOOK)
-    study.check(**{**NOTEBOOK, "special": {"digits": {"pixels": [3], "train": 50}}})
+    study.Settings.read(NOTEBOOK)
+    special = {"digits": {"pixels": [3], "train": 50}}
+    config = study.Settings.read({**NOTEBOOK, "special": special})
+    assert config.on("digits").pixels == [3]
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_parameter_may_be_special(name):
+    shared = {*study.Settings.shared(), *settings._PLACES}
+    assert {f.name for f in dataclasses.fields(study.Settings)} - shared == set(OTHER)
+    change = {name: OTHER[name]}
+    assert keys(special={"digits": change}) == keys(**change)
+    assert keys(special={"digits": change}) != keys()
 
 
 def test_more_pixels_than_the_image_has():
     with pytest.raises(ValueError, match="pixels is 65: use a whole number from 1 to 64"):
-        study.plan(**{**NOTEBOOK, "pixels": [65]})
+        planned(pixels=[65])
 
 
 @pytest.mark.parametrize(
@@ -254,31 +393,32 @@ def test_more_pixels_than_the_image_has():
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(change, sentence):
     with pytest.raises(ValueError, match=sentence):
-        study.plan(**{**NOTEBOOK, **change})
+        planned(**change)
 
 
-def keys(**change):
-    (_, calls), = study.plan(**{**NOTEBOOK, **change}).values()  # fmt: skip
-    return [call.step.path(call.parameters).name for call in calls]
+def test_a_new_net_can_be_used_in_the_table(monkeypatch):
+    """CONTRIBUTING: a line in ARCHITECTURES is all that is needed."""
+    monkeypatch.setitem(nets.ARCHITECTURES, "mynet", ("kit.nets.linear:Linear", {}))
+    one = planned(table_nets=["mynet"])
+    assert steps.estimate(one, 1, "cpu").total == len(set(keys(table_nets=["mynet"])))
+    (trained, *_) = [t for t in one.trainings if t.net == "mynet"]
+    assert len(compute(trained.result)["test_accuracy"]) == 2
 
 
-def test_the_plan_lists_each_call_once_and_after_those_it_reads():
-    (_, calls), = study.plan(**NOTEBOOK).values()  # fmt: skip
-    paths = [str(call.step.path(call.parameters)) for call in calls]
-    assert len(set(paths)) == len(paths)
-    for place, call in enumerate(calls):
-        assert all(id(other) in map(id, calls[:place]) for other in call.after)
-        noise = call.parameters.get("noise", {})
-        assert bool(call.after) == (
-            noise.get("kind") == "evolved" or call.parameters.get("number", 1) > 1
-        )
-    count = {name: sum(call.step.name.endswith(name) for call in calls) for name in
-             ("generation", "learning_curve", "line", "cams", "effect")}  # fmt: skip
+def test_the_plan_trains_on_every_noise():
+    one = planned()
+    kinds = [task.step.name.partition(".")[2] for task in tasks(one)]
     # 2 Np and a rival; 1.F3: 2 Np × 4 optimizers; 4 noises and 2 draws × 2; table of 6 rows.
-    assert count == {
-        "generation": 6, "learning_curve": 2, "line": 2, "cams": 2,
-        "effect": 2 * 8 + 2 * (2 * 4 + 2) + 2 * 6,
+    assert {name: kinds.count(name) for name in kinds} == {
+        "generation": 6, "learning_curve": 2, "interpolate": 2, "grad_cam": 2,
+        "train_perturbed": 2 * 8 + 2 * (2 * 4 + 2) + 2 * 6,
     }  # fmt: skip
+    assert len(set(keys())) == len(keys())
+    last = {generations[-1] for generations in one.searches.values()}
+    for training_of in one.trainings:
+        genome = training_of.result.arguments["noise"].get("genome")
+        assert (genome is not None) == (training_of.kind == "evolved")
+        assert genome is None or genome.task in last
 
 
 def test_more_generations_continue_the_same_search():
@@ -286,83 +426,198 @@ def test_more_generations_continue_the_same_search():
 
 
 def test_where_it_runs_is_no_part_of_the_key():
-    assert keys() == keys(device="cuda", data_root="elsewhere")
+    assert keys() == keys(device="cuda", data_root="elsewhere", jobs=3)
+
+
+def test_a_generation_does_not_grow_with_the_chain():
+    """Its arguments hold no generation but the one before it, and of that the state alone."""
+    for aim, generations in planned(generations=9).searches.items():
+        assert len({len(json.dumps(task.keyed)) for task in generations[1:]}) == 1
+        assert generations[0].arguments["previous"] is None
+        for number, task in enumerate(generations, 1):
+            assert task.arguments["number"] == number
+            assert task.arguments["search"]["pixels"] == aim.pixels
+            read = [v for v in steps.leaves(task.arguments) if isinstance(v, steps.Field)]
+            assert not tasks(task.arguments)
+            assert read == ([generations[number - 2]["state"]] if number > 1 else [])
+
+
+def test_every_noise_is_that_of_its_search():
+    one = planned()
+    best = {aim: generations[-1]["state"]["best"] for aim, generations in one.searches.items()}
+    for row in one.trainings:
+        if row.kind == "evolved":
+            wanted = best[row.pixels, row.aim, row.search]
+            assert row.result.arguments["noise"]["genome"] == wanted
+    for task in (*one.lines, *one.cams):
+        assert task.arguments["noise"]["genome"] == best[1, "adam", 1]
+    for pixels, task in one.errors.items():
+        generations = one.searches[pixels, "adam", 1]
+        assert task.arguments["genomes"] == [g["state"]["best"] for g in generations]
+
+
+def test_equal_repeats_differ_in_noise_and_optimizer_alone():
+    """Their seeds follow from the split and the repeat, which are the same."""
+    one = planned()
+    for row in one.trainings:
+        arguments = row.result.arguments
+        assert arguments["repeat"] == row.repeat
+        assert arguments["split"] == one.split
+        assert (arguments["crop"] > 0) == row.augmented
+
+
+def test_a_crop_is_only_refused_where_there_is_a_table():
+    assert not any(row.augmented for row in planned(crop=5, table_datasets=[]).trainings)
 
 
 # --- what is read off --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def found():
-    plans = study.plan(**NOTEBOOK)
-    calls = [call for _, planned in plans.values() for call in planned]
-    entries = steps.gather(calls, jobs=1, device="cpu", report=lambda line: None)
-    return analysis.by_dataset(plans, entries, NOTEBOOK)["digits"]
+def computed():
+    return compute(planned())
 
 
-def test_every_claim_is_judged(found):
-    told = list(evolved_claims.verdicts(found))
-    assert {claim for claim, *_ in told} == set(evolved_claims.CLAIMS)
-    for claim, statement, label, verdict, evidence in told:
-        assert statement == evolved_claims.CLAIMS[claim]
-        assert label.startswith("digits")
-        assert verdict in results.VERDICTS
-        assert evidence
-    rest = list(evolved_claims.not_tested(["digits"], ["digits"]))
-    assert {row[3] for row in rest} == {results.NOT_TESTED}
+@pytest.fixture(scope="module")
+def curves(computed):
+    return tables.curves(computed.trainings)
+
+
+def test_every_claim_is_judged(computed, curves):
+    c = config()
+    errors = {pixels: 100 * result["error"] for pixels, result in computed.errors.items()}
+    matched = cells.matched(
+        tables.evolved(curves.query("not augmented"), c.search_optimizer), c.optimizers
+    )
+    background = {
+        kind: [100 * np.nanmean(r[f"{kind}_background"]) for r in computed.cams]
+        for kind in ("clean", "perturbed")
+    }
+    ends = cells.line_ends(computed.lines)
+    evidence = claims.Evidence(curves, errors, matched, ends, background, 100 / 60)
+    judged = list(claims.verdicts(c, evidence))
+    assert {claim for claim, *_ in judged} == set(study.STUDY.claims)
+    assert all(verdict in results.VERDICTS and text for *_, (verdict, text) in judged)
+    grey = list(claims.verdicts(c, dataclasses.replace(evidence, background={})))
+    assert {claim for claim, *_ in judged} - {claim for claim, *_ in grey} == {"1.C8"}
+    rest = list(study.STUDY.not_tested(["digits"]))
     assert len(rest) == 4 * 11 - 2
 
 
-def test_tables_hold_every_kind(found):
-    one = analysis.table_one(found)
-    assert list(one["noise"]) == [
-        "clean", "left column [7]", "One-Pixel Shortcut", "uniform Np = 1", "evolved Np = 1",
-        "evolved Np = 2",
+def test_tables_hold_every_kind(curves):
+    small, large = (tables.final(curves.query(q)) for q in ("not augmented", "augmented"))
+    assert list(large["noise"].unique()) == [
+        "clean", "left column [7]", "One-Pixel Shortcut", "uniform Np = 1", "evolved Np = 1 (adam)",
+        "evolved Np = 2 (adam)",
     ]  # fmt: skip
-    assert set(one["repeats"]) == {2}
-    assert set(found.evolved(found.small())["optimizer"]) == set(NOTEBOOK["optimizers"])
-    assert len(analysis.comparison(found)) == 2 * (2 * 5 + 2)
-    assert len(analysis.crossed(found)) == 8
-    wins, draws = analysis.beaten(found, "adam")
-    assert 0 <= wins <= draws == 2
-    assert analysis.ends(found)["repeats"].tolist() == [2, 2]
-    assert analysis.background(found)["share"].between(0, 100).all()
-    printed = results.printed("1.T1")
-    assert set(printed["noise"]) <= set(one["noise"]) | {"evolved Np = 5"}
+    assert set(tables.summary(large, ["noise", "net"])["repeats"]) == {2}
+    assert set(tables.evolved(small, "adam")["optimizer"]) == set(NOTEBOOK["optimizers"])
+    assert len(tables.evolved(small, "sgd")) == 4
+    assert len(small[small["kind"] == "uniform"]) == 4
+    printed = results.printed("1.T1")["noise"].str.replace("evolved Np = 5", "evolved Np = 2")
+    assert set(printed) <= set(large["noise"].str.replace(" (adam)", ""))
 
 
-def test_the_pictures_can_be_drawn(found):
-    figure = analysis.progress_figure(found.searches_by_title())
+def test_the_table_of_trainings_holds_what_the_tasks_computed(computed, curves):
+    assert len(curves) == sum(len(t.result["test_accuracy"]) for t in computed.trainings)
+    start = 0
+    for row in computed.trainings:
+        part = curves.iloc[start : start + len(row.result["train_loss"])]
+        start += len(part)
+        assert part["epoch"].tolist() == list(range(len(part)))
+        for field in dataclasses.fields(row):
+            if field.name != "result":
+                assert set(part[field.name]) == {getattr(row, field.name)}
+        assert part["train"].to_numpy() == pytest.approx(
+            100 * row.result["train_accuracy"], abs=1e-4
+        )
+        assert part["test"].to_numpy() == pytest.approx(100 * row.result["test_accuracy"], abs=1e-4)
+        assert part["train_loss"].to_numpy() == pytest.approx(row.result["train_loss"])
+
+
+def test_summaries_are_recomputed_from_the_trainings(computed, curves):
+    small = tables.final(curves.query("not augmented"))
+    assert set(small["epoch"]) == {2}
+    summary = tables.summary(small, ["noise", "optimizer"])
+    for _, row in summary.iterrows():
+        alike = [
+            t.result
+            for t in computed.trainings
+            if (t.noise, t.optimizer, t.augmented) == (row["noise"], row["optimizer"], False)
+        ]
+        tests = [100 * result["test_accuracy"][-1] for result in alike]
+        assert row["repeats"] == len(tests) == 2
+        assert row["accuracy"] == pytest.approx(np.mean(tests), abs=1e-3)
+        assert row["std"] == pytest.approx(np.std(tests, ddof=1), abs=1e-3)
+        trains = [100 * result["train_accuracy"][-1] for result in alike]
+        assert row["train"] == pytest.approx(np.mean(trains), abs=1e-3)
+
+
+def test_line_ends_are_read_off_the_lines(computed):
+    ends = cells.line_ends(computed.lines)
+    assert ends["optimizer"].tolist() == ["sgd", "adam"] * 2
+    assert ends["repeat"].tolist() == [1, 1, 2, 2]
+    for _, row in ends.iterrows():
+        line, alpha = computed.lines[row["repeat"] - 1], row["optimizer"] == "adam"
+        (place,) = np.flatnonzero(line["alpha"] == alpha)
+        assert row["sharpness"] == line["sharpness"][int(alpha)]
+        assert row["test"] == pytest.approx(100 * line["test_accuracy"][place])
+        assert row["train"] == pytest.approx(100 * line["train_accuracy"][place])
+
+
+def test_grad_cams_background_is_a_share(computed):
+    for cam in computed.cams:
+        for kind in ("clean", "perturbed"):
+            share = cam[f"{kind}_background"]
+            assert np.nanmin(share) >= 0
+            assert np.nanmax(share) <= 1
+            assert cam[f"{kind}_maps"].shape == (10, 8, 8)
+        assert not np.array_equal(cam["clean_maps"], cam["perturbed_maps"])
+
+
+def test_circles_are_at_the_pixels_of_all_channels():
+    noise = torch.zeros(2, 3, 4, 4)
+    noise[0, 2, 1, 3], noise[1, 0, 0, 0], noise[1, 1, 2, 2] = -0.5, 0.1, 1
+    assert cells.circles(noise) == [[(1, 3)], [(0, 0), (2, 2)]]
+
+
+def test_the_pictures_can_be_drawn(computed):
+    figure = cells.progress({str(aim): chain for aim, chain in computed.searches.items()})
     assert [axis.get_title() for axis in figure.axes] == [
         "Np = 1, against adam", "Np = 2, against adam", "Np = 1, against sgd",
     ]  # fmt: skip
-    assert set(analysis.epoch_panels(found)) == {"Np = 1", "Np = 2"}
-    assert {0, 1} <= set(found.lines()[0]["alpha"])  # both nets themselves
-    panels, labels = analysis.line_panels(found)
-    assert len(panels) == len(labels) == 2
-    noise = found.best_noise((2, "adam"))
-    circled = analysis.circles(noise)
+    assert {0, 1} <= set(computed.lines[0]["alpha"])  # both nets themselves
+    ends = cells.line_ends(computed.lines)
+    assert ends.groupby("optimizer")["repeat"].count().tolist() == [2, 2]
+    genome = computed.searches[study.Aim(2, "adam")][-1]["state"]["best"]
+    circled = cells.circles(perturbations.decode(genome, 10, 2, (1, 8, 8)))
     assert len(circled) == 10
     assert all(1 <= len(places) <= 2 for places in circled)
 
 
-def test_remarks_tell_saturation_failures_and_ends(found):
-    def generation(number, fitness, divergence, stopped=""):
-        return evolution.Generation(
-            number, np.zeros((2, 3)), np.array(fitness), np.array(fitness), np.array(divergence),
-            0.1, stopped, 2.0,
-        )  # fmt: skip
+def test_remarks_tell_saturation_failures_and_ends():
+    def generation(fitness, divergence, stopped=""):
+        return {
+            "fitness": np.array(fitness), "divergence": np.array(divergence), "stopped": stopped
+        }  # fmt: skip
 
-    class Fake:
-        def searches_by_title(self):
-            first = generation(1, [0.5, np.nan], [0.4, 0.9])
-            return {"s": [first, generation(2, [1.0, 1.0], [1.0, 0.2], "tolx: 1")]}
+    generations = [
+        generation([0.5, np.nan], [0.4, 0.9]), generation([1.0, 1.0], [1.0, 0.2], "tolx: 1"),
+        generation([], [], "tolx: 1"),
+    ]  # fmt: skip
+    assert list(cells.remarks("s", generations)) == [
+        "s: F_d first reaches 1 in generation 2; there only F_m steers",
+        "s: 1 candidates had no finite loss and ranked last",
+        "s: pycma stopped in generation 2 (tolx: 1)",
+    ]
 
-    told = list(analysis.remarks(Fake()))
-    assert told[0] == "s: F_d first reaches 1 in generation 2; there only F_m steers"
-    assert told[1] == "s: 1 candidates had no finite loss and ranked last"
-    assert told[2] == "s: pycma stopped in generation 2 (tolx: 1)"
-    assert told[3] == "s: 2 s per generation of 2"
+
+def test_the_progress_of_a_search_that_stopped_ends_there():
+    names = ("fitness", "mismatch", "divergence")
+    scores = [{name: np.array(values) for name in names} for values in ([0.5, 0.7], [])]
+    (axis,) = cells.progress({"s": scores}).axes
+    assert {tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata())} == {(1,)}
+    plt.close("all")
 
 
 @pytest.mark.parametrize(
@@ -370,92 +625,102 @@ def test_remarks_tell_saturation_failures_and_ends(found):
     [([10, 50, 90], 70, 1.5), ([10, 50, 90], 90, 2.0), ([10, 50], 5, 0.0), ([0, 4, 2, 8], 5, 2.5)],
 )
 def test_first_reaching(values, level, place):
-    assert analysis.first_reaching(values, level) == place
+    assert cells.first_reaching(values, level) == place
 
 
-def curves(optimizer, repeat, train, test, **columns):
+def curve(optimizer, repeat, train, test, **columns):
     rows = {
         "net": "graynet", "noise": "evolved Np = 1 (adam)", "kind": "evolved", "pixels": 1,
-        "aim": "adam", "optimizer": optimizer, "repeat": repeat, "augmented": False,
+        "aim": "adam", "search": 1, "optimizer": optimizer, "repeat": repeat, "augmented": False,
         "epoch": range(len(train)), "train_loss": 0.0, "train": train, "test": test,
     }  # fmt: skip
     return pd.DataFrame(rows | columns)
-
-
-class Synthetic(analysis.Found):
-    """Trainings made by hand."""
-
-    def __init__(self, *tables, optimizers=("adam", "sgd")):
-        self.trainings, self.pixels, self.first, self.rival = pd.concat(tables), [1], "adam", "sgd"
-        self.own = {"optimizers": dict.fromkeys(optimizers, 0.1)}
 
 
 def test_a_slow_optimizer_has_no_lead_at_equal_training_accuracy():
     """Both walk along the same path of (train, test); SGD is only half as far."""
     fast = [10, 60, 100], [10, 80, 40]
     slow = [10, 35, 60], [10, 45, 80]
-    found = Synthetic(
-        *(curves("adam", repeat, *fast) for repeat in (1, 2)),
-        *(curves("sgd", repeat, *slow) for repeat in (1, 2)),
-    )
-    final = found.small().groupby("optimizer")["test"].mean()
+    table = pd.concat([
+        *(curve("adam", repeat, *fast) for repeat in (1, 2)),
+        *(curve("sgd", repeat, *slow) for repeat in (1, 2)),
+    ])  # fmt: skip
+    final = tables.final(table).groupby("optimizer")["test"].mean()
     assert final["sgd"] - final["adam"] == 40
-    equal = analysis.matched(found)
+    equal = cells.matched(table, ["adam", "sgd"])
     assert set(equal["train"]) == {60}
     assert equal.groupby("optimizer")["test"].mean().tolist() == [80, 80]
     assert equal.groupby("optimizer")["epoch"].mean().tolist() == [1, 2]
 
 
 def test_differences_are_taken_repeat_by_repeat():
-    tables = [
-        curves(name, repeat, [0], [value])
+    table = pd.concat(
+        curve(name, repeat, [0], [value])
         for name, values in (("adam", (50, 60, 70)), ("sgd", (55, 66, 77)))
         for repeat, value in enumerate(values, 1)
-    ]
-    found = Synthetic(*tables)
-    assert analysis.paired(found.small(), "optimizer", "sgd", "adam").tolist() == [5, 6, 7]
+    )
+    assert tables.paired(tables.final(table), "optimizer", "sgd", "adam").tolist() == [5, 6, 7]
 
 
 def test_nets_that_have_not_learnt_decide_nothing():
-    tables = [
-        curves(name, repeat, [0, train], [0, test + repeat])
+    table = pd.concat(
+        curve(name, repeat, [0, train], [0, test + repeat])
         for name, train, test in (("adam", 99, 50), ("sgd", 12, 10), ("rmsprop", 98, 55))
         for repeat in (1, 2, 3)
-    ]
-    found = Synthetic(*tables, optimizers=("adam", "sgd", "rmsprop"))
-    rows = found.evolved(found.small())
-    judged = evolved_claims._each(rows, [("sgd", "adam")])
+    )
+    rows = tables.evolved(tables.final(table), "adam")
+    judged = claims.each(rows, [("sgd", "adam")], 0.5)
     assert judged[0] == results.NOT_REPRODUCED
-    verdict, evidence = evolved_claims._if_learnt(rows, judged)
+    verdict, evidence = claims.if_learnt(rows, judged)
     assert verdict == results.UNDECIDED
     assert "less than half of the training images learnt: sgd 12 %" in evidence
     rows = rows[rows["optimizer"] != "sgd"]
-    judged = evolved_claims._each(rows, [("rmsprop", "adam")])
-    assert evolved_claims._if_learnt(rows, judged) == judged
+    judged = claims.each(rows, [("rmsprop", "adam")], 0.5)
+    assert claims.if_learnt(rows, judged) == judged
 
 
 def test_welch_compares_samples_of_different_sizes():
-    verdict, evidence = evolved_claims._welch(
-        pd.Series([80.0, 81, 82, 83]), pd.Series([50.0, 52]), "uniform", "evolved"
-    )
+    draws, ours = pd.Series([80.0, 81, 82, 83]), pd.Series([50.0, 52, 51])
+    verdict, evidence = claims.welch(draws, ours, "uniform", "evolved", 0.5)
     assert verdict == results.REPRODUCED
     assert "uniform 81.5 %, evolved 51 %" in evidence
-    assert "4 and 2 trainings" in evidence
-    assert results.welch_interval([1.0], [2.0, 3.0]) == pytest.approx((np.nan,) * 2, nan_ok=True)
+    assert "4 and 3 trainings" in evidence
+    # Two trainings decide nothing, however far apart.
+    assert claims.welch(draws, ours[:2], "a", "b", 0.5)[0] == results.UNDECIDED
+
+
+def test_trainings_on_one_search_are_no_independent_results():
+    """With several searches each counts once in 1.C2, however often it was trained on."""
+
+    def rows(kind, values, search=1):
+        return pd.concat(
+            curve("adam", repeat, [99], [value], kind=kind, search=search)
+            for repeat, value in enumerate(values, 1)
+        )  # fmt: skip
+
+    draws = rows("uniform", [80, 81, 82, 83])
+    ours = pd.concat([rows("evolved", [50, 52, 54, 56], s) for s in (1, 2, 3)])
+    assert "4 and 3 trainings" in claims._less_accurate(ours, draws, 0.5)[1]
+    assert "4 and 4 trainings" in claims._less_accurate(ours.query("search == 1"), draws, 0.5)[1]
 
 
 def test_titles_and_descriptions():
-    chain = [steps.Call(made.generation, {"search": SEARCH, "number": 5, "device": "cpu"}, "last")]
-    assert noises.title(noises.evolved(chain)) == "evolved Np = 1 (adam)"
-    assert "device" not in noises.evolved(chain)
-    split = data.load("digits", train=50)
+    assert noises.title(noises.evolved(1, "adam", [])) == "evolved Np = 1 (adam)"
+    digits = data.load("digits", train=50)
     for noise in (noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(2, 1)):
-        made_noise = noises.make(noise, split, 0, None)
-        assert made_noise.shape == (10, 1, 8, 8)
-        assert (made_noise != 0).flatten(1).sum(1).tolist() == [
+        eta = noises.make(noise, digits, 0)
+        assert eta.shape == (10, 1, 8, 8)
+        assert (eta != 0).flatten(1).sum(1).tolist() == [
             {"clean": 0, "uniform": 2}.get(noise["kind"], 1)
         ] * 10
-    assert torch.equal(
-        noises.make(noises.uniform(1, 1), split, 0, None),
-        noises.make(noises.uniform(1, 1), split, 0, None),
-    )
+    same = (noises.make(noises.uniform(1, 1), digits, 0) for _ in range(2))
+    assert torch.equal(*same)
+    genome = np.linspace(0, 1, 30)
+    eta = noises.make(noises.evolved(1, "adam", genome), digits, 0)
+    assert torch.equal(eta, perturbations.decode(genome, 10, 1, digits.shape))
+
+
+def test_flips_belong_to_the_data_sets_that_the_study_names():
+    assert study.STUDY.concerns("flips", "cifar10")
+    assert not study.STUDY.concerns("flips", "mnist")
+    assert not any(t.result.arguments["flip"] for t in planned().trainings)

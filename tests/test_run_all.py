@@ -74,6 +74,10 @@ def refused(capsys, *arguments):
         (["-p", "03.datasets=[../digits]"], "is not a data set name"),
         (["-p", "03.datasets=[a/b]"], "is not a data set name"),
         (["-p", "03.datasets=[digit]"], "did you mean 'digits'?"),
+        (
+            ["--only", "03", "-p", "01.epochs=1"],
+            "-p changes 01_evolved_perturbations, which --only",
+        ),
         (["-p", "01.popsize=1"], "popsize is 1: use a whole number from 2 on"),
         (["-p", "01.pixels=[65]"], "pixels is 65: use a whole number from 1 to 64"),
         (["-p", "01.special={digits: {x: 1}}"], "special of digits has 'x'"),

@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values = configure(known, options)
         changed = [override.partition(".")[0] for override in options.overrides]
         chosen = select(known, options.only or changed)
+        unused = [n for n in select(known, changed) if changed and n not in chosen]
+        if unused:
+            raise ValueError(f"-p changes {unused[0].name}, which --only leaves out: add it there.")
         if options.device not in ("auto", "cpu"):
             runtime.device(options.device)  # loads torch
         folder = output_folder(options)
