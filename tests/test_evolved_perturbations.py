@@ -1,6 +1,7 @@
 """The study of evolved perturbations: its steps, its plan, its notebook's numbers, its verdicts."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -196,7 +197,7 @@ def test_a_chain_is_continued_from_the_store_and_ends_as_one_search(store):
 
 def test_a_generation_depends_on_its_predecessor_alone():
     generations = chain(split("digits", train=80), 4)
-    for before, task in zip(generations, generations[1:], strict=False):
+    for before, task in itertools.pairwise(generations):
         fields = [v for v in task.arguments.values() if isinstance(v, (steps.Task, steps.Field))]
         assert [field.task for field in fields] == [before]
 
@@ -687,6 +688,7 @@ def test_welch_compares_samples_of_different_sizes():
     assert "4 and 3 trainings" in evidence
     # Two trainings decide nothing, however far apart.
     assert claims.welch(draws, ours[:2], "a", "b", 0.5)[0] == results.UNDECIDED
+    assert results.welch_interval([1.0], [2.0, 3.0]) == pytest.approx((np.nan,) * 2, nan_ok=True)
 
 
 def test_trainings_on_one_search_are_no_independent_results():
@@ -715,6 +717,8 @@ def test_titles_and_descriptions():
         ] * 10
     same = (noises.make(noises.uniform(1, 1), digits, 0) for _ in range(2))
     assert torch.equal(*same)
+    first, second = (noises.make(noises.uniform(1, draw), digits, 0) for draw in (1, 2))
+    assert not torch.equal(first, second)
     genome = np.linspace(0, 1, 30)
     eta = noises.make(noises.evolved(1, "adam", genome), digits, 0)
     assert torch.equal(eta, perturbations.decode(genome, 10, 1, digits.shape))

@@ -90,7 +90,7 @@ def executed(path, tmp_path_factory):
     environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
     run = subprocess.run(
         [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=folder,
-        env=environment, check=False, capture_output=True, text=True,
+        env=environment, check=False, capture_output=True, text=True, timeout=550,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
     return folder / "out.ipynb", folder / "figures" / "custom" / path.stem

@@ -94,6 +94,19 @@ def test_equal_rates_are_equal_regimes_of_as_many_folds():
     assert len(overfitting.best) == len(overfitting.gradients) == 3
 
 
+def test_equal_rates_give_equal_curves(regimes):
+    one = steps.compute(planned(lr_overfitting=1e-3), jobs=1, device="cpu")
+    normal, overfitting = one.regimes.values()
+    assert normal.trained["validation_accuracy"].shape == (3, 3)
+    for curves in (cells.attack_curves, cells.clever_curves):
+        first, second, wanted = (curves(r) for r in (normal, overfitting, regimes["normal"]))
+        assert list(first) == list(second)
+        for name, values in first.items():
+            assert len(values) == 3
+            np.testing.assert_array_equal(second[name], values)
+            np.testing.assert_array_equal(wanted[name], values)
+
+
 @pytest.mark.parametrize("name", OTHER)
 def test_every_parameter_may_be_special(name):
     assert set(OTHER) == set(study.Settings.read(GIVEN).parameters) - {
@@ -111,6 +124,7 @@ def test_every_parameter_may_be_special(name):
 def test_the_notebook_and_the_profiles_are_valid():
     defaults = notebook.parameters(NAME)
     for profile in ({}, *(p[NAME] for p in notebook.profiles().values())):
+        assert set(profile) <= set(defaults)
         study.Settings.read(defaults | profile)
 
 
@@ -254,6 +268,32 @@ def test_long_tables_are_thinned():
     assert len(cells.over_epochs([1, 10, 20], {"a": np.ones((2, 3))})) == 3
 
 
+def test_tables_over_the_epochs_are_recomputed_fold_by_fold(regimes):
+    for regime in regimes.values():
+        values = 100 * regime.trained["validation_accuracy"]
+        table = cells.over_epochs(np.arange(1, 4), {"validation": values})
+        for epoch, row in enumerate(table.itertuples(index=False)):
+            of_folds = [fold[epoch] for fold in values]
+            assert row.epoch == epoch + 1
+            assert row.validation == pytest.approx(np.mean(of_folds))
+            assert row[2] == pytest.approx(np.std(of_folds, ddof=1))
+
+
+def test_distances_are_recomputed_from_the_norms(regimes):
+    for regime in regimes.values():
+        table = cells.distances(regime.best).set_index("attack")
+        assert set(table["values"]) == {"all channels"}  # of grey images both are one
+        for attack, key in study.ATTACKS.items():
+            norms = [norm for fold in regime.best for norm in fold[f"{key}_norms"][0].T]
+            moved = np.array([norm for norm in norms if norm[1] > 0], float)
+            assert table.loc[attack, "images"] == len(moved)
+            assert table.loc[attack, "unchanged"] == len(norms) - len(moved)
+            wanted = moved.mean(0), moved.std(0, ddof=1)
+            assert table.loc[attack, ["L0", "L2", "Linf"]].tolist() == pytest.approx(wanted[0])
+            spread = table.loc[attack, ["L0 std", "L2 std", "Linf std"]].tolist()
+            assert spread == pytest.approx(wanted[1], abs=1e-6)
+
+
 def test_panels_show_the_curves_with_a_word():
     shown = cells.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
     assert shown == {"normal: attacked": {"CW": ([1], 90)}}
@@ -332,11 +372,17 @@ def test_verdicts_name_every_claim(regimes):
         ({"clever_radius": -1.0}, "clever_radius is -1.0"),
         ({"metric_images": 0}, "metric_images is 0"),
         ({"special": {"digits": {"folds": 1}}}, "special of digits: folds is 1"),
+        ({"special": {"digits": {"epsilon": 2.0}}}, "special of digits: epsilon is 2.0"),
+        ({"special": {"digits": {"seed": 1}}}, "special of digits has 'seed'.*: allowed are train"),
     ],
 )
 def test_bad_parameters_are_one_sentence(change, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=sentence) as refusal:
         study.Settings.read({**GIVEN, **change})
+    text = str(refusal.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert ". " not in text
 
 
 def test_large_radius_in_l2_is_allowed():

@@ -318,6 +318,6 @@ def execute(
         )  # fmt: skip
     finally:
         display.clear()
-    if outcome.failure:
+    if outcome.failure and not stop.is_set():
         say(f"{notebook.name} failed: {outcome.failure}", sys.stderr)
     return outcome
