@@ -2,12 +2,15 @@
 from . import attacks as attacks
 from . import checks as checks
 from . import data as data
+from . import defenses as defenses
 from . import divergence as divergence
 from . import evolution as evolution
 from . import explain as explain
 from . import gradients as gradients
+from . import misalignment as misalignment
 from . import neighbors as neighbors
 from . import nets as nets
+from . import neuroevolution as neuroevolution
 from . import perturbations as perturbations
 from . import pictures as pictures
 from . import plots as plots

@@ -25,3 +25,14 @@ def one_thread():
 
     with runtime.threads(1):
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder with the real MNIST beside the checkout; without it a test is skipped."""
+    from kit import runtime
+
+    folder = runtime.root() / ".." / "shared" / "data"
+    if not (folder / "mnist.npz").is_file():
+        pytest.skip("no shared/data/mnist.npz beside the checkout")
+    return folder

@@ -15,7 +15,7 @@ import scipy.io
 import torch
 import torchvision
 
-from kit import data, runtime
+from kit import data
 
 ANIMALS = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
 KINDS = {  # name: (torchvision's class, shape of one image, first class name)
@@ -624,11 +624,8 @@ def test_present(tmp_path, monkeypatch):
 # The real thing ---------------------------------------------------------------------------------
 
 
-def test_real_mnist():
-    folder = runtime.root() / ".." / "shared" / "data"
-    if not (folder / "mnist.npz").is_file():
-        pytest.skip("no shared/data/mnist.npz beside the checkout")
-    mnist = data.load("mnist", folder)
+def test_real_mnist(shared_data):
+    mnist = data.load("mnist", shared_data)
     assert (mnist.shape, len(mnist.classes)) == ((1, 28, 28), 10)
     assert (len(mnist.y_train), len(mnist.y_test)) == (60_000, 10_000)
     assert (mnist.x_train.min(), mnist.x_train.max()) == (0, 1)

@@ -7,9 +7,20 @@ import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kit.nets.genome import HAND_ENGINEERED
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
+
+    from kit.nets.genome import Genome
+
+_TORCHVISION = "kit.nets.torchvision_nets:Torchvision"
+_GENOME_NET = "kit.nets.genome_net:GenomeNet"
+_VGG11 = [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"]
+_VGG_SMALL = [16, "M", 32, "M", 64, "M"]
+_DENSENET_SMALL = {"growth_rate": 8, "block_config": (3, 3, 3), "num_init_features": 16}
+__all__ = ["ARCHITECTURES", "HAND_ENGINEERED", "build", "eval_mode", "restore", "weights"]
 
 # Name: (module:class, its options). Strings, because importing a class imports torch.
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -20,18 +31,27 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet32": ("kit.nets.resnet:ResNet", {"blocks": 5}),
     "densenet40": ("kit.nets.densenet:DenseNet", {"depth": 40, "growth": 12}),
     "linear": ("kit.nets.linear:Linear", {}),
+    "resnet8": ("kit.nets.resnet:ResNet", {"blocks": 1}),
+    "resnet18": (_TORCHVISION, {"builder": "resnet18", "least": 2}),
+    "resnet34": (_TORCHVISION, {"builder": "resnet34", "least": 2}),
+    "vgg11": ("kit.nets.torchvision_nets:VGG", {"layers": _VGG11, "hidden": 512}),
+    "vgg_small": ("kit.nets.torchvision_nets:VGG", {"layers": _VGG_SMALL, "hidden": 64}),
+    "densenet121": (_TORCHVISION, {"builder": "densenet121", "least": 32}),
+    "densenet_small": (_TORCHVISION, {"builder": "DenseNet", "least": 16, **_DENSENET_SMALL}),
+    "squeezenet": (_TORCHVISION, {"builder": "squeezenet1_1", "least": 17}),
+    **{name: (_GENOME_NET, {"genome": genome}) for name, genome in HAND_ENGINEERED.items()},
 }
 
 
 def build(
-    name: str, shape: Sequence[int], classes: int | Sequence[str] = 10, *, seed: int = 0
+    net: str | Genome, shape: Sequence[int], classes: int | Sequence[str] = 10, *, seed: int = 0
 ) -> nn.Module:
     """Build a freshly initialised net.
 
     Parameters
     ----------
-    name
-        One of `ARCHITECTURES`.
+    net
+        One of `ARCHITECTURES`, or a genome: the list of its blocks (:mod:`kit.nets.genome`).
     shape
         Shape of one image, (C, H, W).
     classes
@@ -47,7 +67,8 @@ def build(
     Raises
     ------
     ValueError
-        Unknown name, or images too small or with too many channels for the architecture.
+        Unknown name, a bad genome, or images too small or with too many channels for the
+        architecture.
 
     Examples
     --------
@@ -57,14 +78,20 @@ def build(
     """
     import torch
 
-    if name not in ARCHITECTURES:
-        raise ValueError(f"Unknown net {name!r}: use one of {', '.join(ARCHITECTURES)}.")
-    path, options = ARCHITECTURES[name]
+    path, options = _described(net)
     architecture = pkgutil.resolve_name(path)
     count = len(classes) if isinstance(classes, Sequence) else classes
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return architecture(tuple(shape), count, **options)
+
+
+def _described(net: str | Genome) -> tuple[str, dict[str, Any]]:
+    if isinstance(net, list):
+        return _GENOME_NET, {"genome": net}
+    if net not in ARCHITECTURES:
+        raise ValueError(f"Unknown net {net!r}: use one of {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[net]
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:
@@ -73,12 +100,13 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def restore(
-    name: str, shape: Sequence[int], classes: int | Sequence[str], weights: Mapping[str, np.ndarray]
-) -> nn.Module:
+    net: str | Genome, shape: Sequence[int], classes: int | Sequence[str],
+    weights: Mapping[str, np.ndarray],
+) -> nn.Module:  # fmt: skip
     """A net with the weights that :func:`weights` took of another; in evaluation mode."""
     import torch
 
-    model = build(name, shape, classes)
+    model = build(net, shape, classes)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     return model.eval()
 

@@ -31,6 +31,7 @@ def fit(
     transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     perturb: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
+    replays: int = 1,
     on_epoch: Callable[[int, nn.Module], object] | None = None,
 ) -> History:
     """Train a classifier in place. A batch passes `transform`, `augment`, `perturb`, then `loss`.
@@ -62,6 +63,8 @@ def fit(
         ``perturb(model, x, y)`` returns the images to train on instead, such as adversarial ones.
         It may change modes and gradients as it likes: the step that follows starts from clean
         gradients, in training mode.
+    replays
+        Steps on each batch, one after another (free adversarial training).
     on_epoch
         Is called as ``on_epoch(epoch, model)`` after each epoch, counted from 1.
 
@@ -85,7 +88,7 @@ def fit(
     True
     """
     _check_data(x, y)
-    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed)
+    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays)
     device = next(model.parameters()).device
     x, y = x.to(device), y.to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -264,15 +267,15 @@ class _Schedule:
     optimizer: str
     lr: float
     seed: int
+    replays: int = 1
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
             raise ValueError(f"Unknown optimizer {self.optimizer!r}: use one of {known}.")
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(
-                f"epochs is {self.epochs} and batch_size {self.batch_size}: both must be positive."
-            )
+        for name in ("epochs", "batch_size", "replays"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be positive.")
 
 
 def _train(step, weights, count, schedule, generator, members=1, *, start=None, finish):
@@ -287,7 +290,8 @@ def _train(step, weights, count, schedule, generator, members=1, *, start=None, 
         # Sums stay on the device: reading them every batch would make a GPU wait.
         loss_sum, accuracy_sum = torch.zeros((), device=device), torch.zeros((), device=device)
         order = torch.randperm(count, generator=generator).to(device)
-        for rows in order.split(schedule.batch_size):
+        batches = order.split(schedule.batch_size)
+        for rows in (rows for rows in batches for _ in range(schedule.replays)):
             losses, accuracies = step(rows)
             update.zero_grad()
             losses.sum().backward()
@@ -295,7 +299,8 @@ def _train(step, weights, count, schedule, generator, members=1, *, start=None, 
             loss_sum = loss_sum + losses.detach() * len(rows)
             accuracy_sum = accuracy_sum + accuracies * len(rows)
         for name, total in (("loss", loss_sum), ("accuracy", accuracy_sum)):
-            for history, mean in zip(histories, (total / count).reshape(-1).tolist(), strict=True):
+            seen = count * schedule.replays
+            for history, mean in zip(histories, (total / seen).reshape(-1).tolist(), strict=True):
                 history[name].append(mean)
         finish(epoch)
     return histories

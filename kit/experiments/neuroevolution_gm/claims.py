@@ -1,0 +1,174 @@
+"""The claims of the study, judged run by run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from kit import results
+from kit.experiments.neuroevolution_gm.settings import Settings
+from kit.experiments.neuroevolution_gm.tables import per_run
+
+Judged = tuple[str, str]  # verdict and evidence
+BEST = "NE+GM 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the claims on one data set are judged by: tables of the notebook, run by run.
+
+    Attributes
+    ----------
+    full, reduced
+        Accuracy (%) by net and set of images.
+    fooled, against
+        Fooling rates (%) of 4.T5 and 4.T6.
+    carried
+        Accuracy on the other data sets, by scale.
+    stronger
+        Accuracy on the reference's, white-box and the twin's examples.
+    swept
+        By variant and λ.
+    resolution
+        One test image, in %.
+    """
+
+    full: pd.DataFrame
+    reduced: pd.DataFrame
+    fooled: pd.DataFrame
+    against: pd.DataFrame
+    carried: Mapping[str, pd.DataFrame]
+    stronger: pd.DataFrame
+    swept: pd.DataFrame
+    resolution: float
+
+
+def verdicts(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    """All claims: ID, what of it is meant, and verdict with evidence."""
+    yield "4.C1", "", _withstands(e.full, ["L∞-PGD"], c.tolerance, e.resolution)
+    for source in c.sources:
+        yield "4.C2", source, _withstands(e.full, [source], None, e.resolution)
+    yield from _about_other_data(c, e)
+    yield from _about_fooling(e)
+    yield "4.C6", "", _earns_its_keep(e)
+    yield from _about_reduced(c, e)
+    yield from _about_robustness(e)
+    yield "4.X2", "", signed_against_absolute(e.swept, e.resolution)
+
+
+def _on(table: pd.DataFrame, images: str) -> pd.DataFrame:
+    return table[table["images"] == images]
+
+
+def _difference(
+    table: pd.DataFrame, better: str, worse: str, resolution: float, allowed: float = 0.0
+) -> Judged:
+    """Is a net better than another, or at most `allowed` points worse?"""
+    gain = per_run(table, better) - per_run(table, worse)
+    verdict, evidence = results.positive(gain + allowed, "points", resolution)
+    if allowed:
+        _, evidence = results.positive(gain, "points", resolution)
+        evidence += f", {allowed:g} allowed"
+    return verdict, f"{better} − {worse}: {evidence}"
+
+
+def _withstands(
+    table: pd.DataFrame, sets: list[str], tolerance: float | None, resolution: float
+) -> Judged:
+    """NE+GM above Ref and Ref+GM on adversarial images, and on clean ones not below Ref."""
+    parts = [
+        _difference(_on(table, images), BEST, other, resolution)
+        for images in sets
+        for other in ("Ref", "Ref+GM")
+    ]
+    if tolerance is not None:
+        clean = _on(table, "clean")
+        verdict, evidence = _difference(clean, BEST, "Ref", resolution, tolerance)
+        parts.append((verdict, f"clean {evidence}"))
+    return results.combine(parts)
+
+
+def _about_other_data(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    seen = set()
+    for table in e.carried.values():
+        for dataset, rows in table.groupby("dataset", sort=False):
+            if dataset not in seen:  # both scales may be the same experiment
+                judged = _withstands(rows, ["L∞-PGD"], c.tolerance, e.resolution)
+                yield "4.C3", f"trained anew on {dataset}", judged
+            if not c.full:
+                seen.add(dataset)
+
+
+def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    for attack in ("L∞-PGD", "L2-PGD"):
+        rows = e.fooled[e.fooled["attack"] == attack]
+        yield "4.C4", attack, _fooled_less(rows, ["Ref+GM", "HE+GM"], "both right", e.resolution)
+    for defense in ("JPEG", "bilateral", "free AT", "fast AT"):
+        label = f"Ref, {defense}"
+        yield "4.C5", defense, _fooled_less(e.against, [label], "fooled", e.resolution)
+
+
+def _fooled_less(table: pd.DataFrame, others: list[str], column: str, resolution: float) -> Judged:
+    parts = []
+    for other in others:
+        less = per_run(table, other, column) - per_run(table, BEST, column)
+        verdict, evidence = results.positive(less, "points less", resolution)
+        parts.append((verdict, f"against {other}: {evidence}"))
+    return results.combine(parts)
+
+
+def _earns_its_keep(e: Evidence) -> Judged:
+    """Fitness of the final nets, which no selection has seen: evolved against random."""
+
+    def fitness(net: str) -> np.ndarray:
+        both = [per_run(_on(e.reduced, images), net) for images in ("clean", "L∞-PGD")]
+        return np.minimum(*both)
+
+    gain = fitness(BEST) - fitness("Random+GM")
+    verdict, evidence = results.positive(gain, "points of fitness", e.resolution)
+    return verdict, f"{BEST} − Random+GM: {evidence}"
+
+
+def _about_reduced(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    clean, against = _on(e.reduced, "clean"), _on(e.reduced, "L∞-PGD")
+    above = [_difference(clean, net, "Ref", e.resolution) for net in ("Ref+GM", "HE+GM", BEST)]
+    yield "4.C7", "GM nets above Ref on clean images", results.combine(above)
+    best = [_difference(clean, BEST, other, e.resolution) for other in ("Ref+GM", "HE+GM")]
+    yield "4.C7", "NE+GM best on clean images", results.combine(best)
+    yield "4.C7", "on adversarial images", results.combine([
+        _difference(against, BEST, "Ref+GM", e.resolution, c.tolerance),
+        _difference(against, BEST, "HE+GM", e.resolution),
+    ])  # fmt: skip
+
+
+def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    """Does NE+GM keep half of its accuracy where the examples are made on it, or on its twin?"""
+    half = per_run(e.stronger, BEST, "reference's") / 2
+    for label in ("white-box", "twin's"):
+        kept = per_run(e.stronger, BEST, label)
+        mean = results.shown_number(float(np.mean(kept)))
+        verdict, evidence = results.positive(kept - half, "points above that", e.resolution)
+        half_is = results.shown_number(float(np.mean(half)))
+        yield "4.X1", label, (verdict, f"{mean} %, half is {half_is} %: {evidence}")
+
+
+def signed_against_absolute(table: pd.DataFrame, resolution: float) -> Judged:
+    """Adversarial accuracy with the signed cosine, less that with |cos| at equal clean accuracy.
+
+    Of each run: the curve of |cos| over λ is interpolated at the clean accuracies that the signed
+    cosine reaches, where it covers them, and the differences are averaged.
+    """
+    gain = [_at_equal_clean(rows) for _, rows in table.groupby("run")]
+    verdict, evidence = results.positive(gain, "points", resolution)
+    return verdict, f"signed − absolute: {evidence}"
+
+
+def _at_equal_clean(rows: pd.DataFrame) -> float:
+    signed = rows[(rows["variant"] == "cosine") & (rows["strength"] > 0)]
+    absolute = rows[rows["variant"] == "absolute"].sort_values("clean")
+    covered = signed[signed["clean"].between(absolute["clean"].min(), absolute["clean"].max())]
+    equal = np.interp(covered["clean"], absolute["clean"], absolute["adversarial"])
+    return float((covered["adversarial"] - equal).mean()) if len(covered) else np.nan

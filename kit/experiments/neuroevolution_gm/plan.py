@@ -1,0 +1,379 @@
+"""The tasks of the study, from its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from kit import runtime
+from kit.data.splits import Split, split
+from kit.experiments.neuroevolution_gm import steps
+from kit.experiments.neuroevolution_gm.settings import Settings
+from kit.neuroevolution import Space, initial
+from kit.neuroevolution.algorithm import generator
+
+METHODS = ("L∞-PGD", "L2-PGD", "FGSM")
+DEFENSES = ("free AT", "fast AT")
+PLAIN = ("Ref", "Ref retrained")  # trained without GM
+COMPARED = (*PLAIN, "Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM")
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A trained net: tasks, and once they are computed their results.
+
+    Attributes
+    ----------
+    trained
+        Of :func:`steps.train`.
+    examined
+        Of :func:`steps.examine` on the clean images and all adversarial ones.
+    """
+
+    name: str
+    genome: Any  # or an architecture's name
+    trained: Any
+    examined: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One repetition of everything, on one data set.
+
+    Attributes
+    ----------
+    nets
+        By name, those of `COMPARED`.
+    attacks
+        By method, the reference's adversarial examples.
+    search
+        The selections, generation by generation; the first one is the random population.
+    children
+        Of each generation.
+    random
+        As many random architectures, trained alike, as the search has tried.
+    defenses
+        By defence: the reference behind a filter, or trained adversarially.
+    white_box
+        By net: L∞-PGD on the net itself.
+    twins
+        By net: Ref and NE+GM 1 on examples of twins, trained alike from another start.
+    sweep
+        By variant of the GM loss and λ: the reference's architecture trained with it.
+    accuracy_by_eps
+        Of the reference under its own attack.
+    attributions
+        By net, of :func:`steps.integrated_gradients`.
+    transfer
+        By data set: Ref, Ref+GM and NE+GM 1 trained there.
+    """
+
+    nets: dict[str, Net]
+    attacks: dict[str, Any]
+    search: list
+    children: list[list]
+    random: list
+    defenses: dict[str, Net]
+    white_box: dict[str, Any]
+    twins: dict[str, Any]
+    sweep: dict[str, dict[float, Net]]
+    accuracy_by_eps: Any
+    attributions: dict[str, Any]
+    transfer: dict[str, dict[str, Net]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The experiment on the reduced data, or on the full."""
+
+    split: Split
+    transfer: dict[str, Split]
+    runs: list[Run]
+
+
+def plan(config: Settings) -> dict[str, dict[str, Scale]]:
+    """The tasks by data set and scale, ``"full"`` and ``"reduced"``; what does not fit is refused.
+
+    Without settings for the full data both scales are the same tasks, which are computed once.
+    """
+    return {
+        name: {
+            "full": _scale(config.on(name).at_full(), name),
+            "reduced": _scale(dataclasses.replace(config.on(name), full={}), name),
+        }
+        for name in config.datasets
+    }
+
+
+def _scale(c: Settings, name: str) -> Scale:
+    images = _split(c, name, c.train, c.seed)
+    # Drawn with another seed: on the data set of the search the draw at least is a new one.
+    others = {other: _split(c, other, c.train, c.seed + 1) for other in c.transfer_datasets}
+    _check_images(c, [images, *others.values()])
+    return Scale(images, others, [_Planner(c, images, others, r).run() for r in _runs(c)])
+
+
+def _runs(c: Settings) -> range:
+    return range(1, c.runs + 1)
+
+
+def _split(c: Settings, name: str, train: int, seed: int) -> Split:
+    return split(name, c.data_root, train=train, test=c.test, size=c.size, seed=seed)
+
+
+def _check_images(c: Settings, splits: list[Split]) -> None:
+    side = min(min(images.about.shape[1:]) for images in splits)
+    space = c.space(side)
+    # Refused here, before anything is trained.
+    for run in _runs(c):
+        rng = generator(runtime.derive_seed(c.seed, "search", run), 0)
+        initial(c.population, c.distance, rng, space=space)
+    for images in splits:
+        if c.hold_out >= images.about.train:
+            raise ValueError(
+                f"hold_out is {c.hold_out}: use fewer than the {images.about.train} training "
+                f"images of {images.name}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Planner:
+    """The tasks of one run."""
+
+    c: Settings
+    split: Split
+    others: dict[str, Split]
+    number: int
+
+    def run(self) -> Run:
+        c = self.c
+        reference = self.train(self.split, "Ref", c.reference)
+        grads = self.gradients(self.split, reference)
+        attacks = {method: self.attack(self.split, "Ref", reference, method) for method in METHODS}
+        for source in c.sources:
+            net = self.train(self.split, source, source)
+            attacks[source] = self.attack(self.split, source, net, "L∞-PGD", source)
+        children, selections = self.search(reference)
+        random, lucky = self.random(reference, sum(map(len, children)))
+        genomes = {
+            "Ref": c.reference, "Ref retrained": c.reference, "Ref+GM": c.reference,
+            "HE+GM": c.hand_engineered,
+            "NE+GM 1": selections[-1]["best"][0], "NE+GM 2": selections[-1]["best"][1],
+            "Random+GM": lucky,
+        }  # fmt: skip
+        gm = self.gm(grads, c.variant, c.strength)
+        nets = {
+            name: self.net(name, genome, attacks, grads, gm=None if name in PLAIN else gm)
+            for name, genome in genomes.items()
+        }
+        four = [nets[name] for name in ("Ref", "Ref+GM", "NE+GM 1", "NE+GM 2")]
+        return Run(
+            nets, attacks, selections, children, random,
+            defenses=self.defenses(reference, attacks["L∞-PGD"]),
+            white_box={
+                net.name: self.attack(self.split, net.name, net.trained, "L∞-PGD", net.genome)
+                for net in four
+            },
+            twins={
+                "Ref": self.twin(nets["Ref"], nets["Ref retrained"].trained),
+                "NE+GM 1": self.twin(nets["NE+GM 1"], self.train(
+                    self.split, "NE+GM 1", genomes["NE+GM 1"], start=3, gm=gm
+                )),
+            },
+            sweep=self.sweep(attacks["L∞-PGD"], grads),
+            accuracy_by_eps=steps.accuracy_by_eps.task(
+                split=self.split, name="Ref", net=c.reference, weights=reference["weights"],
+                run=self.number, eps=c.epsilon_sweep, steps=c.pgd_steps, step_size=c.pgd_step,
+            ),
+            attributions={
+                net.name: steps.integrated_gradients.task(
+                    split=self.split, name=net.name, net=net.genome,
+                    weights=net.trained["weights"], run=self.number, count=c.images_shown,
+                )
+                for net in four[:3]
+            },
+            transfer={
+                name: self.transfer(images, genomes["NE+GM 1"])
+                for name, images in self.others.items()
+            },
+        )  # fmt: skip
+
+    def train(self, split: Split, name: str, net: Any, *, start: int = 0, **how: Any) -> Any:
+        # What is compared with the reference starts from other weights than it.
+        start = start or (1 if name == "Ref" else 2)
+        return steps.train.task(
+            split=split, name=name, net=net, run=self.number, start=start, **self.c.training, **how
+        )
+
+    def gradients(self, split: Split, reference: Any) -> Any:
+        return steps.gradients.task(
+            split=split, net=self.c.reference, weights=reference["weights"],
+            hold_out=self.c.hold_out,
+        )  # fmt: skip
+
+    def gm(self, grads: Any, variant: str, strength: float) -> dict:
+        return {"gradients": grads["train"], "strength": strength, "variant": variant}
+
+    def attack(
+        self, split: Split, name: str, trained: Any, method: str, net: Any = None,
+        hold_out: int = 0,
+    ) -> Any:  # fmt: skip
+        c = self.c
+        sizes = (c.epsilon, c.epsilon_l2, c.epsilon_fgsm)
+        return steps.attack.task(
+            split=split, name=name, net=net or c.reference, weights=trained["weights"],
+            run=self.number, method=method, eps=dict(zip(METHODS, sizes, strict=True))[method],
+            steps=c.pgd_steps, step_size=c.pgd_step, hold_out=hold_out,
+        )  # fmt: skip
+
+    def examine(
+        self, split: Split, name: str, net: Any, trained: Any, attacks: dict, grads: Any = None,
+        **how: Any,
+    ) -> Net:  # fmt: skip
+        examined = steps.examine.task(
+            split=split, name=name, net=net, weights=trained["weights"], run=self.number,
+            images={title: task["images"] for title, task in attacks.items()},
+            reference=grads and grads["test"], **how,
+        )  # fmt: skip
+        return Net(name, net, trained, examined)
+
+    def net(
+        self, name: str, net: Any, attacks: dict, grads: Any, *, split: Split | None = None,
+        gm: dict | None = None,
+    ) -> Net:  # fmt: skip
+        """A net trained and examined."""
+        images = split or self.split
+        # Plain nets of one architecture are one task, whatever they are compared with.
+        how = {} if gm is None else {"gm": gm}
+        return self.examine(images, name, net, self.train(images, name, net, **how), attacks, grads)
+
+    def search(self, reference: Any) -> tuple[list[list], list]:
+        """Children and selections of all generations; each reads the one before it."""
+        c = self.c
+        child = self.child(reference)
+        drawn = steps.random_genomes.task(
+            seed=c.seed, run=self.number, count=c.population, distance=c.distance,
+            space=self.space,
+        )  # fmt: skip
+        genomes = [drawn["genomes"][k] for k in range(c.population)]
+        born: list[list] = []
+        selections: list = []
+        for number in range(c.generations + 1):
+            born.append([child(genome, number, k) for k, genome in enumerate(genomes, 1)])
+            selections.append(
+                steps.selection.task(
+                    seed=c.seed, run=self.number, number=number,
+                    previous=selections[-1]["population"] if selections else None,
+                    born=[_judged(task) for task in born[-1]], children=c.children,
+                    mutations=c.mutations, space=self.space,
+                )
+            )  # fmt: skip
+            count = c.population * c.children
+            genomes = [selections[-1]["genomes"][k] for k in range(count)]
+        return born, selections
+
+    def random(self, reference: Any, count: int) -> tuple[list, Any]:
+        """Random architectures trained as the children are, and the fittest of them."""
+        c, child = self.c, self.child(reference)
+        drawn = steps.random_genomes.task(
+            seed=c.seed, run=self.number, count=count, distance=None, space=self.space
+        )
+        # The k-th of them is trained for as long as the k-th net of the search.
+        generations = [0] * c.population
+        for number in range(1, c.generations + 1):
+            generations += [number] * (c.population * c.children)
+        tried = [
+            child(drawn["genomes"][k], number, k + 1, "random")
+            for k, number in enumerate(generations)
+        ]
+        chosen = steps.selection.task(
+            seed=c.seed, run=self.number, number=0, previous=None, born=list(map(_judged, tried)),
+            children=1, mutations=c.mutations, space=self.space,
+        )  # fmt: skip
+        return tried, chosen["best"][0]
+
+    def child(self, reference: Any) -> functools.partial:
+        c = self.c
+        attack = self.attack(self.split, "Ref", reference, "L∞-PGD", hold_out=c.hold_out)
+        gm = self.gm(self.gradients(self.split, reference), c.variant, c.strength)
+        return functools.partial(self._child, attack["images"], gm)
+
+    def _child(
+        self, adversarial: Any, gm: dict, genome: Any, generation: int, k: int,
+        name: str = "child",
+    ) -> Any:  # fmt: skip
+        c = self.c
+        how = c.training | {"epochs": c.child_epochs(max(generation, 1))}
+        return steps.child.task(
+            split=self.split, name=f"{name} {k}", genome=genome, generation=generation,
+            run=self.number, count=c.search_train, gm=gm, adversarial=adversarial, **how,
+        )  # fmt: skip
+
+    @property
+    def space(self) -> dict:
+        return dataclasses.asdict(self.limits) | {
+            "widths": self.c.widths, "kernels": self.c.kernels
+        }  # fmt: skip
+
+    @property
+    def limits(self) -> Space:
+        sides = [min(images.about.shape[1:]) for images in (self.split, *self.others.values())]
+        return self.c.space(min(sides))
+
+    def defenses(self, reference: Any, attack: Any) -> dict[str, Net]:
+        c, only = self.c, {"L∞-PGD": attack}
+        filters = {
+            "JPEG": {"kind": "jpeg", "quality": c.jpeg_quality}, "bilateral": {"kind": "bilateral"}
+        }  # fmt: skip
+        out = {
+            name: self.examine(
+                self.split, f"Ref, {name}", c.reference, reference, only, image_filter=values
+            )
+            for name, values in filters.items()
+        }
+        for name in DEFENSES:
+            how = {"kind": name.removesuffix(" AT"), "eps": c.epsilon}
+            if name == "free AT":
+                how["replays"] = c.replays
+            trained = self.train(self.split, f"Ref, {name}", c.reference, defense=how)
+            out[name] = self.examine(self.split, f"Ref, {name}", c.reference, trained, only)
+        return out
+
+    def twin(self, net: Net, twin: Any) -> Any:
+        """A net on adversarial examples of its twin: trained alike, from another start."""
+        attack = self.attack(self.split, f"{net.name}'s twin", twin, "L∞-PGD", net.genome)
+        only = {"twin": attack}
+        return self.examine(self.split, net.name, net.genome, net.trained, only).examined
+
+    def sweep(self, attack: Any, grads: Any) -> dict[str, dict[float, Net]]:
+        c = self.c
+        return {
+            variant: {
+                strength: self.net(
+                    "Ref+GM", c.reference, {"L∞-PGD": attack}, grads,
+                    gm=self.gm(grads, variant, strength),
+                )
+                for strength in c.strengths
+            }
+            for variant in ("cosine", "absolute")
+        }  # fmt: skip
+
+    def transfer(self, images: Split, genome: Any) -> dict[str, Net]:
+        """Ref, Ref+GM and NE+GM trained on another data set."""
+        c = self.c
+        reference = self.train(images, "Ref", c.reference)
+        grads = self.gradients(images, reference)
+        attacks = {"L∞-PGD": self.attack(images, "Ref", reference, "L∞-PGD")}
+        gm = self.gm(grads, c.variant, c.strength)
+        return {
+            name: self.net(
+                name, net, attacks, grads, split=images, gm=None if name == "Ref" else gm
+            )
+            for name, net in (("Ref", c.reference), ("Ref+GM", c.reference), ("NE+GM 1", genome))
+        }
+
+
+def _judged(child: Any) -> dict:
+    """What a selection needs of a child."""
+    return {name: child[name] for name in ("genome", "fitness", "generation")}

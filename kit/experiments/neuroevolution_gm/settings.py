@@ -1,0 +1,133 @@
+"""What the study is about, and its parameters with their bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from kit import settings
+from kit.nets import ARCHITECTURES
+from kit.neuroevolution import Space
+from kit.optimizers import OPTIMIZERS
+from kit.results.study import Study
+from kit.settings import ListOf, OneOf, number, odd, whole
+
+VARIANTS = ("cosine", "absolute", "logsumexp")
+STUDY = Study(
+    notebook="04_neuroevolution_gm",
+    datasets={"cifar10": "CIFAR-10"},
+    claims={
+        "4.C1": "NE+GM beats Ref and Ref+GM on the reference's adversarial examples, at a clean"
+        " accuracy not below Ref's.",
+        "4.C2": "It holds for examples made on four other nets.",
+        "4.C3": "The evolved architecture carries over to other data sets.",
+        "4.C4": "NE+GM has the lowest fooling rate under L∞- and L2-PGD.",
+        "4.C5": "NE+GM is fooled less than the reference with each of four defences.",
+        "4.C6": "Evolution earns its keep: the best evolved architecture beats the best of as many"
+        " random ones.",
+        "4.C7": "Reduced set: every GM net beats Ref on clean images and NE+GM is the best; on"
+        " adversarial ones it is comparable to Ref+GM and above HE+GM.",
+        "4.X1": "Beyond the paper: low transferability is robustness, in that NE+GM keeps half of"
+        " its accuracy on adversarial images where they are made on itself, or on a twin of it.",
+        "4.X2": "Beyond the paper: at equal clean accuracy the signed cosine withstands more than"
+        " |cos|.",
+    },
+    names={id: {"cifar10": id} for id in (*(f"4.T{k}" for k in range(1, 8)), "4.F3", "4.F4")},
+)  # fmt: skip
+_NET, _OPTIMIZER = OneOf(ARCHITECTURES, "net"), OneOf(OPTIMIZERS, "optimizer")
+_WHOLE = whole(1)
+_POSITIVE, _EPS = number(above=0), number(above=0, to=1)
+_NAMES = ListOf(settings.TEXT, "list names of data sets", least=0)
+_STRENGTHS = ListOf(_POSITIVE, "list positive numbers, such as [0.3, 1]", ascending=True)
+_WIDTHS = ListOf(_WHOLE, "list whole numbers from 1 on, such as [16, 32]", ascending=True)
+_KERNELS = ListOf(odd(1, "so that images keep their size"), "list odd numbers", ascending=True)
+_TIMES = settings.Constraint(
+    lambda v: type(v) is list and len(v) == 2 and all(map(_WHOLE.holds, v)) and v[0] <= v[1],
+    "list the fewest and the most mutations of a child, such as [4, 5]",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(settings.Settings):
+    """Parameters of the study; the notebook says what each of them means."""
+
+    size: Annotated[int, whole(0)]
+    runs: Annotated[int, _WHOLE]
+    transfer_datasets: Annotated[list, _NAMES]
+    full: Annotated[dict, settings.MAPPING]
+    reference: Annotated[str, _NET]
+    hand_engineered: Annotated[str, _NET]
+    sources: Annotated[list, ListOf(_NET, "list names of nets", least=1)]
+    epsilon: Annotated[float, _EPS]
+    epsilon_l2: Annotated[float, _POSITIVE]
+    epsilon_fgsm: Annotated[float, _EPS]
+    epsilon_sweep: Annotated[list, ListOf(_EPS, "list numbers in (0, 1]", ascending=True)]
+    pgd_steps: Annotated[int, _WHOLE]
+    pgd_step: Annotated[float, _EPS]
+    strength: Annotated[float, number(least=0)]
+    strengths: Annotated[list, _STRENGTHS]
+    variant: Annotated[str, OneOf(VARIANTS, "variant")]
+    population: Annotated[int, whole(2)]
+    children: Annotated[int, _WHOLE]
+    distance: Annotated[float, number(least=0)]
+    generations: Annotated[int, _WHOLE]
+    mutations: Annotated[list, _TIMES]
+    widths: Annotated[list, _WIDTHS]
+    kernels: Annotated[list, _KERNELS]
+    blocks: Annotated[int, whole(2)]
+    hold_out: Annotated[int, whole(0)]
+    search_train: Annotated[int, whole(0)]
+    search_epochs: Annotated[int, _WHOLE]
+    epochs_more: Annotated[int, whole(0)]
+    epochs_every: Annotated[int, _WHOLE]
+    epochs: Annotated[int, _WHOLE]
+    batch_size: Annotated[int, whole(2)]
+    optimizer: Annotated[str, _OPTIMIZER]
+    lr: Annotated[float, _POSITIVE]
+    replays: Annotated[int, _WHOLE]
+    jpeg_quality: Annotated[int, _WHOLE]
+    tolerance: Annotated[float, number(least=0)]
+    images_shown: Annotated[int, _WHOLE]
+
+    @classmethod
+    def shared(cls) -> tuple[str, ...]:
+        """Parameters that are the same for all data sets."""
+        return (*super().shared(), "transfer_datasets", "runs")
+
+    def check(self) -> None:
+        """Refuse a bad experiment on the full data, and what does not fit together."""
+        if self.jpeg_quality > 100:
+            raise ValueError(f"jpeg_quality is {self.jpeg_quality}: use 1 to 100.")
+        if self.full:
+            self.at_full()
+
+    def at_full(self) -> Settings:
+        """The parameters of the experiment on the full data (4.T1 to 4.T3, 4.F3)."""
+        allowed = [f.name for f in dataclasses.fields(self) if f.name not in _SHARED]
+        for name in self.full:
+            if name not in allowed:
+                raise ValueError(f"full has {name!r}: allowed are {', '.join(allowed)}.")
+        try:
+            return dataclasses.replace(self, full={}, **self.full)
+        except ValueError as error:
+            raise ValueError(f"full: {error}")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How every net is trained."""
+        names = ("epochs", "batch_size", "optimizer", "lr", "hold_out")
+        return {name: getattr(self, name) for name in names}
+
+    def child_epochs(self, generation: int) -> int:
+        """Epochs of the children of a generation; those of the first population as of the first."""
+        return self.search_epochs + self.epochs_more * ((generation - 1) // self.epochs_every)
+
+    def space(self, side: int) -> Space:
+        """The architectures that a search may reach, for images of a side."""
+        return Space(tuple(self.widths), tuple(self.kernels), min(side, 28), self.blocks)
+
+
+_SHARED = (
+    "datasets", "special", "full", "seed", "runs", "transfer_datasets", "data_root", "device",
+    "jobs", "out",
+)  # fmt: skip

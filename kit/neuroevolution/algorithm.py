@@ -1,0 +1,154 @@
+"""Algorithm 1 of the paper: children compete with the candidate whose architecture is closest.
+
+All children of a generation are mutated from the population at its start, so that they can be
+trained side by side; then they are compared one by one, and replace in place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kit.nets.genome import Genome
+from kit.neuroevolution.mutation import SPACE, Space, initial, mutate
+from kit.neuroevolution.spectrum import distance
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A candidate: its genome, its fitness, and the generation in which it came."""
+
+    genome: Genome
+    fitness: float
+    generation: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """What is kept of a generation.
+
+    Attributes
+    ----------
+    number
+        0 for the first population.
+    population
+        After the replacements.
+    children
+        All of them, in the order of Algorithm 1; of generation 0 the first population.
+    replaced
+        For each child the position in the population that it took, or -1.
+    """
+
+    number: int
+    population: list[Member]
+    children: list[Member]
+    replaced: list[int]
+
+
+def fitness(clean: float, adversarial: float) -> float:
+    """Eq. 4: the smaller one of clean accuracy and accuracy on the adversarial test set."""
+    return min(clean, adversarial)
+
+
+def offspring(
+    population: Sequence[Genome], children: int, rng: np.random.Generator, *, space: Space = SPACE,
+    times: Sequence[int] = (4, 5),
+) -> list[Genome]:  # fmt: skip
+    """The children of a generation, `children` of each candidate, in the population's order."""
+    return [
+        mutate(genome, rng, space=space, times=times)
+        for genome in population
+        for _ in range(children)
+    ]
+
+
+def select(
+    population: Sequence[Member], children: Sequence[Member]
+) -> tuple[list[Member], list[int]]:
+    """Compare each child with the closest candidate, the first one on ties (lines 7 to 9).
+
+    The child takes its place if its fitness is higher. The next child meets the changed population.
+
+    Returns
+    -------
+    population, replaced
+        The new population, and for each child the position that it took, or -1.
+
+    Examples
+    --------
+    >>> conv = {"kind": "conv", "inputs": [0], "channels": 16, "kernel": 3}
+    >>> old = [Member([conv], 0.5), Member([conv, conv | {"inputs": [1]}], 0.7)]
+    >>> select(old, [Member([conv], 0.6, 1), Member([conv], 0.6, 1)])[1]
+    [0, -1]
+    """
+    population, replaced = list(population), []
+    for child in children:
+        distances = [distance(member.genome, child.genome) for member in population]
+        closest = int(np.argmin(distances))  # the first one on ties
+        better = population[closest].fitness < child.fitness
+        if better:
+            population[closest] = child
+        replaced.append(closest if better else -1)
+    return population, replaced
+
+
+def evolve(
+    evaluate: Callable[[Genome, int], float], *, population: int = 5, children: int = 2,
+    generations: int = 50, least: float = 4, seed: int = 0, space: Space = SPACE,
+    times: Sequence[int] = (4, 5),
+) -> Iterator[Generation]:  # fmt: skip
+    """Algorithm 1 with any fitness.
+
+    Parameters
+    ----------
+    evaluate
+        ``evaluate(genome, generation)`` trains a net and returns its fitness; the first population
+        is trained as generation 1 is.
+    population, children, generations
+        s, n and g of Algorithm 1: candidates, children of each of them, and rounds.
+    least
+        d: smallest distance of two spectra in the first population.
+    seed
+        Equal seeds give equal genomes, as long as the fitnesses are equal.
+    space, times
+        As in :func:`mutate`.
+
+    Yields
+    ------
+    Generation
+        The first one is number 0, the random population.
+
+    Raises
+    ------
+    ValueError
+        As :func:`initial`.
+
+    Examples
+    --------
+    >>> small = evolve(lambda genome, number: -len(genome), population=2, generations=3)
+    >>> [generation.number for generation in small]
+    [0, 1, 2, 3]
+    """
+    genomes = initial(population, least, generator(seed, 0), space=space)
+    members = [Member(genome, evaluate(genome, 1)) for genome in genomes]
+    yield Generation(0, members, members, list(range(population)))
+    for number in range(1, generations + 1):
+        parents = [member.genome for member in members]
+        genomes = offspring(parents, children, generator(seed, number), space=space, times=times)
+        born = [Member(genome, evaluate(genome, number), number) for genome in genomes]
+        members, replaced = select(members, born)
+        yield Generation(number, members, born, replaced)
+
+
+def generator(seed: int, number: int) -> np.random.Generator:
+    """Draws of one generation: a run that goes on there draws the same."""
+    return np.random.default_rng([seed, number])
+
+
+def best(members: Sequence[Member | dict[str, Any]]) -> list[int]:
+    """Positions by falling fitness, the first one on ties."""
+    values = [m["fitness"] if isinstance(m, dict) else m.fitness for m in members]
+    return sorted(range(len(values)), key=lambda k: -values[k])
