@@ -20,6 +20,7 @@ from kit.data import split
 from kit.experiments import knn_tradeoff
 from kit.experiments.evolved_perturbations import noises
 from kit.experiments.evolved_perturbations import steps as evolved
+from kit.experiments.neuroevolution_gm import steps as gm
 from kit.experiments.overfitting_vs_robustness import steps as regimes
 
 FOLDER = Path(__file__).with_name("golden")
@@ -142,9 +143,53 @@ def _evolved_perturbations():
     ]  # fmt: skip
 
 
+def _neuroevolution_gm():
+    images = _images("colour", train=60, test=40, seed=3)
+    net = {"net": "lenet5", "weights": fitted.task(split=images, counts=[60])["weights"]}
+    common = {"split": images, "name": "Ref", **net, "run": 1}
+    grads = gm.gradients.task(split=images, net="lenet5", weights=net["weights"], hold_out=10)
+    attack = gm.attack.task(**common, method="L2-PGD", eps=0.5, steps=3, step_size=0.5, hold_out=10)
+    loss = {"gradients": grads["train"], "strength": 0.7, "variant": "cosine"}
+    training = {"batch_size": 20, "optimizer": "adam", "lr": 1e-3, "hold_out": 10, "gm": loss}
+    block = {"kind": "conv", "inputs": [0], "channels": 3, "kernel": 3}
+    genome = [block, {"kind": "pool", "inputs": [1], "pool": "max"},
+              {"kind": "concat", "inputs": [1, 2]}]  # fmt: skip
+    space = {"widths": [2, 4], "kernels": [3], "side": 8, "blocks": 6}
+    random = gm.random_genomes.task(seed=1, run=1, count=3, distance=1.0, space=space)
+    born = [
+        {"genome": random["genomes"][k], "fitness": fitness, "generation": k}
+        for k, fitness in enumerate((0.3, 0.5, 0.4))
+    ]
+    return [
+        grads,
+        attack,
+        random,
+        gm.train.task(split=images, name="NE+GM 1", net=genome, run=1, start=2, epochs=1,
+                      **training),
+        gm.child.task(
+            split=images, name="child 1", genome=genome, generation=1, run=1, epochs=1,
+            count=40, adversarial=attack["images"], **training,
+        ),
+        gm.examine.task(
+            **common, images={"shifted": gm.attack.task(
+                **common, method="L∞-PGD", eps=0.1, steps=2, step_size=0.7
+            )["images"]},
+            reference=grads["test"], image_filter={"kind": "bilateral"},
+        ),
+        gm.accuracy_by_eps.task(**common, eps=[0.02, 0.1], steps=3, step_size=0.4),
+        gm.integrated_gradients.task(**common, count=4),
+        gm.selection.task(
+            seed=1, run=1, number=1, previous=born[:2], born=born[2:], children=2,
+            mutations=[4, 5], space=space,
+        ),
+    ]  # fmt: skip
+
+
 def tasks():
     """A tiny task of every step, by the step's name."""
-    papers = _knn_tradeoff, _overfitting_vs_robustness, _evolved_perturbations
+    papers = (
+        _knn_tradeoff, _overfitting_vs_robustness, _evolved_perturbations, _neuroevolution_gm,
+    )  # fmt: skip
     return {task.step.name: task for paper in papers for task in paper()}
 
 

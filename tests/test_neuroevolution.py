@@ -62,7 +62,7 @@ def same(a, b):
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([(8, 8), (9, 13), (28, 28)]), st.sampled_from([1, 3]))
+@given(st.integers(0, 2**32), st.sampled_from([(8, 8), (9, 13)]), st.sampled_from([1, 3]))
 def test_every_genome_within_reach_builds_and_trains(seed, size, channels):
     rng = np.random.default_rng(seed)
     genome = mutate(random_genome(rng, SMALL), rng, space=SMALL)

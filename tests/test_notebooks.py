@@ -24,8 +24,14 @@ TINY = {
     },
     "03_knn_tradeoff": {
         "runs": 2, "z": 5, "train": 300, "test": 200, "epochs": 1, "control_draws": 1,
-    }
+    },
+    "04_neuroevolution_gm": {
+        "runs": 1, "train": 100, "test": 50, "size": 8, "sources": ["linear"], "pgd_steps": 2,
+        "population": 2, "children": 1, "generations": 1, "distance": 1.0, "blocks": 6,
+        "search_train": 50, "search_epochs": 1, "epochs": 1, "strengths": [1.0],
+    },
 }  # fmt: skip
+LISTS = ("sources", "strengths")
 
 
 @pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
@@ -86,7 +92,9 @@ def test_parameters_and_settings_are_the_same(path):
 def executed(path, tmp_path_factory):
     """``papermill NOTEBOOK out.ipynb -p runs 2 …`` from another folder, without the runner."""
     folder = tmp_path_factory.mktemp("executed")
-    options = [str(o) for item in TINY[path.stem].items() for o in ("-p", *item)]
+    options = []
+    for name, value in TINY[path.stem].items():  # -p takes no lists
+        options += ["-y", json.dumps({name: value})] if name in LISTS else ["-p", name, str(value)]
     environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
     run = subprocess.run(
         [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=folder,

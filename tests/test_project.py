@@ -93,7 +93,8 @@ def test_reference_results_are_whole_and_name_no_place():
 LAYERS = {
     "runtime": 0, "progress": 0.1, "steps": 0.2, "settings": 0.2, "optimizers": 1, "nets": 1,
     "data": 1, "gradients": 1.1, "checks": 1.2, "training": 2, "attacks": 2, "neighbors": 2,
-    "perturbations": 2, "robustness": 3, "divergence": 3, "explain": 3, "evolution": 4,
+    "perturbations": 2, "robustness": 3, "divergence": 3, "explain": 3, "misalignment": 3,
+    "defenses": 3, "evolution": 4, "neuroevolution": 4,
     "results": 1.5, "plots": 1, "pictures": 1.1, "page": 2, "experiments": 5, "runner": 6,
 }  # fmt: skip
 
@@ -142,7 +143,7 @@ def f():
 def loaded(code):
     """Which heavy packages some code imports in a fresh process."""
     heavy = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "seaborn", "torchvision", "cma"}
-    heavy |= {"papermill", "captum"}
+    heavy |= {"papermill", "captum", "cv2"}
     code = f"import sys\n{code}\nprint(*sorted({heavy} & set(sys.modules)))"
     return subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).split()
 
@@ -157,7 +158,8 @@ def test_planning_a_study_on_known_data_loads_no_torch(tmp_path, monkeypatch):
     (tmp_path / "steps").mkdir()
     code = """
 from kit.data import split
-from kit.experiments import evolved_perturbations, knn_tradeoff, overfitting_vs_robustness
+from kit.experiments import evolved_perturbations, knn_tradeoff, neuroevolution_gm
+from kit.experiments import overfitting_vs_robustness
 print("torch" in sys.modules)
 split("digits", train=100)
 """

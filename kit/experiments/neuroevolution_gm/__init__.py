@@ -5,7 +5,7 @@ oppose the reference's input gradients, withstand these examples. Everything is 
 reference net on: a run is a reference, a search and all nets that are compared.
 """
 
-from kit.experiments.neuroevolution_gm.plan import Net, Run, Scale, plan
+from kit.experiments.neuroevolution_gm.plan import SHARES, Net, Run, Scale, plan
 from kit.experiments.neuroevolution_gm.settings import STUDY, Settings
 
-__all__ = ["STUDY", "Net", "Run", "Scale", "Settings", "plan"]
+__all__ = ["SHARES", "STUDY", "Net", "Run", "Scale", "Settings", "plan"]

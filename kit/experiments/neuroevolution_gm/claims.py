@@ -14,6 +14,7 @@ from kit.experiments.neuroevolution_gm.tables import per_run
 
 Judged = tuple[str, str]  # verdict and evidence
 BEST = "NE+GM 1"
+COMPARABLE = 2.0  # points of accuracy: closer ones count as "not below"; our limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Evidence:
 
 def verdicts(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     """All claims: ID, what of it is meant, and verdict with evidence."""
-    yield "4.C1", "", _withstands(e.full, ["L∞-PGD"], c.tolerance, e.resolution)
+    yield "4.C1", "", _withstands(e.full, ["L∞-PGD"], COMPARABLE, e.resolution)
     for source in c.sources:
         yield "4.C2", source, _withstands(e.full, [source], None, e.resolution)
     yield from _about_other_data(c, e)
@@ -96,7 +97,7 @@ def _about_other_data(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judg
     for table in e.carried.values():
         for dataset, rows in table.groupby("dataset", sort=False):
             if dataset not in seen:  # both scales may be the same experiment
-                judged = _withstands(rows, ["L∞-PGD"], c.tolerance, e.resolution)
+                judged = _withstands(rows, ["L∞-PGD"], COMPARABLE, e.resolution)
                 yield "4.C3", f"trained anew on {dataset}", judged
             if not c.full:
                 seen.add(dataset)
@@ -139,7 +140,7 @@ def _about_reduced(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]
     best = [_difference(clean, BEST, other, e.resolution) for other in ("Ref+GM", "HE+GM")]
     yield "4.C7", "NE+GM best on clean images", results.combine(best)
     yield "4.C7", "on adversarial images", results.combine([
-        _difference(against, BEST, "Ref+GM", e.resolution, c.tolerance),
+        _difference(against, BEST, "Ref+GM", e.resolution, COMPARABLE),
         _difference(against, BEST, "HE+GM", e.resolution),
     ])  # fmt: skip
 

@@ -6,15 +6,16 @@ import dataclasses
 import functools
 from typing import Any
 
-from kit import runtime
 from kit.data.splits import Split, split
 from kit.experiments.neuroevolution_gm import steps
-from kit.experiments.neuroevolution_gm.settings import Settings
+from kit.experiments.neuroevolution_gm.settings import MUTATIONS, Settings
 from kit.neuroevolution import Space, initial
 from kit.neuroevolution.algorithm import generator
 
 METHODS = ("L∞-PGD", "L2-PGD", "FGSM")
 DEFENSES = ("free AT", "fast AT")
+SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of ε: how strong an attack is on the reference
+IMAGES_SHOWN = 6  # with integrated gradients
 PLAIN = ("Ref", "Ref retrained")  # trained without GM
 COMPARED = (*PLAIN, "Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM")
 
@@ -107,34 +108,25 @@ def plan(config: Settings) -> dict[str, dict[str, Scale]]:
 
 
 def _scale(c: Settings, name: str) -> Scale:
-    images = _split(c, name, c.train, c.seed)
-    # Drawn with another seed: on the data set of the search the draw at least is a new one.
-    others = {other: _split(c, other, c.train, c.seed + 1) for other in c.transfer_datasets}
-    _check_images(c, [images, *others.values()])
-    return Scale(images, others, [_Planner(c, images, others, r).run() for r in _runs(c)])
-
-
-def _runs(c: Settings) -> range:
-    return range(1, c.runs + 1)
-
-
-def _split(c: Settings, name: str, train: int, seed: int) -> Split:
-    return split(name, c.data_root, train=train, test=c.test, size=c.size, seed=seed)
-
-
-def _check_images(c: Settings, splits: list[Split]) -> None:
-    side = min(min(images.about.shape[1:]) for images in splits)
-    space = c.space(side)
-    # Refused here, before anything is trained.
-    for run in _runs(c):
-        rng = generator(runtime.derive_seed(c.seed, "search", run), 0)
-        initial(c.population, c.distance, rng, space=space)
-    for images in splits:
-        if c.hold_out >= images.about.train:
+    images = _split(c, name, c.seed)
+    others = {other: _split(c, other, c.seed + 1) for other in c.transfer_datasets}
+    if name in others:  # the data set of the search: at least its images are split anew
+        others[name] = others[name].at(1)
+    for drawn in (images, *others.values()):
+        if c.hold_out >= drawn.about.train:
             raise ValueError(
-                f"hold_out is {c.hold_out}: use fewer than the {images.about.train} training "
-                f"images of {images.name}."
+                f"hold_out is {c.hold_out}: use fewer than the {drawn.about.train} training "
+                f"images of {drawn.name}."
             )
+    space = c.space(min(min(drawn.about.shape[1:]) for drawn in (images, *others.values())))
+    # Whether the space holds such a population is known before anything is trained.
+    initial(c.population, c.distance, generator(c.seed, 0), space=space)
+    runs = range(1, c.runs + 1)
+    return Scale(images, others, [_Planner(c, images, others, space, r).run() for r in runs])
+
+
+def _split(c: Settings, name: str, seed: int) -> Split:
+    return split(name, c.data_root, train=c.train, test=c.test, size=c.size, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +136,7 @@ class _Planner:
     c: Settings
     split: Split
     others: dict[str, Split]
+    space: Space
     number: int
 
     def run(self) -> Run:
@@ -162,7 +155,7 @@ class _Planner:
             "NE+GM 1": selections[-1]["best"][0], "NE+GM 2": selections[-1]["best"][1],
             "Random+GM": lucky,
         }  # fmt: skip
-        gm = self.gm(grads, c.variant, c.strength)
+        gm = self.gm(grads, "cosine", c.strength)
         nets = {
             name: self.net(name, genome, attacks, grads, gm=None if name in PLAIN else gm)
             for name, genome in genomes.items()
@@ -184,12 +177,13 @@ class _Planner:
             sweep=self.sweep(attacks["L∞-PGD"], grads),
             accuracy_by_eps=steps.accuracy_by_eps.task(
                 split=self.split, name="Ref", net=c.reference, weights=reference["weights"],
-                run=self.number, eps=c.epsilon_sweep, steps=c.pgd_steps, step_size=c.pgd_step,
+                run=self.number, eps=[share * c.epsilon for share in SHARES], steps=c.pgd_steps,
+                step_size=c.step_size,
             ),
             attributions={
                 net.name: steps.integrated_gradients.task(
                     split=self.split, name=net.name, net=net.genome,
-                    weights=net.trained["weights"], run=self.number, count=c.images_shown,
+                    weights=net.trained["weights"], run=self.number, count=IMAGES_SHOWN,
                 )
                 for net in four[:3]
             },
@@ -220,11 +214,11 @@ class _Planner:
         hold_out: int = 0,
     ) -> Any:  # fmt: skip
         c = self.c
-        sizes = (c.epsilon, c.epsilon_l2, c.epsilon_fgsm)
+        sizes = (c.epsilon, c.epsilon_l2, 2 * c.epsilon)  # FGSM's is raised, as in the paper
         return steps.attack.task(
             split=split, name=name, net=net or c.reference, weights=trained["weights"],
             run=self.number, method=method, eps=dict(zip(METHODS, sizes, strict=True))[method],
-            steps=c.pgd_steps, step_size=c.pgd_step, hold_out=hold_out,
+            steps=c.pgd_steps, step_size=c.step_size, hold_out=hold_out,
         )  # fmt: skip
 
     def examine(
@@ -254,7 +248,7 @@ class _Planner:
         child = self.child(reference)
         drawn = steps.random_genomes.task(
             seed=c.seed, run=self.number, count=c.population, distance=c.distance,
-            space=self.space,
+            space=self.limits,
         )  # fmt: skip
         genomes = [drawn["genomes"][k] for k in range(c.population)]
         born: list[list] = []
@@ -266,7 +260,7 @@ class _Planner:
                     seed=c.seed, run=self.number, number=number,
                     previous=selections[-1]["population"] if selections else None,
                     born=[_judged(task) for task in born[-1]], children=c.children,
-                    mutations=c.mutations, space=self.space,
+                    mutations=list(MUTATIONS), space=self.limits,
                 )
             )  # fmt: skip
             count = c.population * c.children
@@ -277,7 +271,7 @@ class _Planner:
         """Random architectures trained as the children are, and the fittest of them."""
         c, child = self.c, self.child(reference)
         drawn = steps.random_genomes.task(
-            seed=c.seed, run=self.number, count=count, distance=None, space=self.space
+            seed=c.seed, run=self.number, count=count, distance=None, space=self.limits
         )
         # The k-th of them is trained for as long as the k-th net of the search.
         generations = [0] * c.population
@@ -289,14 +283,14 @@ class _Planner:
         ]
         chosen = steps.selection.task(
             seed=c.seed, run=self.number, number=0, previous=None, born=list(map(_judged, tried)),
-            children=1, mutations=c.mutations, space=self.space,
+            children=1, mutations=list(MUTATIONS), space=self.limits,
         )  # fmt: skip
         return tried, chosen["best"][0]
 
     def child(self, reference: Any) -> functools.partial:
         c = self.c
         attack = self.attack(self.split, "Ref", reference, "L∞-PGD", hold_out=c.hold_out)
-        gm = self.gm(self.gradients(self.split, reference), c.variant, c.strength)
+        gm = self.gm(self.gradients(self.split, reference), "cosine", c.strength)
         return functools.partial(self._child, attack["images"], gm)
 
     def _child(
@@ -311,20 +305,15 @@ class _Planner:
         )  # fmt: skip
 
     @property
-    def space(self) -> dict:
-        return dataclasses.asdict(self.limits) | {
-            "widths": self.c.widths, "kernels": self.c.kernels
-        }  # fmt: skip
-
-    @property
-    def limits(self) -> Space:
-        sides = [min(images.about.shape[1:]) for images in (self.split, *self.others.values())]
-        return self.c.space(min(sides))
+    def limits(self) -> dict:
+        """The space as a task takes it."""
+        values = dataclasses.asdict(self.space)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def defenses(self, reference: Any, attack: Any) -> dict[str, Net]:
         c, only = self.c, {"L∞-PGD": attack}
         filters = {
-            "JPEG": {"kind": "jpeg", "quality": c.jpeg_quality}, "bilateral": {"kind": "bilateral"}
+            "JPEG": {"kind": "jpeg", "quality": 75}, "bilateral": {"kind": "bilateral"}
         }  # fmt: skip
         out = {
             name: self.examine(
@@ -335,7 +324,7 @@ class _Planner:
         for name in DEFENSES:
             how = {"kind": name.removesuffix(" AT"), "eps": c.epsilon}
             if name == "free AT":
-                how["replays"] = c.replays
+                how["replays"] = 4
             trained = self.train(self.split, f"Ref, {name}", c.reference, defense=how)
             out[name] = self.examine(self.split, f"Ref, {name}", c.reference, trained, only)
         return out
@@ -365,7 +354,7 @@ class _Planner:
         reference = self.train(images, "Ref", c.reference)
         grads = self.gradients(images, reference)
         attacks = {"L∞-PGD": self.attack(images, "Ref", reference, "L∞-PGD")}
-        gm = self.gm(grads, c.variant, c.strength)
+        gm = self.gm(grads, "cosine", c.strength)
         return {
             name: self.net(
                 name, net, attacks, grads, split=images, gm=None if name == "Ref" else gm

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from kit import settings
 from kit.nets import ARCHITECTURES
 from kit.neuroevolution import Space
-from kit.optimizers import OPTIMIZERS
 from kit.results.study import Study
-from kit.settings import ListOf, OneOf, number, odd, whole
+from kit.settings import ListOf, OneOf, number, whole
 
-VARIANTS = ("cosine", "absolute", "logsumexp")
+KERNELS = (3, 5)  # sizes of kernels
+MUTATIONS = (4, 5)  # fewest and most that make a child
+EPOCHS_MORE, EVERY = 5, 10  # children train so many epochs more after so many generations
 STUDY = Study(
     notebook="04_neuroevolution_gm",
     datasets={"cifar10": "CIFAR-10"},
@@ -34,17 +35,12 @@ STUDY = Study(
     },
     names={id: {"cifar10": id} for id in (*(f"4.T{k}" for k in range(1, 8)), "4.F3", "4.F4")},
 )  # fmt: skip
-_NET, _OPTIMIZER = OneOf(ARCHITECTURES, "net"), OneOf(OPTIMIZERS, "optimizer")
+_NET = OneOf(ARCHITECTURES, "net")
 _WHOLE = whole(1)
 _POSITIVE, _EPS = number(above=0), number(above=0, to=1)
 _NAMES = ListOf(settings.TEXT, "list names of data sets", least=0)
 _STRENGTHS = ListOf(_POSITIVE, "list positive numbers, such as [0.3, 1]", ascending=True)
 _WIDTHS = ListOf(_WHOLE, "list whole numbers from 1 on, such as [16, 32]", ascending=True)
-_KERNELS = ListOf(odd(1, "so that images keep their size"), "list odd numbers", ascending=True)
-_TIMES = settings.Constraint(
-    lambda v: type(v) is list and len(v) == 2 and all(map(_WHOLE.holds, v)) and v[0] <= v[1],
-    "list the fewest and the most mutations of a child, such as [4, 5]",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,34 +56,20 @@ class Settings(settings.Settings):
     sources: Annotated[list, ListOf(_NET, "list names of nets", least=1)]
     epsilon: Annotated[float, _EPS]
     epsilon_l2: Annotated[float, _POSITIVE]
-    epsilon_fgsm: Annotated[float, _EPS]
-    epsilon_sweep: Annotated[list, ListOf(_EPS, "list numbers in (0, 1]", ascending=True)]
     pgd_steps: Annotated[int, _WHOLE]
-    pgd_step: Annotated[float, _EPS]
     strength: Annotated[float, number(least=0)]
     strengths: Annotated[list, _STRENGTHS]
-    variant: Annotated[str, OneOf(VARIANTS, "variant")]
     population: Annotated[int, whole(2)]
     children: Annotated[int, _WHOLE]
     distance: Annotated[float, number(least=0)]
     generations: Annotated[int, _WHOLE]
-    mutations: Annotated[list, _TIMES]
     widths: Annotated[list, _WIDTHS]
-    kernels: Annotated[list, _KERNELS]
     blocks: Annotated[int, whole(2)]
     hold_out: Annotated[int, whole(0)]
     search_train: Annotated[int, whole(0)]
     search_epochs: Annotated[int, _WHOLE]
-    epochs_more: Annotated[int, whole(0)]
-    epochs_every: Annotated[int, _WHOLE]
     epochs: Annotated[int, _WHOLE]
     batch_size: Annotated[int, whole(2)]
-    optimizer: Annotated[str, _OPTIMIZER]
-    lr: Annotated[float, _POSITIVE]
-    replays: Annotated[int, _WHOLE]
-    jpeg_quality: Annotated[int, _WHOLE]
-    tolerance: Annotated[float, number(least=0)]
-    images_shown: Annotated[int, _WHOLE]
 
     @classmethod
     def shared(cls) -> tuple[str, ...]:
@@ -96,8 +78,6 @@ class Settings(settings.Settings):
 
     def check(self) -> None:
         """Refuse a bad experiment on the full data, and what does not fit together."""
-        if self.jpeg_quality > 100:
-            raise ValueError(f"jpeg_quality is {self.jpeg_quality}: use 1 to 100.")
         if self.full:
             self.at_full()
 
@@ -114,17 +94,22 @@ class Settings(settings.Settings):
 
     @property
     def training(self) -> dict[str, Any]:
-        """How every net is trained."""
-        names = ("epochs", "batch_size", "optimizer", "lr", "hold_out")
-        return {name: getattr(self, name) for name in names}
+        """How every net is trained: by Adam with torch's defaults, as the paper says."""
+        names = ("epochs", "batch_size", "hold_out")
+        return {name: getattr(self, name) for name in names} | {"optimizer": "adam", "lr": 1e-3}
+
+    @property
+    def step_size(self) -> float:
+        """Of PGD, as a part of ε: 40 steps of ε/10, and as far in fewer."""
+        return 4 / self.pgd_steps
 
     def child_epochs(self, generation: int) -> int:
         """Epochs of the children of a generation; those of the first population as of the first."""
-        return self.search_epochs + self.epochs_more * ((generation - 1) // self.epochs_every)
+        return self.search_epochs + EPOCHS_MORE * ((generation - 1) // EVERY)
 
     def space(self, side: int) -> Space:
         """The architectures that a search may reach, for images of a side."""
-        return Space(tuple(self.widths), tuple(self.kernels), min(side, 28), self.blocks)
+        return Space(tuple(self.widths), KERNELS, min(side, 28), self.blocks)
 
 
 _SHARED = (

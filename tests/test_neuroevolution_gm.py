@@ -1,0 +1,358 @@
+"""The study of neuroevolution with GM: its settings, its plan, its steps, and its claims."""
+
+import dataclasses
+import pickle
+from concurrent.futures import Executor, Future
+
+import golden
+import notebook
+import numpy as np
+import pandas as pd
+import pytest
+
+import kit
+from kit import results, runtime, steps
+from kit.experiments import neuroevolution_gm as study
+from kit.experiments.neuroevolution_gm import claims, tables
+from kit.experiments.neuroevolution_gm import steps as gm_steps
+from kit.experiments.neuroevolution_gm.plan import COMPARED
+from kit.neuroevolution import Member, distance, select
+
+NAME = "04_neuroevolution_gm"
+TINY = {
+    **notebook.parameters(NAME), "runs": 1, "train": 60, "test": 30, "size": 8, "epochs": 1,
+    "search_epochs": 1, "search_train": 40, "population": 2, "children": 2, "generations": 2,
+    "distance": 1.0, "blocks": 6, "widths": [2, 4], "sources": ["linear"], "strengths": [1.0],
+    "pgd_steps": 2, "batch_size": 20, "jobs": 1, "device": "cpu",
+}  # fmt: skip
+# For each parameter that changes what is computed another value than TINY has.
+OTHER = {
+    "train": 50, "test": 20, "size": 9, "reference": "hand_b_narrow",
+    "hand_engineered": "hand_a_narrow", "sources": ["lenet5"], "epsilon": 0.2, "epsilon_l2": 2.0,
+    "pgd_steps": 3, "strength": 0.5,
+    "strengths": [0.2], "population": 3, "children": 1, "distance": 1.5,
+    "generations": 1, "widths": [3], "blocks": 5, "hold_out": 10,
+    "search_train": 30, "search_epochs": 2, "epochs": 2, "batch_size": 30,
+}  # fmt: skip
+cells = notebook.functions(NAME)
+
+
+def settings(**change):
+    return study.Settings.read(TINY | change)
+
+
+def planned(**change):
+    return study.plan(settings(**change))["digits"]
+
+
+def keys(tree):
+    return {leaf.key for leaf in steps.leaves(tree) if isinstance(leaf, steps.Task)}
+
+
+@pytest.fixture(scope="module")
+def computed():
+    return steps.compute(planned(), jobs=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(computed):
+    return computed["reduced"].runs[0]
+
+
+@pytest.mark.parametrize("name", golden.names("neuroevolution_gm"))
+def test_golden(name):
+    golden.check(name)
+
+
+def test_every_golden_file_has_its_step():
+    assert golden.recorded("neuroevolution_gm") == golden.names("neuroevolution_gm")
+
+
+# --- the plan ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_parameter_changes_what_is_computed(name):
+    assert keys(planned(**{name: OTHER[name]})) != keys(planned())
+    special = planned(special={"digits": {name: OTHER[name]}})
+    assert keys(special) == keys(planned(**{name: OTHER[name]}))
+
+
+def test_children_train_longer_in_later_generations():
+    c = settings(search_epochs=20)
+    assert [c.child_epochs(g) for g in (1, 10, 11, 20, 21, 50)] == [20, 20, 25, 25, 30, 40]
+
+
+def test_without_full_both_scales_are_the_same_tasks():
+    both = planned()
+    assert keys(both["full"]) == keys(both["reduced"])
+    apart = planned(full={"epsilon": 0.2})
+    assert keys(apart["reduced"]) == keys(both["reduced"])
+    assert keys(apart["full"]) == keys(planned(epsilon=0.2)["full"])
+
+
+def test_more_runs_keep_the_first_ones():
+    assert keys(planned()) < keys(planned(runs=2))
+
+
+def test_a_longer_search_keeps_the_first_generations():
+    short, longer = (planned(generations=g)["reduced"].runs[0] for g in (1, 2))
+    assert keys(short.search) < keys(longer.search)
+    assert keys(short.children) < keys(longer.children)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"population": 1}, "population is 1: use a whole number from 2 on"),
+        ({"strength": -1.0}, "strength is -1.0: "),
+        ({"epsilon": 0.0}, r"epsilon is 0.0: it must be in \(0, 1\]"),
+        ({"epsilon": 1.5}, r"epsilon is 1.5: it must be in \(0, 1\]"),
+        ({"distance": 50.0}, r"distance is 50: .* were at most .* apart"),
+        ({"reference": "vgg"}, "Unknown net 'vgg' in reference"),
+        ({"hold_out": 60}, "hold_out is 60: use fewer than the 60 training images of digits"),
+        ({"full": {"eps": 1}}, "full has 'eps': allowed are "),
+        ({"full": {"epochs": 0}}, "full: epochs is 0: "),
+        ({"full": {"runs": 2}}, "full has 'runs'"),
+    ],
+)
+def test_bad_input_is_one_sentence(change, message):
+    with pytest.raises(ValueError, match=message) as error:
+        study.plan(settings(**change))
+    assert "\n" not in str(error.value)
+
+
+def test_the_data_of_the_search_are_split_anew_for_the_transfer(computed):
+    scale = computed["reduced"]
+    ours, theirs = (s.load(device="cpu") for s in (scale.split, scale.transfer["digits"]))
+    assert len(ours.x_train) == len(theirs.x_train)
+    seen = {x.tobytes() for x in ours.x_train.numpy()}
+    assert sum(x.tobytes() in seen for x in theirs.x_test.numpy()) > 0  # shuffled into new ones
+
+
+# --- the search --------------------------------------------------------------------------------
+
+
+def test_the_search_is_algorithm_1(run):
+    """Replayed from the children's stored accuracies."""
+    born = run.children[0]
+    population = [Member(child["genome"], child["fitness"], 0) for child in born]
+    gaps = [distance(a.genome, b.genome) for k, a in enumerate(population) for b in population[:k]]
+    assert min(gaps) >= 1
+    for number, (born, selection) in enumerate(zip(run.children, run.search, strict=True)):
+        for child in born:
+            assert child["fitness"] == min(child["clean"], child["adversarial"])
+        if number:
+            new = [Member(child["genome"], child["fitness"], number) for child in born]
+            population, replaced = select(population, new)
+            assert selection["replaced"] == replaced
+        assert selection["population"] == [dataclasses.asdict(m) for m in population]
+        best = max(m.fitness for m in population)
+        assert selection["best"][0] in [m.genome for m in population if m.fitness == best]
+    for before, born in zip(run.search[:-1], run.children[1:], strict=True):
+        assert [child["genome"] for child in born] == before["genomes"]
+
+
+def test_as_many_random_architectures_are_tried(run):
+    assert len(run.random) == sum(map(len, run.children))
+    best = max(run.random, key=lambda child: child["fitness"])
+    fittest = [c["genome"] for c in run.random if c["fitness"] == best["fitness"]]
+    record = run.nets["Random+GM"].trained.record["arguments"]["net"]
+    assert record["field"] == ["best", 0]
+    assert run.nets["Random+GM"].genome in fittest
+
+
+class Stopping(Executor):
+    """Sends everything through pickle, both ways; is killed at a task, as if by the user."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def submit(self, function, /, *arguments, **options):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        call = pickle.loads(pickle.dumps((function, arguments, options)))
+        future = Future()
+        future.set_result(pickle.loads(pickle.dumps(call[0](*call[1], **call[2]))))
+        return future
+
+
+def test_killed_and_resumed_elsewhere_it_ends_the_same(store, run):
+    searches = planned()["reduced"].runs[0]
+    wanted = [searches.search, searches.children]
+    with pytest.raises(steps.Interrupted):
+        steps.compute(wanted, executor=Stopping(9), device="cpu")
+    kept = len(list(store.glob("*/*.json")))
+    again, children = steps.compute(wanted, executor=Stopping(1000), device="cpu")
+    assert kept < len(list(store.glob("*/*.json")))
+    for ours, theirs in zip(again, run.search, strict=True):
+        assert dict(ours) == dict(theirs)
+    for ours, theirs in zip(children, run.children, strict=True):
+        assert [dict(child) for child in ours] == [dict(child) for child in theirs]
+
+
+def test_a_held_out_fitness_sees_no_test_image():
+    """Other test labels change the fitness on the test set, not that on held-out images."""
+
+    class Loaded:
+        """A split of images that are there."""
+
+        seed = 0
+
+        def __init__(self, data):
+            self.data = data
+
+        def load(self):
+            return self.data
+
+    data = kit.data.load("digits", train=60, test=30)
+    other = dataclasses.replace(data, x_test=data.x_test.flip(0), y_test=data.y_test.roll(1))
+    genome = kit.nets.HAND_ENGINEERED["hand_a_narrow"]
+    fitness = {}
+    for hold_out in (0, 20):
+        x = data.x_train[:20] if hold_out else data.x_test
+        gm = {"gradients": np.zeros((60 - hold_out, 1, 8, 8), "f2"), "strength": 1.0}
+        fitness[hold_out] = [
+            gm_steps.child(
+                split=Loaded(images), name="child 1", genome=genome, generation=1, run=1, epochs=3,
+                batch_size=20, optimizer="adam", lr=1e-2, hold_out=hold_out, count=0,
+                gm=gm | {"variant": "cosine"}, adversarial=x.numpy(),
+            )["clean"]
+            for images in (data, other)
+        ]  # fmt: skip
+    assert fitness[0][0] != fitness[0][1]
+    assert fitness[20][0] == fitness[20][1]
+
+
+# --- the steps ---------------------------------------------------------------------------------
+
+
+def test_adversarial_examples_stay_in_their_balls_and_are_the_references(computed, run):
+    data = computed["reduced"].split.load(device="cpu")
+    clean, c = data.x_test.numpy(), settings()
+    sizes = {"L∞-PGD": c.epsilon, "FGSM": 2 * c.epsilon, "linear": c.epsilon}
+    for name, attack in run.attacks.items():
+        change = attack["images"] - clean
+        if name == "L2-PGD":
+            assert np.sqrt((change**2).sum((1, 2, 3))).max() <= c.epsilon_l2 + 1e-5
+        else:
+            assert np.abs(change).max() <= sizes[name] + 1e-6
+    reference = run.nets["Ref"]
+    weights = reference.trained["weights"]
+    model = kit.nets.restore("hand_a_narrow", data.shape, data.classes, weights)
+    again = kit.attacks.pgd(
+        model, data.x_test, data.y_test, eps=c.epsilon, steps=2, step_size=2 * c.epsilon,
+        seed=runtime.derive_seed(0, "pgd", 1),
+    )  # fmt: skip
+    np.testing.assert_allclose(run.attacks["L∞-PGD"]["images"], again.numpy(), atol=1e-6)
+
+
+def test_a_net_is_examined_on_what_it_says(computed, run):
+    data = computed["reduced"].split.load(device="cpu")
+    net = run.nets["NE+GM 1"]
+    model = kit.nets.restore(net.genome, data.shape, data.classes, net.trained["weights"])
+    np.testing.assert_array_equal(
+        net.examined["clean"], kit.training.predict(model, data.x_test).numpy()
+    )
+    np.testing.assert_array_equal(net.examined["true"], data.y_test.numpy())
+    assert set(net.examined["adversarial"]) == {"L∞-PGD", "L2-PGD", "FGSM", "linear"}
+    assert net.examined["cosines"].shape == (30,)
+
+
+def test_plain_nets_start_from_other_weights_than_the_reference(run):
+    weights = [run.nets[name].trained["weights"] for name in ("Ref", "Ref retrained", "Ref+GM")]
+    first = [w["head.4.weight"] for w in weights]
+    assert not np.allclose(first[0], first[1])
+    assert not np.allclose(first[1], first[2])
+    np.testing.assert_allclose(run.nets["Ref"].examined["cosines"], 1, atol=2e-3)
+
+
+def test_filters_stand_before_the_reference_alone(run):
+    assert set(run.defenses) == {"JPEG", "bilateral", "free AT", "fast AT"}
+    for name in ("JPEG", "bilateral"):
+        assert run.defenses[name].trained["weights"].keys() == (
+            run.nets["Ref"].trained["weights"].keys()
+        )
+
+
+# --- what the notebook reads off ----------------------------------------------------------------
+
+
+def example(clean, adversarial, true=(0, 1, 2, 3)):
+    return {
+        "true": np.array(true), "clean": np.array(clean),
+        "adversarial": {"L∞-PGD": np.array(adversarial)},
+    }  # fmt: skip
+
+
+def test_fooling_rates_count_what_they_say():
+    reference = example([0, 1, 2, 0], [1, 0, 0, 0])  # right on the first three
+    net = example([0, 1, 0, 3], [0, 2, 2, 1])  # right on 0, 1, 3
+    rates = cells.fooling_rates(net, reference, "L∞-PGD")
+    assert rates["both right"] == 50  # of images 0 and 1 the second
+    assert rates["clean errors counted"] == pytest.approx(100 / 3)  # of 0, 1, 2 the second
+    nothing = cells.fooling_rates(net, example([1, 0, 0, 0], [1, 0, 0, 0]), "L∞-PGD")
+    assert np.isnan(nothing["both right"])
+
+
+def test_the_epsilon_of_a_level_lies_between_its_neighbours():
+    eps, accuracy = np.array([0, 0.1, 0.2]), np.array([90.0, 40.0, 0.0])
+    assert cells.epsilon_at(20, eps, accuracy) == pytest.approx(0.15)
+    assert np.isnan(cells.epsilon_at(-1, eps, accuracy))
+    assert np.isnan(cells.epsilon_at(95, eps, accuracy))
+
+
+def test_accuracies_by_net_and_images(run):
+    table = cells.accuracies(run.nets)
+    assert set(table["net"]) == set(COMPARED)
+    of_ref = table[table["net"] == "Ref"].set_index("images")["accuracy"]
+    e = run.nets["Ref"].examined
+    assert of_ref["clean"] == pytest.approx(100 * np.mean(e["clean"] == e["true"]))
+    assert of_ref["FGSM"] == pytest.approx(100 * np.mean(e["adversarial"]["FGSM"] == e["true"]))
+
+
+def scores(**nets):
+    """A table of accuracies; of each net the clean and the adversarial ones of three runs."""
+    names = {"ref": "Ref", "ref_gm": "Ref+GM", "he": "HE+GM", "ne": "NE+GM 1", "rnd": "Random+GM"}
+    rows = [
+        (names[net], images, accuracy, run)
+        for net, both in nets.items()
+        for images, values in zip(("clean", "L∞-PGD"), both, strict=True)
+        for run, accuracy in enumerate(values, 1)
+    ]
+    return pd.DataFrame(rows, columns=["net", "images", "accuracy", "run"])
+
+
+def test_a_claim_needs_all_of_its_parts():
+    table = scores(
+        ref=([80, 81, 82], [0, 0, 1]), ref_gm=([80, 80, 80], [40, 41, 42]),
+        ne=([79, 80, 81], [50, 52, 51]),
+    )  # fmt: skip
+    verdict, evidence = claims._withstands(table, ["L∞-PGD"], 2.0, 0.1)
+    assert verdict == results.REPRODUCED
+    assert "clean NE+GM 1 − Ref: −1 points" in evidence
+    assert claims._withstands(table, ["L∞-PGD"], 0.5, 0.1)[0] == results.NOT_REPRODUCED
+
+
+def test_signed_and_absolute_are_compared_at_equal_clean_accuracy():
+    rows = [
+        (variant, strength, clean, adversarial, run)
+        for run in (1, 2, 3)
+        for variant, strength, clean, adversarial in (
+            ("cosine", 0.0, 90, 10), ("absolute", 0.0, 90, 10), ("absolute", 1.0, 80, 30),
+            ("cosine", 0.5, 85, 27 + run / 10), ("cosine", 3.0, 60, 99),  # not covered
+        )
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["variant", "strength", "clean", "adversarial", "run"])
+    verdict, evidence = claims.signed_against_absolute(table, 0.1)
+    assert verdict == results.REPRODUCED
+    assert "7.2 points" in evidence  # 27.2 on average against 20, half way between 10 and 30
+
+
+def test_wide_keeps_the_order_and_counts_the_runs():
+    table = scores(ref=([1, 2, 3], [0, 0, 0]), ne=([4, 4, 4], [1, 2, 3]))
+    out = tables.wide(table, "net", {"clean": "clean", "L∞-PGD": "adversarial"})
+    assert list(out["net"]) == ["Ref", "NE+GM 1"]
+    assert list(out["clean"]) == [2, 4]
+    assert list(out["adversarial std"]) == [0, 1]
