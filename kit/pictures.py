@@ -101,7 +101,7 @@ def maps(
 
 
 _BLOCK_COLORS = {"conv": 0, "strided": 4, "pool": 2, "sum": 1, "concat": 3}  # of the palette
-_BOX, _STEP = 1.6, 0.55  # half a box's width, and how far arrows reach out for each block skipped
+_BOX, _BESIDE = 1.6, 3.2  # half a box's width, and the width for the arrows beside it
 
 
 def architectures(genomes: Mapping[str, Genome], shape: Sequence[int]) -> Figure:
@@ -149,8 +149,9 @@ def _draw(axis: Axes, genome: Genome, outputs: Sequence[Sequence[int]]) -> None:
         if end - start == 1:
             axis.annotate("", (0, end - 0.31), (0, start + 0.31), arrowprops=arrow)
     tracks = _tracks(skips)
+    apart = min(0.55, _BESIDE / (1 + max(tracks.values(), default=0)))
     for start, end in skips:
-        out = _BOX + 0.15 + _STEP * (tracks[start, end] + 1)
+        out = _BOX + 0.15 + apart * (tracks[start, end] + 1)
         x = [_BOX + 0.06, out, out]
         axis.plot(x, [start + 0.1, start + 0.1, end - 0.1], color="black", linewidth=0.9)
         axis.annotate("", (_BOX + 0.06, end - 0.1), (out, end - 0.1), arrowprops=arrow)

@@ -657,3 +657,32 @@ def test_sharpness_of_a_frozen_net(digits):
     expected = explain.sharpness(net, x, y)
     assert explain.sharpness(net.requires_grad_(False), x, y) == expected
     assert not any(weight.requires_grad for weight in net.parameters())
+
+
+# --- integrated gradients ------------------------------------------------------------------------
+
+
+def test_the_maps_of_a_linear_net_are_weights_times_pixels():
+    net, x, y = nets.build("linear", (3, 4, 5), 4), random(2, 3, 4, 5), torch.tensor([1, 3])
+    weight, _ = net.parameters()
+    by_hand = (weight[y].view(2, 3, 4, 5) * x).sum(1)
+    torch.testing.assert_close(explain.integrated_gradients(net, x, y), by_hand.detach())
+
+
+def test_the_maps_sum_to_the_logit_less_that_of_black(digits):
+    net = trained(digits)
+    x, y = digits.x_test[:4], digits.y_test[:4]
+    with Untouched(net):
+        maps = explain.integrated_gradients(net, x, y, steps=300)
+    with torch.no_grad():
+        gained = (net(x) - net(torch.zeros_like(x))).gather(1, y[:, None])[:, 0]
+    torch.testing.assert_close(maps.sum((1, 2)), gained, atol=0.02, rtol=0.01)
+
+
+def test_the_distance_of_maps_ignores_their_scale():
+    a, b = random(3, 4, 4, seed=1) - 0.5, random(3, 4, 4, seed=2) - 0.5
+    apart = explain.attribution_distance(a, b)
+    torch.testing.assert_close(explain.attribution_distance(3 * a, 0.1 * b), apart)
+    assert ((apart > 0) & (apart < 2)).all()
+    assert (explain.attribution_distance(a, a) == 0).all()
+    torch.testing.assert_close(explain.attribution_distance(a, -a), torch.full((3,), 2.0))

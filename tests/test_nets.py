@@ -19,8 +19,12 @@ from kit.nets import densenet, resnet
 # The lines of Chaudhury & Yamasaki (2020), §4.
 GRAYNET = "24C3-P-48C3-P-256FC-10S"
 COLORNET = "32C3-32C3-P-64C3-64C3-P-128C3-128C3-P-512FC-10S"
-NAMES = list(nets.ARCHITECTURES)
-LEAST = {"lenet5": 8, "graynet": 4, "colornet": 8, "densenet40": 4}  # pixels; the others take 1
+LARGE = {"resnet18": 1, "resnet34": 1, "vgg11": 32, "densenet121": 29, "squeezenet": 17}
+NAMES = [name for name in nets.ARCHITECTURES if name not in LARGE]
+LEAST = {
+    "lenet5": 8, "graynet": 4, "colornet": 8, "densenet40": 4, "vgg_small": 8,
+    "densenet_small": 13, "hand_b": 2, "hand_b_narrow": 2,
+}  # fmt: skip  # pixels; the others take 1
 
 
 def random(*shape, seed=0):
@@ -218,7 +222,7 @@ def test_linear_has_a_weight_per_pixel():
         (name, shape)
         for name in NAMES
         for shape in ((1, 8, 8), (1, 32, 32), (3, 32, 32))
-        if shape[0] == 1 or name != "graynet"
+        if (shape[0] == 1 or name != "graynet") and LEAST.get(name, 1) <= shape[1]
     ],
 )
 def test_logits_of_an_image_do_not_depend_on_its_batch(name, shape):
@@ -239,7 +243,7 @@ def test_logits_of_an_image_do_not_depend_on_its_batch(name, shape):
     classes=st.integers(1, 12),
 )
 def test_every_net_takes_every_image_that_is_large_enough(name, channels, extra, classes):
-    channels = 1 if name == "graynet" else channels
+    channels = {"graynet": 1, "densenet_small": 2 * (channels // 3) + 1}.get(name, channels)
     shape = (channels, *(LEAST.get(name, 1) + more for more in extra))
     net = nets.build(name, shape, classes).eval()
     logits = net(random(2, *shape))
@@ -252,7 +256,7 @@ def test_every_net_takes_every_image_that_is_large_enough(name, channels, extra,
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_the_weights_of_every_net(name):
     before = torch.get_rng_state()
-    one, again, other = (nets.build(name, (1, 8, 8), seed=seed) for seed in (3, 3, 4))
+    one, again, other = (nets.build(name, (1, 13, 13), seed=seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
     assert same(one, again)
     assert not same(one, other)
@@ -289,9 +293,46 @@ def test_images_too_small_for_the_new_nets(name, shape):
 
 
 def test_unknown_name_lists_all():
-    with pytest.raises(ValueError, match="Unknown net 'resnet18'") as caught:
-        nets.build("resnet18", (3, 32, 32))
-    assert all(name in str(caught.value) for name in NAMES)
+    with pytest.raises(ValueError, match="Unknown net 'alexnet'") as caught:
+        nets.build("alexnet", (3, 32, 32))
+    assert all(name in str(caught.value) for name in nets.ARCHITECTURES)
+
+
+# Parameters of the originals for ImageNet, less what 990 classes fewer take: as published.
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet18", 11_689_512 - 990 * 513),
+        ("resnet34", 21_797_672 - 990 * 513),
+        ("densenet121", 7_978_856 - 990 * 1025),
+        ("squeezenet", 1_235_496 - 990 * 513),
+        ("vgg11", 9_225_984 + 512 * 513 + 10 * 513),  # convolutions and norms; one hidden layer
+    ],
+)
+def test_the_large_nets_are_torchvisions(name, parameters):
+    net = nets.build(name, (3, 32, 32), seed=1).eval()
+    assert count(net) == parameters
+    with torch.no_grad():
+        assert net(random(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_nets_refuse_what_they_cannot_take(name):
+    least = LARGE[name]
+    if least > 1:
+        with pytest.raises(
+            ValueError, match=f"at least {least}×{least} pixels, not 32×{least - 1}"
+        ):
+            nets.build(name, (3, 32, least - 1))
+    if name != "vgg11":
+        with pytest.raises(ValueError, match="these have 2 channels"):
+            nets.build(name, (2, 32, 32))
+
+
+def test_grey_images_become_three_equal_channels():
+    net, x = nets.build("squeezenet", (1, 17, 17)).eval(), random(2, 1, 17, 17)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), net(x.repeat(1, 3, 1, 1)))
 
 
 def lively(module, seed=0):

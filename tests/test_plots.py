@@ -7,8 +7,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kit import pictures, plots, runtime
+from kit.nets import HAND_ENGINEERED
+from kit.neuroevolution import random_genome
 
 RC = {
     "font.size": 20, "font.family": "serif", "svg.fonttype": "none", "savefig.bbox": "tight",
@@ -42,6 +45,7 @@ def all_figures():
     images = rng.integers(0, 255, (2, 3, 8, 8)).astype(np.uint8)
     yield pictures.image_rows({"a": images}, {"a": "xy"}, {"a": [[(1, 2)], []]})
     yield pictures.maps({"i": images / 255, "m": rng.random((2, 8, 8))}, ["a", "b"], label="share")
+    yield pictures.architectures(HAND_ENGINEERED, (3, 32, 32))
 
 
 def slopes():
@@ -95,3 +99,48 @@ def test_p_value_figure_takes_undefined_and_infinite_slopes():
     assert "infinite" in texts
     assert "95 %" in texts
     assert figure.axes[0].get_ylim()[0] < 1e-9
+
+
+# --- drawings of architectures -------------------------------------------------------------------
+
+
+def drawn(figure):
+    """Draw a figure as a PNG would be; where its parts then lie can be asked."""
+    canvas = FigureCanvasAgg(figure)
+    with plots.style():
+        canvas.draw()
+    return canvas.get_renderer()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawing_has_no_crossing_text_and_no_crossing_arrows(seed):
+    rng = np.random.default_rng(seed)
+    genomes = {f"net {k}": random_genome(rng) for k in range(4)}
+    figure = pictures.architectures(genomes, (3, 32, 32))
+    renderer = drawn(figure)
+    for axis, genome in zip(figure.axes, genomes.values(), strict=True):
+        texts = [t for t in axis.texts if t.get_text()]
+        assert len(texts) == 2 * len(genome) + 3  # what each block is, and its size
+        boxes = [t.get_window_extent(renderer) for t in texts]
+        for k, box in enumerate(boxes):
+            assert axis.bbox.x0 <= box.x0 <= box.x1 <= axis.bbox.x1
+            assert not any(box.overlaps(other) for other in boxes[:k])
+        skips = [line.get_xydata() for line in axis.lines]
+        reads = [(k, n) for n, b in enumerate(genome, 1) for k in b["inputs"] if n - k > 1]
+        assert len(skips) == len(reads)
+        for k, a in enumerate(skips):
+            for b in skips[:k]:
+                same_track = a[1, 0] == b[1, 0]
+                apart = a[2, 1] <= b[1, 1] or b[2, 1] <= a[1, 1]
+                assert not same_track or apart
+
+
+def test_the_words_of_a_block_fit_into_its_box():
+    genome = [{"kind": "strided", "inputs": [0], "channels": 128, "kernel": 5}]
+    figure = pictures.architectures({"one": genome}, (3, 32, 32))
+    renderer = drawn(figure)
+    (axis,) = figure.axes
+    words = {t.get_text(): t.get_window_extent(renderer) for t in axis.texts}
+    boxes = [p.get_window_extent(renderer) for p in axis.patches]
+    for text in ("strided 5×5, 128", "2 fully connected"):
+        assert any(b.x0 <= words[text].x0 and words[text].x1 <= b.x1 for b in boxes), text

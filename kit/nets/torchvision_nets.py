@@ -31,6 +31,11 @@ class Torchvision(nn.Module):
     ) -> None:
         super().__init__()
         _check_size(shape, least)
+        if shape[0] not in (1, 3):
+            raise ValueError(
+                f"This net is for grey or colour images; these have {shape[0]} channels: load the "
+                "data with channels=1 or 3."
+            )
         self.net = getattr(models, builder)(num_classes=classes, **options)
 
     def forward(self, x: Tensor) -> Tensor:
