@@ -32,7 +32,7 @@ NOTEBOOK = {
     "discriminator": "linear", "discriminator_epochs": 1, "rival": "sgd",
     "optimizers": {"adam": 1e-3, "sgd": 0.1, "rmsprop": 1e-3, "adabound": 1e-3}, "epochs": 2,
     "batch_size": 50, "repeats": 2, "uniforms": 2, "cam_images": 5, "alphas": 5,
-    "table_datasets": ["digits"], "table_nets": ["resnet20"], "table_epochs": 1,
+    "table_datasets": ["digits"], "table_nets": ["resnet8"], "table_epochs": 1,
     "table_repeats": 2, "crop": 1, "seed": 0, "data_root": "", "device": "cpu",
 }  # fmt: skip
 # For each parameter that may differ between data sets another value than NOTEBOOK has.

@@ -109,7 +109,7 @@ def cam_by_hand(net, x, y, layer):
 
 NETS = {  # the last convolution, by hand
     "graynet": lambda net: net[3],
-    "resnet20": lambda net: net.blocks[-1].second,
+    "resnet8": lambda net: net.blocks[-1].second,
     "densenet40": lambda net: [p for p in net.features if isinstance(p, nn.Sequential)][-1][2],
 }
 
@@ -133,7 +133,7 @@ def test_grad_cam_of_another_layer(layer):
     torch.testing.assert_close(maps, cam_by_hand(net, x, y, net[layer]), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["graynet", "resnet20"])
+@pytest.mark.parametrize("name", ["graynet", "resnet8"])
 def test_maps_are_shares(digits, name):
     net = trained(digits, name)
     maps = explain.grad_cam(net, digits.x_test, digits.y_test)
@@ -165,7 +165,7 @@ def test_where_nothing_speaks_for_the_class():
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 100])
-@pytest.mark.parametrize("name", ["graynet", "resnet20"])
+@pytest.mark.parametrize("name", ["graynet", "resnet8"])
 def test_maps_do_not_depend_on_batches(name, batch, monkeypatch):
     net, x, y = lively(nets.build(name, (1, 8, 8))).train(), random(8, 1, 8, 8), torch.arange(8)
     whole = explain.grad_cam(net, x, y)
@@ -181,7 +181,7 @@ def test_map_is_about_the_class_asked_for(digits):
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
-@pytest.mark.parametrize("name", ["graynet", "resnet20"])
+@pytest.mark.parametrize("name", ["graynet", "resnet8"])
 def test_grad_cam_leaves_the_net_as_it_came(name, mode):
     net, x = lively(nets.build(name, (1, 8, 8))), random(5, 1, 8, 8)
     before = x.clone()
@@ -304,7 +304,7 @@ def assert_same_weights(a, b):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-each_net = pytest.mark.parametrize("name", ["linear", "graynet", "resnet20", "one norm"])
+each_net = pytest.mark.parametrize("name", ["linear", "graynet", "resnet8", "one norm"])
 
 
 @each_net
@@ -389,7 +389,7 @@ def test_statistics_over_many_batches():
 
 def test_statistics_belong_to_the_weights_of_the_whole_net():
     # In a deep net the second norm must see what the first one makes of the batch, as in training.
-    start, end = pair("resnet20")
+    start, end = pair("resnet8")
     x = random(60, 1, 8, 8)
     middle = explain.interpolate(start, end, 0.5, x)
     twin = explain.interpolate(start, end, 0.5)
@@ -446,7 +446,7 @@ def test_nothing_is_estimated_without_norms():
 
 
 def test_estimate_statistics_changes_nothing_else(digits):
-    net = lively(nets.build("resnet20", digits.shape)).eval()
+    net = lively(nets.build("resnet8", digits.shape)).eval()
     net.stem[1].momentum = 0.3
     before = copy.deepcopy(net.state_dict())
     random_state = torch.get_rng_state()
@@ -544,7 +544,7 @@ def test_sharpness_grows_with_the_radius(digits, epochs):
     assert result[0] < 0.02 * result[2]
 
 
-@pytest.mark.parametrize("name", ["linear", "graynet", "resnet20"])
+@pytest.mark.parametrize("name", ["linear", "graynet", "resnet8"])
 def test_sharpness_grows_with_the_steps(digits, name):
     net, x, y = trained(digits, name), digits.x_train[:60], digits.y_train[:60]
     result = [explain.sharpness(net, x, y, radius=0.05, steps=steps) for steps in (1, 2, 4, 8)]
@@ -580,7 +580,7 @@ def test_sharpness_is_the_highest_loss_on_the_way(digits, losses, expected, monk
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
-@pytest.mark.parametrize("name", ["graynet", "resnet20", "one norm"])
+@pytest.mark.parametrize("name", ["graynet", "resnet8", "one norm"])
 def test_sharpness_leaves_the_net_as_it_came(digits, name, mode):
     net, x, y = pair(name)[0], digits.x_train[:30], digits.y_train[:30]
     mixed(net) if mode == "mixed" else net.train(mode == "train")

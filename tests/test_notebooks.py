@@ -15,7 +15,8 @@ PATHS = sorted((runtime.root() / "notebooks").glob("*.ipynb"))
 TINY = {
     "01_evolved_perturbations": {
         "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
-        "repeats": 2, "uniforms": 2, "table_epochs": 1, "alphas": 5, "cam_images": 5,
+        "repeats": 2, "uniforms": 2, "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 5,
+        "cam_images": 5,
     },
     "02_overfitting_vs_robustness": {
         "train": 100, "test": 50, "folds": 2, "epochs": 2, "pgd_steps": 2, "attack_images": 10,
@@ -31,7 +32,7 @@ TINY = {
         "search_train": 50, "search_epochs": 1, "epochs": 1, "strengths": [1.0],
     },
 }  # fmt: skip
-LISTS = ("sources", "strengths")
+LISTS = ("sources", "strengths", "table_nets")
 
 
 @pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
@@ -92,7 +93,7 @@ def test_parameters_and_settings_are_the_same(path):
 def executed(path, tmp_path_factory):
     """``papermill NOTEBOOK out.ipynb -p runs 2 …`` from another folder, without the runner."""
     folder = tmp_path_factory.mktemp("executed")
-    options = []
+    options = ["-p", "jobs", "1"]  # one process; process pools have tests of their own
     for name, value in TINY[path.stem].items():  # -p takes no lists
         options += ["-y", json.dumps({name: value})] if name in LISTS else ["-p", name, str(value)]
     environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from kit.data.splits import Split
     from kit.experiments.neuroevolution_gm.plan import Scale
     from kit.experiments.neuroevolution_gm.settings import Settings
 
@@ -22,6 +23,11 @@ def described(scale: Scale, config: Settings) -> str:
         f"{config.reference}, evolved channels {config.widths[0]}–{config.widths[-1]}, "
         f"λ = {config.strength:g}, {config.epochs} epochs, {config.runs} runs"
     )
+
+
+def plain(split: Split) -> str:
+    """Title of a data set without the note on its pixels, as in the paper's tables."""
+    return split.about.title.partition(" (")[0]
 
 
 def over_runs(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
