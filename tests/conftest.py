@@ -11,6 +11,14 @@ os.environ["KIT_STEPS"] = os.path.join(_SCRATCH, "steps")
 os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
 
 
+LONGEST = ("test_notebooks.py", "test_run_all.py", "test_neuroevolution_gm.py", "test_runner.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take longest come first, so that in the end no worker waits for another."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 9)
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """An empty step store."""

@@ -9,7 +9,6 @@ from torch import nn
 
 import kit
 from kit import misalignment
-from kit.data import split
 
 
 class Smooth(nn.Module):
@@ -63,11 +62,11 @@ def test_the_loss_is_the_mean_cosine_of_the_gradients():
     ours, theirs = (kit.training.input_gradients(m, x, y).flatten(1) for m in (model, reference))
     expected = torch.nn.functional.cosine_similarity(ours, theirs).mean()
     units = misalignment.unit(theirs).view(x.shape)
-    assert float(misalignment.gradient_alignment(model, x, y, units)) == pytest.approx(
+    assert float(misalignment.gradient_alignment(model, x, y, units).detach()) == pytest.approx(
         float(expected), abs=1e-12
     )
     same = misalignment.unit(ours).view(x.shape)
-    assert float(misalignment.gradient_alignment(model, x, y, same)) == pytest.approx(1)
+    assert float(misalignment.gradient_alignment(model, x, y, same).detach()) == pytest.approx(1)
 
 
 def test_half_precision_units_keep_the_cosine_of_tiny_gradients():
@@ -173,8 +172,9 @@ def assert_gm_works(data, eps):
 
 
 def test_gm_turns_gradients_and_withstands_the_reference_on_digits():
-    assert_gm_works(kit.data.load("digits", train=800, test=200, size=16), eps=0.1)
+    assert_gm_works(kit.data.load("digits", train=800, test=200, size=16), eps=0.06)
 
 
 def test_gm_turns_gradients_and_withstands_the_reference_on_mnist(shared_data):
-    assert_gm_works(split("mnist", shared_data, train=3000, test=500).load(shared_data), eps=0.1)
+    mnist = kit.data.load("mnist", shared_data, train=3000, test=500, size=16)
+    assert_gm_works(mnist, eps=8 / 255)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -146,9 +145,3 @@ def evolve(
 def generator(seed: int, number: int) -> np.random.Generator:
     """Draws of one generation: a run that goes on there draws the same."""
     return np.random.default_rng([seed, number])
-
-
-def best(members: Sequence[Member | dict[str, Any]]) -> list[int]:
-    """Positions by falling fitness, the first one on ties."""
-    values = [m["fitness"] if isinstance(m, dict) else m.fitness for m in members]
-    return sorted(range(len(values)), key=lambda k: -values[k])

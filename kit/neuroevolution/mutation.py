@@ -89,9 +89,7 @@ def mutate_once(genome: Genome, rng: Rng, space: Space = SPACE) -> Genome:
 
 
 def random_genome(rng: Rng, space: Space = SPACE) -> Genome:
-    """A genome far from any other: a convolution, mutated up to three times as often as a space
-    has blocks.
-    """
+    """One convolution after a random number of mutations, fewer than twice a space's blocks."""
     genome: Genome = [_new_block("conv", [0], rng, space)]
     for _ in range(rng.integers(1, 2 * space.blocks)):
         genome = mutate_once(genome, rng, space)

@@ -9,8 +9,7 @@ from typing import Any
 from kit.data.splits import Split, split
 from kit.experiments.neuroevolution_gm import steps
 from kit.experiments.neuroevolution_gm.settings import MUTATIONS, Settings
-from kit.neuroevolution import Space, initial
-from kit.neuroevolution.algorithm import generator
+from kit.neuroevolution import Space
 
 METHODS = ("L∞-PGD", "L2-PGD", "FGSM")
 DEFENSES = ("free AT", "fast AT")
@@ -119,9 +118,9 @@ def _scale(c: Settings, name: str) -> Scale:
                 f"images of {drawn.name}."
             )
     space = c.space(min(min(drawn.about.shape[1:]) for drawn in (images, *others.values())))
-    # Whether the space holds such a population is known before anything is trained.
-    initial(c.population, c.distance, generator(c.seed, 0), space=space)
     runs = range(1, c.runs + 1)
+    for run in runs:  # whether there is such a population is known before anything is trained
+        steps.first_population(c.seed, run, c.population, c.distance, space)
     return Scale(images, others, [_Planner(c, images, others, space, r).run() for r in runs])
 
 
@@ -236,11 +235,10 @@ class _Planner:
         self, name: str, net: Any, attacks: dict, grads: Any, *, split: Split | None = None,
         gm: dict | None = None,
     ) -> Net:  # fmt: skip
-        """A net trained and examined."""
+        """A net trained, with the GM loss or without, and examined."""
         images = split or self.split
-        # Plain nets of one architecture are one task, whatever they are compared with.
-        how = {} if gm is None else {"gm": gm}
-        return self.examine(images, name, net, self.train(images, name, net, **how), attacks, grads)
+        trained = self.train(images, name, net, **({"gm": gm} if gm else {}))
+        return self.examine(images, name, net, trained, attacks, grads)
 
     def search(self, reference: Any) -> tuple[list[list], list]:
         """Children and selections of all generations; each reads the one before it."""

@@ -277,6 +277,14 @@ def child(
     }  # fmt: skip
 
 
+def first_population(
+    seed: int, run: int, count: int, distance: float, space: Space
+) -> list[Genome]:
+    """Where the search of a run begins; refused with a ValueError where the space is too small."""
+    rng = algorithm.generator(runtime.derive_seed(seed, "search", run), 0)
+    return mutation.initial(count, distance, rng, space=space)
+
+
 @step(version=1, label="random architectures, run {run}")
 def random_genomes(
     *, seed: int, run: int, count: int, distance: float | None, space: Mapping
@@ -290,8 +298,7 @@ def random_genomes(
     """
     limits = _space(space)
     if distance is not None:
-        rng = algorithm.generator(runtime.derive_seed(seed, "search", run), 0)
-        return {"genomes": mutation.initial(count, distance, rng, space=limits)}
+        return {"genomes": first_population(seed, run, count, distance, limits)}
     rng = algorithm.generator(runtime.derive_seed(seed, "random", run), 0)
     return {"genomes": [mutation.random_genome(rng, limits) for _ in range(count)]}
 
