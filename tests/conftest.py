@@ -9,6 +9,8 @@ import pytest
 _SCRATCH = tempfile.mkdtemp(prefix="kit-tests-")
 os.environ["KIT_STEPS"] = os.path.join(_SCRATCH, "steps")
 os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
+# Tests run side by side: two threads in each of two kernels would wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 LONGEST = ("test_notebooks.py", "test_run_all.py", "test_neuroevolution_gm.py", "test_runner.py")

@@ -343,7 +343,7 @@ def test_errors_over_generations_are_those_of_the_best_candidates(computed):
         ({"optimizers": {"adam": 1e-3}}, "optimizers lacks 'sgd'"),
         ({"search_optimizer": "adamw"}, "Unknown optimizer 'adamw'"),
         ({"rival": "adam"}, "rival is 'adam', as search_optimizer is"),
-        ({"table_nets": ["resnet18"]}, "Unknown net 'resnet18'"),
+        ({"table_nets": ["alexnet"]}, "Unknown net 'alexnet'"),
         ({"discriminator": "none"}, "Unknown net 'none'"),
         ({"start_value": 1.1}, "start_value is 1.1"),
     ],

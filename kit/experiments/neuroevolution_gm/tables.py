@@ -25,6 +25,12 @@ def described(scale: Scale, config: Settings) -> str:
     )
 
 
+def scales(config: Settings) -> list[tuple[str, Settings, str]]:
+    """The full and the reduced experiment: name, settings, and a note for titles."""
+    note = "" if config.full else " (the full data were not run: the reduced experiment again)"
+    return [("full", config.at_full(), note), ("reduced", config, "")]
+
+
 def plain(split: Split) -> str:
     """Title of a data set without the note on its pixels, as in the paper's tables."""
     return split.about.title.partition(" (")[0]
