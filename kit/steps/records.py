@@ -24,6 +24,8 @@ class Records:
 
     def __init__(self, names: Iterable[str], store: Store):
         self._of: dict[str, list[dict]] = {name: [] for name in names}
+        # What was asked is kept up to date: a schedule asks again for all tasks after each of them.
+        self._asked: dict[str, dict[Task, _Nearest]] = {name: {} for name in self._of}
         if not self._of:
             return
         for record in _from_manifests():
@@ -34,18 +36,36 @@ class Records:
 
     def add(self, record: dict) -> None:
         """One more record; of equally near ones the last added counts."""
-        if record.get("step") in self._of and record.get("work", 0) > 0:
-            self._of[record["step"]].append(record)
+        name = record.get("step")
+        if name not in self._of or record.get("work", 0) <= 0:
+            return
+        self._of[name].append(record)
+        for nearest in self._asked[name].values():
+            nearest.meet(record)
 
     def nearest(self, task: Task) -> dict | None:
         """The record of a step that is most like a task: in its words (a net, …), then in work."""
-        words = _words(task.keyed)
+        asked = self._asked.setdefault(task.step.name, {})
+        if task not in asked:
+            asked[task] = _Nearest(task)
+            for record in self._of.get(task.step.name, []):
+                asked[task].meet(record)
+        return asked[task].record
 
-        def distance(record: dict) -> tuple[int, float]:
-            others = len(words - _words(record["arguments"]))
-            return others, abs(math.log(record["work"] / task.work))
 
-        return min(reversed(self._of.get(task.step.name, [])), key=distance, default=None)
+class _Nearest:
+    """The record nearest to a task among those that it has met."""
+
+    def __init__(self, task: Task):
+        self.words, self.work = _words(task.keyed), task.work
+        self.distance: tuple[float, float] = (math.inf, math.inf)
+        self.record: dict | None = None
+
+    def meet(self, record: dict) -> None:
+        others = len(self.words - _words(record["arguments"]))
+        distance = others, abs(math.log(record["work"] / self.work))
+        if distance <= self.distance:
+            self.distance, self.record = distance, record
 
 
 def seconds(task: Task, record: dict) -> float:
