@@ -18,7 +18,8 @@ LONGEST = ("test_notebooks.py", "test_run_all.py", "test_neuroevolution_gm.py", 
 
 def pytest_collection_modifyitems(items):
     """Files that take longest come first, so that in the end no worker waits for another."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 9)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture

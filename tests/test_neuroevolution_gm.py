@@ -9,6 +9,7 @@ import notebook
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import kit
 from kit import results, runtime, steps
@@ -183,9 +184,10 @@ def test_killed_and_resumed_elsewhere_it_ends_the_same(store, run):
     wanted = [searches.search, searches.children]
     with pytest.raises(steps.Interrupted):
         steps.compute(wanted, executor=Stopping(9), device="cpu")
-    kept = len(list(store.glob("*/*.json")))
+    kept = {path: path.stat().st_mtime_ns for path in store.glob("*/[!.]*.json")}
+    assert len(kept) == 9
     again, children = steps.compute(wanted, executor=Stopping(1000), device="cpu")
-    assert kept < len(list(store.glob("*/*.json")))
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}  # not computed again
     for ours, theirs in zip(again, run.search, strict=True):
         assert dict(ours) == dict(theirs)
     for ours, theirs in zip(children, run.children, strict=True):
@@ -268,12 +270,20 @@ def test_plain_nets_start_from_other_weights_than_the_reference(run):
     np.testing.assert_allclose(run.nets["Ref"].examined["cosines"], 1, atol=2e-3)
 
 
-def test_filters_stand_before_the_reference_alone(run):
-    assert set(run.defenses) == {"JPEG", "bilateral", "free AT", "fast AT"}
-    for name in ("JPEG", "bilateral"):
-        assert run.defenses[name].trained["weights"].keys() == (
-            run.nets["Ref"].trained["weights"].keys()
-        )
+def test_filters_stand_before_the_reference(computed, run):
+    """Its own weights, on images that pass the filter; adversarial training has other weights."""
+    data = computed["reduced"].split.load(device="cpu")
+    ref = run.nets["Ref"]
+    model = kit.nets.restore(ref.genome, data.shape, data.classes, ref.trained["weights"])
+    examples = torch.from_numpy(run.attacks["L∞-PGD"]["images"])
+    for name, function in (("JPEG", kit.defenses.jpeg), ("bilateral", kit.defenses.bilateral)):
+        e = run.defenses[name].examined
+        for labels, x in ((e["clean"], data.x_test), (e["adversarial"]["L∞-PGD"], examples)):
+            expected = kit.training.predict(model, function(x)).numpy()
+            np.testing.assert_array_equal(labels, expected)
+    for name in ("free AT", "fast AT"):
+        weights = run.defenses[name].trained["weights"]
+        assert not np.allclose(weights["head.4.weight"], ref.trained["weights"]["head.4.weight"])
 
 
 # --- what the notebook reads off ----------------------------------------------------------------
@@ -333,6 +343,22 @@ def test_a_claim_needs_all_of_its_parts():
     assert verdict == results.REPRODUCED
     assert "clean NE+GM 1 − Ref: −1 points" in evidence
     assert claims._withstands(table, ["L∞-PGD"], 0.5, 0.1)[0] == results.NOT_REPRODUCED
+
+
+def test_other_data_count_once_where_both_scales_are_one_experiment():
+    table = scores(ref=([1, 1, 1], [0, 0, 0]), ref_gm=([1, 1, 1], [0, 0, 0]),
+                   ne=([2, 2, 2], [1, 1, 1])).assign(dataset="MNIST")  # fmt: skip
+    other = table.assign(accuracy=table["accuracy"] + 1)
+    for carried, labels in (
+        ({"full": table, "reduced": table.copy()}, ["trained anew on MNIST"]),
+        (
+            {"full": other, "reduced": table},
+            ["trained anew on MNIST, full", "trained anew on MNIST"],
+        ),
+        ({}, []),
+    ):
+        evidence = claims.Evidence(*[table] * 4, carried, *[table] * 2, 0.1)
+        assert [label for _, label, _ in claims._about_other_data(evidence)] == labels
 
 
 def test_signed_and_absolute_are_compared_at_equal_clean_accuracy():

@@ -135,6 +135,7 @@ def test_frozen_weights_stay(digits):
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": -1}, "epochs is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"replays": 0}, "replays is 0"),
     ],
 )
 def test_options_out_of_range(digits, options, message):

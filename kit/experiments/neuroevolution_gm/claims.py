@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from kit import results
-from kit.experiments.neuroevolution_gm.settings import Settings
 from kit.experiments.neuroevolution_gm.tables import per_run
 
 Judged = tuple[str, str]  # verdict and evidence
@@ -47,15 +46,15 @@ class Evidence:
     resolution: float
 
 
-def verdicts(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    """All claims: ID, what of it is meant, and verdict with evidence."""
+def verdicts(sources: Sequence[str], e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    """All claims: ID, what of it is meant, verdict and evidence; `sources` are those of 4.T2."""
     yield "4.C1", "", _withstands(e.full, ["L∞-PGD"], COMPARABLE, e.resolution)
-    for source in c.sources:
+    for source in sources:
         yield "4.C2", source, _withstands(e.full, [source], None, e.resolution)
-    yield from _about_other_data(c, e)
+    yield from _about_other_data(e)
     yield from _about_fooling(e)
     yield "4.C6", "", _earns_its_keep(e)
-    yield from _about_reduced(c, e)
+    yield from _about_reduced(e)
     yield from _about_robustness(e)
     yield "4.X2", "", signed_against_absolute(e.swept, e.resolution)
 
@@ -92,15 +91,15 @@ def _withstands(
     return results.combine(parts)
 
 
-def _about_other_data(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    seen = set()
-    for table in e.carried.values():
+def _about_other_data(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    tables = dict(e.carried)
+    # Where the full data were not run, both are the same experiment.
+    if len(tables) == 2 and tables["full"].equals(tables["reduced"]):
+        del tables["full"]
+    for scale, table in tables.items():
         for dataset, rows in table.groupby("dataset", sort=False):
-            if dataset not in seen:  # both scales may be the same experiment
-                judged = _withstands(rows, ["L∞-PGD"], COMPARABLE, e.resolution)
-                yield "4.C3", f"trained anew on {dataset}", judged
-            if not c.full:
-                seen.add(dataset)
+            judged = _withstands(rows, ["L∞-PGD"], COMPARABLE, e.resolution)
+            yield "4.C3", f"trained anew on {dataset}{', full' if scale == 'full' else ''}", judged
 
 
 def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
@@ -133,7 +132,7 @@ def _earns_its_keep(e: Evidence) -> Judged:
     return verdict, f"{BEST} − Random+GM: {evidence}"
 
 
-def _about_reduced(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_reduced(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     clean, against = _on(e.reduced, "clean"), _on(e.reduced, "L∞-PGD")
     above = [_difference(clean, net, "Ref", e.resolution) for net in ("Ref+GM", "HE+GM", BEST)]
     yield "4.C7", "GM nets above Ref on clean images", results.combine(above)

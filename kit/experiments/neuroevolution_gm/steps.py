@@ -98,7 +98,7 @@ def train(
     return {"weights": kit.nets.weights(model), "train_accuracy": accuracy}
 
 
-@step(version=1, label="{split}: input gradients of the reference", work=lambda split, **_: 1.0)
+@step(version=1, label="{split}: input gradients of the reference")
 def gradients(
     *, split: Split, net: str | Genome, weights: Mapping[str, np.ndarray], hold_out: int
 ) -> dict:
