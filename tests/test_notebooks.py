@@ -1,12 +1,15 @@
 """The notebooks: stripped, inspectable, and executed by papermill as a user would."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import time
 
 import nbformat
 import papermill
+import psutil
 import pytest
 
 from kit import runner, runtime
@@ -90,19 +93,30 @@ def test_parameters_and_settings_are_the_same(path):
 
 
 @pytest.fixture(scope="module")
-def executed(path, tmp_path_factory):
-    """``papermill NOTEBOOK out.ipynb -p runs 2 …`` from another folder, without the runner."""
-    folder = tmp_path_factory.mktemp("executed")
-    options = ["-p", "jobs", "1"]  # one process; process pools have tests of their own
-    for name, value in TINY[path.stem].items():  # -p takes no lists
-        options += ["-y", json.dumps({name: value})] if name in LISTS else ["-p", name, str(value)]
-    environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
-    run = subprocess.run(
-        [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=folder,
-        env=environment, check=False, capture_output=True, text=True, timeout=550,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr[-3000:]
-    return folder / "out.ipynb", folder / "figures" / "custom" / path.stem
+def execute(tmp_path_factory):
+    """``papermill NOTEBOOK out.ipynb -p runs 2 …`` from another folder, once per notebook."""
+
+    @functools.cache
+    def execute(path):
+        folder = tmp_path_factory.mktemp("executed")
+        options = ["-p", "jobs", "1"]  # one process; process pools have tests of their own
+        for name, value in TINY[path.stem].items():  # -p takes no lists
+            listed = ["-y", json.dumps({name: value})]
+            options += listed if name in LISTS else ["-p", name, str(value)]
+        environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
+        run = subprocess.run(
+            [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=folder,
+            env=environment, check=False, capture_output=True, text=True, timeout=550,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr[-3000:]
+        return folder / "out.ipynb", folder / "figures" / "custom" / path.stem
+
+    return execute
+
+
+@pytest.fixture
+def executed(path, execute):
+    return execute(path)
 
 
 def test_papermill_executes_it_from_any_folder(path, executed):
@@ -136,3 +150,52 @@ def test_nothing_is_written_to_the_error_stream_but_progress(executed):
     outputs = [o for cell in cells(executed[0]) for o in cell.get("outputs", ())]
     errors = [o["text"] for o in outputs if o.get("name") == "stderr"]
     assert not [text for text in errors if "Warning" in text], errors
+
+
+def test_a_killed_kernel_is_reported_and_its_finished_runs_are_kept(execute, tmp_path):
+    """Killed after its first study and run again: the bytes of the undisturbed run by papermill."""
+    path = next(path for path in PATHS if path.stem == "03_knn_tradeoff")
+    options = [f"-p03.{name}={value}" for name, value in TINY[path.stem].items()]
+
+    def run_all():
+        return subprocess.Popen(
+            [sys.executable, runtime.root() / "run_all.py", *options, "--jobs=1", "--device=cpu"],
+            env={**os.environ, "KIT_STEPS": str(tmp_path / "steps"), "KIT_FIGURES": str(tmp_path)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        )  # fmt: skip
+
+    disturbed = run_all()
+    studies = tmp_path / "steps" / "knn_tradeoff.study"
+    while not list(studies.glob("[!.]*.json")):
+        assert disturbed.poll() is None, disturbed.stderr.read()
+        time.sleep(0.02)
+    kernels = [
+        p for p in psutil.Process(disturbed.pid).children(recursive=True)
+        if "ipykernel_launcher" in " ".join(p.cmdline())
+    ]  # fmt: skip
+    assert len(kernels) == 1
+    kernels[0].kill()
+    out, err = disturbed.communicate(timeout=120)
+    assert disturbed.returncode == 1
+    assert "its kernel died" in err
+    assert "FAILED" in out
+    results = tmp_path / "custom"
+    assert not (results / path.stem).exists()
+    assert (results / f"{path.stem}.failed.ipynb").exists()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "steps").rglob("[!.]*.json")}
+    assert before
+
+    resumed = run_all()
+    shown, err = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, shown + err
+    assert before.items() <= {p: p.stat().st_mtime_ns for p in before}.items()
+    tables, undisturbed = (
+        {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+        for folder in (results / path.stem, execute(path)[1])
+    )
+    assert tables == undisturbed
+    assert {"3.F5-digits.md", "3.F5-digits.csv", "3.F5-digits.svg", "claims.json"} <= set(tables)
+    assert (results / "index.html").exists()
+    assert not (results / f"{path.stem}.failed.ipynb").exists()
+    hidden = [p.name for p in results.iterdir() if p.name.startswith(".")]
+    assert hidden == [f".{path.stem}.lock"]
