@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from kit import settings
-from kit.settings import ListOf, OneOf, Rates, number, odd, whole
+from kit.constraints import ListOf, OneOf, Rates, divides_one, number, odd, whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Config(settings.Settings):
     norm: Annotated[str, OneOf(("linf", "l2"), "norm")]
     pixels: Annotated[list, ListOf(whole(1), "list whole numbers", ascending=True)]
     rates: Annotated[dict, Rates(OneOf(("adam", "sgd"), "optimizer"))]
-    grid: Annotated[float, settings.divides_one()] = 0.1
+    grid: Annotated[float, divides_one()] = 0.1
 
     def check(self):
         if self.runs > 100:

@@ -6,10 +6,10 @@ import dataclasses
 from typing import Annotated, Any, NamedTuple
 
 from kit import settings
+from kit.constraints import MAPPING, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
 from kit.nets import ARCHITECTURES
 from kit.optimizers import OPTIMIZERS
 from kit.results.study import Study
-from kit.settings import ListOf, OneOf, Rates, number, whole
 
 STUDY = Study(
     notebook="01_evolved_perturbations",
@@ -43,12 +43,12 @@ STUDY = Study(
     },
 )  # fmt: skip
 _OPTIMIZER, _NET = OneOf(OPTIMIZERS, "optimizer"), OneOf(ARCHITECTURES, "net")
-_POPULATION = settings.Constraint(
+_POPULATION = Constraint(
     lambda value: type(value) is int and value >= 0 and value != 1,
     "use a whole number from 2 on (λ), or 0 for pycma's choice",
 )
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
-_TABLE = ListOf(settings.TEXT, "list names of data sets", least=0)
+_TABLE = ListOf(TEXT, "list names of data sets", least=0)
 
 
 class Aim(NamedTuple):
@@ -76,7 +76,7 @@ class Settings(settings.Settings):
     sigma: Annotated[float, number(above=0)]
     start_place: Annotated[float, number(least=0, to=1)]
     start_value: Annotated[float, number(least=0, to=1)]
-    cma_options: Annotated[dict, settings.MAPPING]
+    cma_options: Annotated[dict, MAPPING]
     search_epochs: Annotated[int, whole(1)]
     search_batch_size: Annotated[int, whole(1)]
     search_optimizer: Annotated[str, _OPTIMIZER]

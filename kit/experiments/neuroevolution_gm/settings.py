@@ -6,10 +6,10 @@ import dataclasses
 from typing import Annotated, Any
 
 from kit import settings
+from kit.constraints import MAPPING, TEXT, ListOf, OneOf, number, whole
 from kit.nets import ARCHITECTURES
 from kit.neuroevolution import Space
 from kit.results.study import Study
-from kit.settings import ListOf, OneOf, number, whole
 
 KERNELS = (3, 5)  # sizes of kernels
 MUTATIONS = (4, 5)  # fewest and most that make a child
@@ -38,7 +38,7 @@ STUDY = Study(
 _NET = OneOf(ARCHITECTURES, "net")
 _WHOLE = whole(1)
 _POSITIVE, _EPS = number(above=0), number(above=0, to=1)
-_NAMES = ListOf(settings.TEXT, "list names of data sets", least=0)
+_NAMES = ListOf(TEXT, "list names of data sets", least=0)
 _STRENGTHS = ListOf(_POSITIVE, "list positive numbers, such as [0.3, 1]", ascending=True)
 _WIDTHS = ListOf(_WHOLE, "list whole numbers from 1 on, such as [16, 32]", ascending=True)
 
@@ -50,7 +50,7 @@ class Settings(settings.Settings):
     size: Annotated[int, whole(0)]
     runs: Annotated[int, _WHOLE]
     transfer_datasets: Annotated[list, _NAMES]
-    full: Annotated[dict, settings.MAPPING]
+    full: Annotated[dict, MAPPING]
     reference: Annotated[str, _NET]
     hand_engineered: Annotated[str, _NET]
     sources: Annotated[list, ListOf(_NET, "list names of nets", least=1)]

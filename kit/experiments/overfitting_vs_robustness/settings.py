@@ -6,8 +6,8 @@ import dataclasses
 from typing import Annotated
 
 from kit import settings
+from kit.constraints import OneOf, divides_one, number, whole
 from kit.results.study import Study
-from kit.settings import number, whole
 
 # What the paper calls each regime's norms, training, attacks, CLEVER and gradients.
 IDS = {
@@ -55,11 +55,11 @@ class Settings(settings.Settings):
     lr_normal: Annotated[float, number(above=0)]
     lr_overfitting: Annotated[float, number(above=0)]
     epsilon: Annotated[float, number(above=0)]
-    norm: Annotated[str, settings.OneOf(("linf", "l2"), "norm")]
+    norm: Annotated[str, OneOf(("linf", "l2"), "norm")]
     pgd_steps: Annotated[int, whole(1)]
     attack_images: Annotated[int, whole(0)]
     metric_images: Annotated[int, whole(1)]
-    eps_step: Annotated[float, settings.divides_one()]
+    eps_step: Annotated[float, divides_one()]
     clever_images: Annotated[int, whole(1)]
     clever_every: Annotated[int, whole(1)]
     clever_batches: Annotated[int, whole(2)]
