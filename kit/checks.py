@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kit.gradients import outputs
+from kit.constraints import number
 
 NORMS = ("linf", "l2")
 
@@ -22,11 +21,14 @@ def check_norm(norm: str) -> None:
 def check_eps(eps: float, norm: str = "linf") -> None:
     """Refuse a perturbation size outside (0, ∞), or (0, 1] for L∞, with a ValueError."""
     check_norm(norm)
-    if not 0 < eps < math.inf or (norm == "linf" and eps > 1):
-        limit = (
-            "in (0, 1], since pixels lie in [0, 1]" if norm == "linf" else "positive, and finite"
-        )
-        raise ValueError(f"epsilon is {eps}: it must be {limit}.")
+    limit = number(above=0, to=1) if norm == "linf" else number(above=0)
+    limit.check("epsilon", eps)
+
+
+def check_attack(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Refuse what :func:`check_batch` and :func:`check_gradient` refuse."""
+    check_batch(model, x, y)
+    check_gradient(model, x)
 
 
 def check_batch(model: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -44,7 +46,7 @@ def check_batch(model: nn.Module, x: Tensor, y: Tensor) -> None:
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
     check_images(x)
-    classes = outputs(model, x[:1]).shape[1]
+    classes = check_logits(model(x[:1]), 1).shape[1]
     if not (y.min() >= 0 and y.max() < classes):
         raise ValueError(
             f"The labels reach from {y.min()} to {y.max()}: the model knows {classes} classes, "
@@ -65,6 +67,56 @@ def check_images(x: Tensor) -> None:
             f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
             "Normalisation belongs inside the model."
         )
+
+
+def check_gradient(model: nn.Module, x: Tensor) -> None:
+    """Refuse a model whose outputs change with the image but carry no gradient.
+
+    No attack could move an image, and the model would pass for robust. A model that says the same
+    of every image has no gradient either, but that is the truth about it.
+
+    Call it inside :func:`kit.gradients.frozen`.
+
+    Parameters
+    ----------
+    model
+        From images to logits.
+    x
+        Images, of which it looks at the first.
+
+    Raises
+    ------
+    ValueError
+    """
+    image = x[:1].detach()
+    with torch.enable_grad():
+        logits = check_logits(model(image.clone().requires_grad_()), 1)
+    other = (image + 0.5) % 1  # differs in every pixel
+    if not logits.requires_grad and not torch.equal(logits, model(other)):
+        raise ValueError(
+            "The model's outputs change with the image but carry no gradient, so that no attack "
+            "could move an image: do not detach them, nor compute them under torch.no_grad()."
+        )
+
+
+def check_logits(logits: Any, count: int) -> Tensor:
+    """Its argument, unless it is not the logits of so many images, which is a ValueError."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
+        raise ValueError(
+            f"The model returns {_describe(logits)} for {count} images: it must return logits, a "
+            "tensor of shape (N, classes)."
+        )
+    return without_nan(logits)
+
+
+def without_nan(values: Tensor) -> Tensor:
+    """Its argument, unless a number is missing in it, which is a ValueError."""
+    if values.isnan().any():
+        raise ValueError(
+            "The model returns NaN, or its gradient is: its weights may have diverged in training; "
+            "try a lower learning rate."
+        )
+    return values
 
 
 def _check_tensor(x: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from kit.checks import check_logits, without_nan
 from kit.nets import eval_mode
 
 BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
@@ -29,12 +30,14 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def in_batches(function: Callable[..., Any], *tensors: Tensor) -> Any:
+def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) -> Any:
     """Call a function on `BATCH` images at a time and concatenate what it returns.
 
-    A function that returns a tuple of tensors gives a tuple of tensors.
+    A function that returns a tuple of tensors gives a tuple of tensors. One that works on so many
+    `copies` of each image at once gets fewer of them.
     """
-    batches = zip(*(tensor.split(BATCH) for tensor in tensors), strict=True)
+    at_once = max(1, BATCH // copies)
+    batches = zip(*(tensor.split(at_once) for tensor in tensors), strict=True)
     results = [function(*batch) for batch in batches]
     if isinstance(results[0], tuple):
         return tuple(map(torch.cat, zip(*results, strict=True)))
@@ -42,23 +45,13 @@ def in_batches(function: Callable[..., Any], *tensors: Tensor) -> Any:
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """What the model returns; NaN is refused with a ValueError."""
-    return without_nan(model(x))
+    """Logits of the images; NaN, or anything that is not logits, is refused with a ValueError."""
+    return check_logits(model(x), len(x))
 
 
 def predictions(model: nn.Module, x: Tensor) -> Tensor:
     """Labels that the model predicts, int64, shape (N,)."""
     return in_batches(lambda batch: outputs(model, batch).argmax(1), x)
-
-
-def without_nan(values: Tensor) -> Tensor:
-    """Its argument, unless a number is missing in it, which is a ValueError."""
-    if values.isnan().any():
-        raise ValueError(
-            "The model returns NaN, or its gradient is: its weights may have diverged in training; "
-            "try a lower learning rate."
-        )
-    return values
 
 
 def loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -78,15 +71,6 @@ def gradient(value: Tensor, x: Tensor, **options: Any) -> Tensor:
     if not value.requires_grad:
         return torch.zeros_like(x)
     return without_nan(torch.autograd.grad(value, x, **options)[0])
-
-
-def jacobian(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, K) and their gradients with respect to each image, (N, K, C, H, W)."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = outputs(model, x)
-        rows = [gradient(column, x, retain_graph=True) for column in logits.sum(0)]
-    return logits.detach(), torch.stack(rows, 1)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

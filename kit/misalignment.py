@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_batch
+from kit.checks import check_attack
 from kit.gradients import frozen, in_batches, loss_gradient, outputs
 from kit.training import input_gradients
 from kit.training.losses import Loss, Model, mean_cross_entropy
@@ -64,7 +64,7 @@ def reference_gradients(
         The reference has another number of classes; or images and labels do not fit.
     """
     with frozen(model):
-        check_batch(model, x, y)
+        check_attack(model, x, y)
         known = outputs(model, x[:1]).shape[1]
         if classes not in (None, known):
             raise ValueError(
@@ -95,7 +95,7 @@ def cosines(model: nn.Module, x: Tensor, y: Tensor, reference: Tensor) -> Tensor
         Shape (N,), in [-1, 1]; 0 where one of the gradients is zero.
     """
     with frozen(model):
-        check_batch(model, x, y)
+        check_attack(model, x, y)
         return in_batches(
             lambda *batch: _between(loss_gradient(model, *batch[:2]), batch[2]), x, y, reference
         )

@@ -223,7 +223,7 @@ def fake(predictions, norms, epoch=2):
     out = {
         "epoch": epoch, "labels": np.zeros(2, np.int16), "image": np.arange(2),
         "test_predictions": np.array([[0, 1], [0, 0], [0, 0]]),
-        "originals": np.zeros((2, 3, 1, 1), np.uint8),
+        "originals": np.zeros((2, 3, 1, 1), np.uint8), "no_gradient": {"fgsm": 1, "pgd": 0},
     }  # fmt: skip
     for attack in study.ATTACKS.values():
         out |= {f"{attack}_predictions": np.array(predictions), f"{attack}_norms": np.array(norms)}
@@ -241,6 +241,9 @@ def test_rates_and_norms_follow_from_the_stored_results():
     assert table.loc[("CW", "all channels"), ["L0", "L2", "Linf"]].tolist() == [3, 2, 1]
     assert table.loc[("PGD", "one channel"), ["L0", "L2", "Linf"]].tolist() == [1, 0.5, 0.5]
     assert table["images"].tolist() == table["unchanged"].tolist() == [1] * 8
+    assert table["no gradient"].groupby("attack").first().to_dict() == {
+        "CW": 0, "FGSM": 1, "PGD": 0, "random signs": 0,
+    }  # fmt: skip
     assert cells.mean_norms([fold], "CW", "cw")["CW"]["L2"].tolist() == [2]
 
 

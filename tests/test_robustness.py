@@ -481,6 +481,41 @@ def test_points_fill_the_ball_evenly(norm):
     assert points.mean(0).abs().max() < 0.03
 
 
+def detached(model):
+    class Detached(nn.Module):
+        def forward(self, x):
+            return model(x).detach()
+
+    return Detached()
+
+
+def test_a_model_that_detaches_its_graph_is_refused(net, correct):
+    """It would get the best score there is."""
+    x, y = correct[0][:3], correct[1][:3]
+    for measure in (
+        lambda model: robustness.clever(model, x, **SMALL),
+        lambda model: robustness.loss_sensitivity(model, x, y),
+        lambda model: robustness.empirical_robustness(model, x),
+    ):
+        with pytest.raises(ValueError, match="carry no gradient"):
+            measure(detached(net))
+    assert robustness.attack_success_rate(detached(net), x, y) == 0  # needs none
+    assert robustness.fooling_rate(detached(net), x, x) == 0
+
+
+def test_loss_sensitivity_counts_images_without_a_gradient(net, correct):
+    x, y = correct[0][:50], correct[1][:50]
+
+    class Saturated(nn.Module):
+        def forward(self, x):
+            return 1000 * net(x)
+
+    result = robustness.loss_sensitivity(Saturated(), x, y, details=True)
+    assert result.no_gradient == (result.grad_norms == 0).sum() > 40
+    assert result.value == robustness.loss_sensitivity(Saturated(), x, y)
+    assert robustness.loss_sensitivity(net, x, y, details=True).no_gradient == 0
+
+
 def test_clever_samples_lie_in_the_box_and_in_the_ball(correct):
     seen = []
 
@@ -494,7 +529,7 @@ def test_clever_samples_lie_in_the_box_and_in_the_ball(correct):
         seen.clear()
         robustness.clever(Watching(), image, norm=norm, radius=radius, **SMALL)
         samples = torch.cat(seen)
-        assert len(samples) == 1 + 4 * 10
+        assert len(samples) == 1 + 1 + 4 * 10  # to check the model, at the image, the points
         assert samples.min() >= 0
         assert samples.max() <= 1
         change = (samples - image).flatten(1)
@@ -553,8 +588,8 @@ def test_clever_leaves_out_only_classes_that_do_not_matter(net, correct, monkeyp
         ({"radius": -1.0}, "radius is -1"),
         ({"radius": float("inf")}, "radius is inf"),
         ({"radius": float("nan")}, "radius is nan"),
-        ({"batches": 1}, "batches 1"),
-        ({"batch_size": 0}, "batch_size 0"),
+        ({"batches": 1}, "batches is 1"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"norm": "l1"}, "Unknown norm 'l1'"),
         ({"output": "loss"}, "Unknown output 'loss'"),
     ],

@@ -13,7 +13,7 @@ all directions.
 
 from kit.attacks.carlini_wagner import CarliniWagner, cw_l2
 from kit.attacks.deep_fool import deepfool
-from kit.attacks.fast_gradient import fgsm, fgsm_all_targets
+from kit.attacks.fast_gradient import GradientAttack, fgsm, fgsm_all_targets
 from kit.attacks.noise import random_direction
 from kit.attacks.projected_gradient import pgd
 from kit.checks import NORMS, check_eps, check_norm
@@ -23,6 +23,7 @@ __all__ = [
     "BATCH",
     "NORMS",
     "CarliniWagner",
+    "GradientAttack",
     "check_eps",
     "check_norm",
     "cw_l2",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_batch, check_eps, check_images
-from kit.gradients import frozen, in_batches, jacobian, l2_norm, per_image, predictions
+from kit.checks import check_attack, check_eps, check_images
+from kit.constraints import number, whole
+from kit.gradients import frozen, gradient, in_batches, l2_norm, outputs, per_image, predictions
 
 # DeepFool goes this share of the way to the linearised boundary: the true one is curved, and on a
 # LeNet-5 whole steps end farther away.
@@ -23,6 +22,7 @@ def deepfool(
     max_eps: float | None = None,
     overshoot: float = 0.02,
     steps: int = 50,
+    classes: int | None = 10,
 ) -> Tensor:
     """DeepFool (Moosavi-Dezfooli et al. 2016): steps to the nearest linearised boundary, in L2.
 
@@ -45,11 +45,14 @@ def deepfool(
         How far past the boundary to aim, relative to the perturbation so far.
     steps
         At most so many linearisations.
+    classes
+        Of how many classes, the image's own and those with the next largest logits, the gradients
+        are computed in each step; None means all, which takes a backward pass for every class.
 
     Returns
     -------
     x_adv
-        Shape of `x`.
+        Shape of `x`. An image that was not fooled comes back as it is.
 
     Raises
     ------
@@ -58,46 +61,65 @@ def deepfool(
     """
     if max_eps is not None:
         check_eps(max_eps)
-    if steps < 1 or not 0 <= overshoot < math.inf:
-        raise ValueError(f"steps is {steps} and overshoot {overshoot}: use at least 1 and 0.")
+    whole(1).check("steps", steps)
+    number(least=0).check("overshoot", overshoot)
+    if classes is not None:
+        whole(2).check("classes", classes)
     with frozen(model):
         if y is None:
             check_images(x)
             y = predictions(model, x)
-        check_batch(model, x, y)
-        x_adv = in_batches(lambda x, y: _deepfool(model, x, y, overshoot, steps), x, y)
+        check_attack(model, x, y)
+        x_adv = in_batches(lambda x, y: _deepfool(model, x, y, overshoot, steps, classes), x, y)
         if max_eps is not None:
             x_adv = (x + (x_adv - x).clamp(-max_eps, max_eps)).clamp(0, 1)
     return x_adv
 
 
-def _deepfool(model: nn.Module, x: Tensor, y: Tensor, overshoot: float, steps: int) -> Tensor:
+def _deepfool(
+    model: nn.Module, x: Tensor, y: Tensor, overshoot: float, steps: int, classes: int | None
+) -> Tensor:
     x_adv = x.clone()
     rows = torch.arange(len(x), device=x.device)  # images that do not fool yet
     for _ in range(steps):
-        logits, grads = jacobian(model, x_adv[rows])
-        unfooled = logits.argmax(1) == y[rows]
-        # Fooled images leave the batch: the Jacobian, a backward pass per class, is what costs.
-        rows, logits, grads = rows[unfooled], logits[unfooled], grads[unfooled]
+        fooled, gap, normal = _linearised(model, x_adv[rows], y[rows], classes)
+        # Fooled images leave the batch: the gradients, a backward pass per class, are what costs.
+        rows, gap, normal = rows[~fooled], gap[~fooled], normal[~fooled]
         if not len(rows):
-            break
+            return x_adv
         start = x_adv[rows]
         # Past the boundary by a share of the way so far: a step that ended just short of it would
         # be followed by ever smaller ones.
         past = overshoot * l2_norm(start - x[rows])
-        x_adv[rows] = (start + _to_boundary(logits, grads, y[rows], start, past)).clamp(0, 1)
+        x_adv[rows] = (start + _to_boundary(gap, normal, start, past)).clamp(0, 1)
+    rows = rows[predictions(model, x_adv[rows]) == y[rows]]
+    x_adv[rows] = x[rows]
     return x_adv
 
 
-def _to_boundary(logits: Tensor, grads: Tensor, y: Tensor, x: Tensor, past: Tensor) -> Tensor:
+def _linearised(
+    model: nn.Module, x: Tensor, y: Tensor, classes: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Is the image fooled? How far do other classes lie behind, and the gradient of minus that.
+
+    The second has the shape (N, classes − 1), the third (N, classes − 1, C, H, W).
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = outputs(model, x)
+        own = logits.gather(1, y[:, None])
+        others = logits.scatter(1, y[:, None], -torch.inf)
+        gap = own - others.topk(min(classes or len(others[0]), len(others[0])) - 1).values
+        normal = [-gradient(column, x, retain_graph=True) for column in gap.sum(0)]
+    return logits.argmax(1) != y, gap.detach(), torch.stack(normal, 1)
+
+
+def _to_boundary(gap: Tensor, normal: Tensor, x: Tensor, past: Tensor) -> Tensor:
     """A step towards the nearest linearised decision boundary that the box does not forbid."""
-    rows = torch.arange(len(y), device=y.device)
-    gap = logits[rows, y, None] - logits  # (N, K): how far each class lies behind
-    normal = grads - grads[rows, y][:, None]  # (N, K, …): gradient of minus the gap
+    rows = torch.arange(len(x), device=x.device)
     x = x[:, None]
     normal *= ~((x <= 0) & (normal < 0) | (x >= 1) & (normal > 0))
     square = normal.flatten(2).square().sum(2)
-    # The image's own class, 0 / 0, counts as infinitely far.
     distance = (gap / square.sqrt()).nan_to_num(nan=torch.inf, posinf=torch.inf)
     nearest = distance.argmin(1)
     norm = square[rows, nearest].sqrt().clamp_min(1e-10)

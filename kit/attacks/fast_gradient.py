@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_batch, check_eps
+from kit.checks import check_attack, check_batch, check_eps
+from kit.constraints import whole
 from kit.gradients import frozen, in_batches, loss_gradient, steepest
+
+
+class GradientAttack(NamedTuple):
+    """What :func:`fgsm` and :func:`pgd` return with details: images, and which had no gradient.
+
+    ``no_gradient`` (N,) tells an image that withstands from one that was never moved: where
+    softmax saturates in float32, the loss has the gradient zero.
+    """
+
+    x_adv: Tensor
+    no_gradient: Tensor
 
 
 def fgsm(
@@ -17,7 +31,8 @@ def fgsm(
     eps: float,
     norm: str = "linf",
     targeted: bool = False,
-) -> Tensor:
+    details: bool = False,
+) -> Tensor | GradientAttack:
     """Fast gradient sign method: one step of size ε up the loss.
 
     Goodfellow et al. 2014: x + ε·sign(∇x CE(f(x), y)), clipped to [0, 1]. Targeted, the step goes
@@ -37,11 +52,13 @@ def fgsm(
         With L2 the step goes along the gradient itself instead of its sign.
     targeted
         Go down the loss of `y`.
+    details
+        Return a :class:`GradientAttack`.
 
     Returns
     -------
     x_adv
-        Shape of `x`.
+        Shape of `x`; with `details` a :class:`GradientAttack`.
 
     Raises
     ------
@@ -49,11 +66,16 @@ def fgsm(
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
     check_eps(eps, norm)
-    step = -eps if targeted else eps
     with frozen(model):
-        check_batch(model, x, y)
-        grad = in_batches(lambda x, y: loss_gradient(model, x, y), x, y)
-    return (x + step * steepest(grad, norm)).clamp(0, 1).detach()
+        check_attack(model, x, y)
+        result = _one_step(model, x, y, -eps if targeted else eps, norm)
+    return result if details else result.x_adv
+
+
+def _one_step(model: nn.Module, x: Tensor, y: Tensor, step: float, norm: str) -> GradientAttack:
+    grad = in_batches(lambda x, y: loss_gradient(model, x, y), x, y)
+    x_adv = (x + step * steepest(grad, norm)).clamp(0, 1).detach()
+    return GradientAttack(x_adv, ~grad.flatten(1).any(1))
 
 
 def fgsm_all_targets(
@@ -68,7 +90,7 @@ def fgsm_all_targets(
     y
         True labels, shape (N,).
     classes
-        Number of classes.
+        Number of classes, from 2 on.
 
     Returns
     -------
@@ -77,9 +99,12 @@ def fgsm_all_targets(
     targets
         The label that each of them aims at, shape (N, classes − 1).
     """
+    check_eps(eps)
+    whole(2).check("classes", classes)
     with frozen(model):
-        check_batch(model, x, y)  # a label out of range would become one within
-    offsets = torch.arange(1, classes, device=y.device)
-    targets = (y[:, None] + offsets) % classes
-    x_adv = [fgsm(model, x, aim, eps=eps, targeted=True) for aim in targets.unbind(1)]
+        check_attack(model, x, y)
+        offsets = torch.arange(1, classes, device=y.device)
+        targets = (y[:, None] + offsets) % classes
+        check_batch(model, x, targets.amax(1))  # the model may know fewer classes
+        x_adv = [_one_step(model, x, aim, -eps, "linf").x_adv for aim in targets.unbind(1)]
     return torch.stack(x_adv, 1), targets

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kit.checks import check_eps, check_images
+from kit.constraints import whole
 from kit.gradients import per_image, steepest
 
 
@@ -44,6 +45,7 @@ def random_direction(x: Tensor, *, eps: float, norm: str = "linf", seed: int = 0
     [0.25]
     """
     check_eps(eps, norm)
+    whole(0).check("seed", seed)
     check_images(x)
     random = torch.Generator().manual_seed(seed)
     direction = steepest(torch.randn(x.shape, generator=random, dtype=x.dtype), norm)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
+import torch
 from torch import Tensor, nn
 
+from kit.attacks.fast_gradient import GradientAttack
 from kit.attacks.noise import uniform_ball
-from kit.checks import check_batch, check_eps
+from kit.checks import check_attack, check_eps
+from kit.constraints import number, whole
 from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, per_image, steepest
 
 
@@ -23,7 +24,8 @@ def pgd(
     random_start: bool = True,
     targeted: bool = False,
     seed: int = 0,
-) -> Tensor:
+    details: bool = False,
+) -> Tensor | GradientAttack:
     """Projected gradient descent: many small gradient steps inside a ball around the image.
 
     Madry et al. 2017: x ← clip(x₀ + Π(x + α·sign(∇x CE(f(x), y)) − x₀)), where Π projects onto the
@@ -52,11 +54,14 @@ def pgd(
         Chooses the random points, the same on every device. Image i gets the i-th of them, whatever
         it shows. In L∞ a call on the first images of `x` gives the same ones; in L2 it does not:
         the radii are drawn after all directions, so that they depend on N.
+    details
+        Return a :class:`~kit.attacks.GradientAttack`; there an image has no gradient if it had
+        none in any step.
 
     Returns
     -------
     x_adv
-        Shape of `x`.
+        Shape of `x`; with `details` a :class:`~kit.attacks.GradientAttack`.
 
     Raises
     ------
@@ -64,24 +69,26 @@ def pgd(
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
     check_eps(eps, norm)
-    step_size = 2.5 * eps / max(steps, 1) if step_size is None else step_size
-    if steps < 1 or not 0 < step_size < math.inf:
-        raise ValueError(
-            f"steps is {steps} and step_size {step_size}: use at least one step of positive size."
-        )
+    whole(1).check("steps", steps)
+    whole(0).check("seed", seed)
+    step_size = 2.5 * eps / steps if step_size is None else step_size
+    number(above=0).check("step_size", step_size)
     step = -step_size if targeted else step_size
 
-    def attack(x: Tensor, y: Tensor, x_adv: Tensor) -> Tensor:
+    def attack(x: Tensor, y: Tensor, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        no_gradient = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for _ in range(steps):
-            moved = x_adv + step * steepest(loss_gradient(model, x_adv, y), norm)
-            x_adv = (x + _project(moved - x, eps, norm)).clamp(0, 1)
-        return x_adv
+            grad = loss_gradient(model, x_adv, y)
+            no_gradient &= ~grad.flatten(1).any(1)
+            x_adv = (x + _project(x_adv + step * steepest(grad, norm) - x, eps, norm)).clamp(0, 1)
+        return x_adv, no_gradient
 
     with frozen(model):
-        check_batch(model, x, y)
+        check_attack(model, x, y)
         # Drawn for the whole call: the same numbers whatever the size of a batch.
         start = _random_start(x, eps, norm, seed) if random_start else x
-        return in_batches(attack, x, y, start)
+        result = GradientAttack(*in_batches(attack, x, y, start))
+    return result if details else result.x_adv
 
 
 def _project(change: Tensor, eps: float, norm: str) -> Tensor:

@@ -14,9 +14,9 @@ import numpy as np
 
 import kit
 from kit import runtime, settings
+from kit.constraints import number, odd, whole
 from kit.data.splits import Split, split
 from kit.results.study import Study
-from kit.settings import number, whole
 from kit.steps import step
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Settings(settings.Settings):
     """Parameters of the study; the notebook says what each of them means."""
 
     runs: Annotated[int, whole(1)]
-    z: Annotated[int, settings.odd(3, "so that smaller odd K are left")]
+    z: Annotated[int, odd(3, "so that smaller odd K are left")]
     epsilon: Annotated[float, number(above=0, to=1)]
     epochs: Annotated[int, whole(1)]
     control_draws: Annotated[int, whole(1)]
@@ -109,7 +109,7 @@ def lenet(*, split: Split, epochs: int) -> dict:
 
 
 @step(
-    version=2,
+    version=3,
     label="{split}: K-NN under attack",
     work=lambda split, control_draws, **_: (
         split.about.test

@@ -3,6 +3,7 @@
 from kit.robustness.clever import Clever, clever
 from kit.robustness.measures import (
     EmpiricalRobustness,
+    LossSensitivity,
     attack_success_rate,
     check_grid,
     empirical_robustness,
@@ -14,6 +15,7 @@ from kit.robustness.measures import (
 __all__ = [
     "Clever",
     "EmpiricalRobustness",
+    "LossSensitivity",
     "attack_success_rate",
     "check_grid",
     "clever",

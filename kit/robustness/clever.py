@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kit.attacks.noise import uniform_ball
-from kit.checks import check_images, check_norm
+from kit.checks import check_gradient, check_images, check_norm
+from kit.constraints import number, whole
 from kit.gradients import frozen, gradient, in_batches, outputs
 
 OUTPUTS = ("logits", "softmax")
@@ -95,11 +96,10 @@ def clever(
     check_norm(norm)
     if output not in OUTPUTS:
         raise ValueError(f"Unknown output {output!r}: use one of {', '.join(OUTPUTS)}.")
-    if not 0 < radius < math.inf or batches < 2 or batch_size < 1:
-        raise ValueError(
-            f"radius is {radius}, batches {batches} and batch_size {batch_size}: use a positive "
-            "number, at least 2 and at least 1."
-        )
+    number(above=0).check("radius", radius)
+    whole(2).check("batches", batches)
+    whole(1).check("batch_size", batch_size)
+    whole(0).check("seed", seed)
     check_images(x)
     shape = (batches * batch_size, *x.shape[1:])
     points = radius * uniform_ball(shape, norm, seed=seed, dtype=x.dtype).to(x.device)
@@ -109,6 +109,7 @@ def clever(
         return logits.softmax(1) if output == "softmax" else logits
 
     with frozen(model):
+        check_gradient(model, x)
         scored = [_score(f, image, points, batch_size, norm, radius) for image in x.detach()]
     result = Clever(*map(torch.stack, zip(*scored, strict=True)))
     return result if details else result.scores

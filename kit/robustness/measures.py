@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_batch, check_images
+from kit.checks import check_attack, check_batch, check_gradient, check_images
 from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, predictions
 
 
@@ -117,7 +117,21 @@ def fooling_rate(model: nn.Module, x: Tensor, x_adv: Tensor) -> float:
         return float((predictions(model, x) != predictions(model, x_adv)).float().mean())
 
 
-def loss_sensitivity(model: nn.Module, x: Tensor, y: Tensor) -> float:
+class LossSensitivity(NamedTuple):
+    """What :func:`loss_sensitivity` returns with details: the mean, and each image's norm (N,).
+
+    Where softmax saturates in float32, the gradient is zero and the image looks insensitive;
+    ``no_gradient`` counts these images.
+    """
+
+    value: float
+    grad_norms: Tensor
+    no_gradient: int
+
+
+def loss_sensitivity(
+    model: nn.Module, x: Tensor, y: Tensor, *, details: bool = False
+) -> float | LossSensitivity:
     """Mean L2 norm of the gradient of an image's loss with respect to the image.
 
     Arpit et al. 2017 (A closer look at memorization), with the L2 norm. The loss is the image's
@@ -131,11 +145,13 @@ def loss_sensitivity(model: nn.Module, x: Tensor, y: Tensor) -> float:
         Images, shape (N, C, H, W), in [0, 1].
     y
         Labels, shape (N,).
+    details
+        Return a :class:`LossSensitivity`.
 
     Returns
     -------
     sensitivity
-        In units of the loss per unit of L2 distance.
+        In units of the loss per unit of L2 distance; with `details` a :class:`LossSensitivity`.
 
     Raises
     ------
@@ -143,9 +159,10 @@ def loss_sensitivity(model: nn.Module, x: Tensor, y: Tensor) -> float:
         x and y do not fit together or are empty, or the model returns NaN.
     """
     with frozen(model):
-        check_batch(model, x, y)
+        check_attack(model, x, y)
         norms = in_batches(lambda x, y: l2_norm(loss_gradient(model, x, y)), x, y)
-    return float(norms.double().mean())
+    value = float(norms.double().mean())
+    return LossSensitivity(value, norms, int((norms == 0).sum())) if details else value
 
 
 def check_grid(eps_step: float, eps_max: float) -> None:
@@ -212,6 +229,7 @@ def empirical_robustness(
     # Multiples of one number: 0.1 + 0.1 + 0.1 would miss 0.3.
     grid = [eps_max * k / count for k in range(1, count + 1)]
     with frozen(model):
+        check_gradient(model, x)
         eps, size = in_batches(lambda x: _smallest_step(model, x, grid), x.detach())
     relative = size / x.detach().flatten(1).amax(1)
     fooled = relative.isfinite()

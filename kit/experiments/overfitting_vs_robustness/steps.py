@@ -86,7 +86,7 @@ def _nets(split: Split, snapshots: Mapping) -> list[torch.nn.Module]:
 
 
 @step(
-    version=1,
+    version=2,
     label="{split}: attacks ({attacks}), fold {fold}",
     work=lambda split, images, attacks, pgd_steps, **_: (
         (images or split.about.test) * (300 + pgd_steps * ("pgd" in attacks))
@@ -105,8 +105,8 @@ def attack(
     -------
     dict
         ``epoch`` of the crafting snapshot, ``labels`` of the test images and ``test_predictions``
-        of all snapshots, shape (epochs, images); ``image``: which test images were attacked. For
-        each attack NAME ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape
+        of all snapshots, shape (epochs, images); ``image``: which test images were attacked;
+        ``no_gradient``: in how many of them FGSM and PGD met no gradient. For each attack NAME ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape
         (2, 3, attacked): over all channels and over the first alone, L0, L2 and L∞.
         ``NAME_examples`` and ``originals``: the first eight images.
     """
@@ -118,11 +118,15 @@ def attack(
     seed = runtime.derive_seed(split.seed, "attack", fold)
     craft = {
         "cw": lambda: kit.attacks.cw_l2(net, x, y),
-        "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm),
-        "pgd": lambda: kit.attacks.pgd(net, x, y, eps=eps, norm=norm, steps=pgd_steps, seed=seed),
+        "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm, details=True),
+        "pgd": lambda: kit.attacks.pgd(
+            net, x, y, eps=eps, norm=norm, steps=pgd_steps, seed=seed, details=True
+        ),
         "noise": lambda: kit.attacks.random_direction(x, eps=eps, norm=norm, seed=seed),
     }
-    sets = {name: craft[name]() if len(x) else x for name in attacks}
+    crafted = {name: craft[name]() if len(x) else x for name in attacks}
+    stuck = {name: getattr(result, "no_gradient", None) for name, result in crafted.items()}
+    sets = {name: getattr(result, "x_adv", result) for name, result in crafted.items()}
     shown = {"test": data.x_test, **sets}
     as_bytes = kit.data.as_bytes
     return {
@@ -130,6 +134,9 @@ def attack(
         "labels": data.y_test.cpu().numpy().astype(np.int16),
         "image": right.cpu().numpy().astype(np.int32),
         "originals": as_bytes(x[:EXAMPLES]),
+        "no_gradient": {
+            name: int(which.sum()) for name, which in stuck.items() if which is not None
+        },
         **{f"{name}_norms": _norms(x, x_adv) for name, x_adv in sets.items()},
         **{f"{name}_examples": as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
         **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in shown.items()},
@@ -150,7 +157,7 @@ def _predictions(nets: list, x: torch.Tensor) -> np.ndarray:
 
 
 @step(
-    version=1,
+    version=2,
     label="{split}: gradients",
     work=lambda images, eps_step, **_: images * (1 + 0.1 / eps_step),
 )
@@ -160,16 +167,19 @@ def gradient_metrics(*, split: Split, snapshots: Mapping, images: int, eps_step:
     Returns
     -------
     dict
-        ``loss_sensitivity``, ``empirical_robustness`` (NaN where no step fooled) and
-        ``successes``, each of shape (epochs,), on the first `images` test images.
+        ``loss_sensitivity``, ``no_gradient`` (of how many images the loss has none),
+        ``empirical_robustness`` (NaN where no step fooled) and ``successes``, each of shape
+        (epochs,), on the first `images` test images.
     """
     data, rows = split.load(), []
     x, y = data.x_test[:images], data.y_test[:images]
     for net in _nets(split, snapshots):
         smallest = kit.robustness.empirical_robustness(net, x, eps_step=eps_step, details=True)
-        sensitivity = kit.robustness.loss_sensitivity(net, x, y)
-        rows.append((sensitivity, smallest.value, smallest.successes))
-    names = ("loss_sensitivity", "empirical_robustness", "successes")
+        sensitivity = kit.robustness.loss_sensitivity(net, x, y, details=True)
+        rows.append(
+            (sensitivity.value, sensitivity.no_gradient, smallest.value, smallest.successes)
+        )
+    names = ("loss_sensitivity", "no_gradient", "empirical_robustness", "successes")
     return dict(zip(names, np.array(rows, float).T, strict=True))
 
 
