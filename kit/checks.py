@@ -18,11 +18,11 @@ def check_norm(norm: str) -> None:
         raise ValueError(f"Unknown norm {norm!r}: use one of {', '.join(NORMS)}.")
 
 
-def check_eps(eps: float, norm: str = "linf") -> None:
+def check_eps(eps: float, norm: str = "linf", name: str = "eps") -> None:
     """Refuse a perturbation size outside (0, ∞), or (0, 1] for L∞, with a ValueError."""
     check_norm(norm)
     limit = number(above=0, to=1) if norm == "linf" else number(above=0)
-    limit.check("epsilon", eps)
+    limit.check(name, eps)
 
 
 def check_attack(model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -170,8 +170,7 @@ def misaligned(reference: Tensor, *, strength: float = 1.0, variant: str = "cosi
         them, on the device of the net.
     strength
         λ, 0 or more; 0 is plain cross-entropy.
-    variant
-        A name in `VARIANTS`.
+    variant : {"cosine", "absolute", "logsumexp"}
 
     Raises
     ------
@@ -197,6 +196,11 @@ def misaligned(reference: Tensor, *, strength: float = 1.0, variant: str = "cosi
     combine = VARIANTS[variant]
 
     def loss(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if rows.max() >= len(reference):
+            raise ValueError(
+                f"There are reference gradients of {len(reference)} images, but more are trained "
+                "on: compute them for the whole training set."
+            )
         grads, logits = input_gradients(model, x, y, create_graph=True, details=True)
         entropy = nn.functional.cross_entropy(logits, y)
         return entropy + strength * combine(_between(grads, reference[rows])), logits

@@ -877,7 +877,7 @@ def test_epsilon_out_of_range(net, correct, eps, norm):
         calls[0](), calls[1](), calls[2]()
         return
     for call in calls:
-        with pytest.raises(ValueError, match=r"^epsilon is .* (in \(0, 1\]|positive)"):
+        with pytest.raises(ValueError, match=r"^(max_)?eps is .* (in \(0, 1\]|positive)"):
             call()
 
 
@@ -1055,7 +1055,7 @@ def test_random_direction_is_as_large_as_the_attacks():
     torch.testing.assert_close(norms(apart), torch.full((20,), 0.3))
     again = attacks.random_direction(x, eps=0.3, norm="l2", seed=1) - x
     assert torch.equal(apart, again)
-    with pytest.raises(ValueError, match="epsilon is 2"):
+    with pytest.raises(ValueError, match="eps is 2"):
         attacks.random_direction(x, eps=2)
 
 

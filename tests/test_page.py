@@ -41,7 +41,7 @@ def test_a_table_and_a_figure_of_one_name_both_show_their_titles(folder):
     html = page.write(folder).read_text(encoding="utf-8")
     section = html[html.index('<section id="3.F9">') :].partition("</section>")[0]
     titles = re.findall(r"<figcaption><b>3.F9</b> (.*?)</figcaption>", section)
-    assert titles == ["Images of 3.F9", "Numbers. The paper prints no such values."]
+    assert titles == ["Images of 3.F9", "Numbers. The paper prints no such table."]
     assert '<img src="03_x/3.F9.png" alt="Images of 3.F9">' in section
     assert "0.3333" in section
 

@@ -60,7 +60,7 @@ def deepfool(
         An option is out of range, x and y do not fit together, or the model returns NaN.
     """
     if max_eps is not None:
-        check_eps(max_eps)
+        check_eps(max_eps, name="max_eps")
     whole(1).check("steps", steps)
     number(least=0).check("overshoot", overshoot)
     if classes is not None:

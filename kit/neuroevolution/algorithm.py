@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from kit.constraints import whole
 from kit.nets.genome import Genome
 from kit.neuroevolution.mutation import SPACE, Space, initial, mutate
 from kit.neuroevolution.spectrum import distance
@@ -123,7 +124,7 @@ def evolve(
     Raises
     ------
     ValueError
-        As :func:`initial`.
+        An option is out of range, or as :func:`initial`.
 
     Examples
     --------
@@ -131,6 +132,8 @@ def evolve(
     >>> [generation.number for generation in small]
     [0, 1, 2, 3]
     """
+    whole(1).check("children", children)
+    whole(0).check("generations", generations)
     genomes = initial(population, least, generator(seed, 0), space=space)
     members = [Member(genome, evaluate(genome, 1)) for genome in genomes]
     yield Generation(0, members, members, list(range(population)))

@@ -137,14 +137,15 @@ class Report:
         name = self.study.name(id, None if dataset is None else dataset.name, part)
         if isinstance(result, Figure):
             self._write_figure(name, result, title)
+            _display(name, title, result)
         elif isinstance(result, pd.DataFrame):
-            result = self._write_table(name, result, title, as_printed)
+            whole = self._write_table(name, result, title, as_printed)
+            _display(name, self.tables[name], whole.map(shown_number))
         else:
             raise ValueError(
                 f"{name} is a {type(result).__name__}: show a pandas DataFrame or a matplotlib "
                 "Figure."
             )
-        _display(result)
 
     def claim(
         self,
@@ -201,6 +202,8 @@ class Report:
 
         self._write("claims.json", _json(self.claims))
         self._write("manifest.json", _json(self._manifest()))
+        if _shell() is not None:
+            pd.set_option("display.max_colwidth", None)  # whole sentences
         return pd.DataFrame(self.claims)
 
     def _manifest(self) -> dict[str, Any]:
@@ -231,7 +234,10 @@ class Report:
     ) -> pd.DataFrame:
         whole = beside_printed(name, frame) if as_printed else frame
         stands_beside = len(whole.columns) > len(frame.columns)
-        title += "." if stands_beside else ". The paper prints no such values."
+        if not as_printed and printed(name) is not None:
+            title += ". The paper's values are of another size and do not stand beside."
+        else:
+            title += "." if stands_beside else ". The paper prints no such table."
         shown = whole.map(shown_number).to_markdown(index=False, disable_numparse=True)
         text = f"**{name}** {title}\n\n{shown}\n\nComputed on {self.hardware}.\n"
         self._write(f"{name}.csv", whole.to_csv(index=False, float_format="%.6g"))
@@ -269,11 +275,12 @@ def _shell() -> Any:
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
-def _display(result: pd.DataFrame | Figure) -> None:
+def _display(name: str, title: str, result: pd.DataFrame | Figure) -> None:
+    """In a notebook: name and title, and the result below."""
     if _shell() is not None:
-        from IPython.display import display
+        from IPython.display import Markdown, display
 
-        display(result)
+        display(Markdown(f"**{name}** {title}"), result)
 
 
 def _json(value: object) -> str:

@@ -213,10 +213,13 @@ def combine(parts: Iterable[tuple[str, str]]) -> tuple[str, str]:
     Examples
     --------
     >>> combine([("reproduced", "a: 1"), ("undecided", "b: 0")])
-    ('undecided', 'a: 1; b: 0')
+    ('undecided', 'a: 1 (reproduced); b: 0 (undecided)')
     """
-    verdicts, evidence = zip(*parts, strict=True)
-    return all_of(verdicts), "; ".join(evidence)
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    evidence = "; ".join(f"{numbers} ({verdict})" for verdict, numbers in parts)
+    return all_of([verdict for verdict, _ in parts]), evidence
 
 
 def shown_number(value: object) -> str:

@@ -115,8 +115,8 @@ def _fooled_less(table: pd.DataFrame, others: list[str], column: str, resolution
     parts = []
     for other in others:
         less = per_run(table, other, column) - per_run(table, BEST, column)
-        verdict, evidence = results.positive(less, "points less", resolution)
-        parts.append((verdict, f"against {other}: {evidence}"))
+        verdict, evidence = results.positive(less, "points", resolution)
+        parts.append((verdict, f"fooled {other} − {BEST}: {evidence}"))
     return results.combine(parts)
 
 
@@ -145,14 +145,19 @@ def _about_reduced(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
 
 
 def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    """Does NE+GM keep half of its accuracy where the examples are made on it, or on its twin?"""
+    """Where the examples are made on NE+GM, or on its twin, does it keep half of its accuracy?
+
+    And more than Ref, trained without GM, keeps then?
+    """
     half = per_run(e.stronger, BEST, "reference's") / 2
     for label in ("white-box", "twin's"):
         kept = per_run(e.stronger, BEST, label)
-        mean = results.shown_number(float(np.mean(kept)))
-        verdict, evidence = results.positive(kept - half, "points above that", e.resolution)
-        half_is = results.shown_number(float(np.mean(half)))
-        yield "4.X1", label, (verdict, f"{mean} %, half is {half_is} %: {evidence}")
+        parts = []
+        for least, name in ((half, "half"), (per_run(e.stronger, "Ref", label), "Ref")):
+            verdict, evidence = results.positive(kept - least, "points", e.resolution)
+            numbers = [results.shown_number(float(np.mean(values))) for values in (kept, least)]
+            parts.append((verdict, f"{numbers[0]} % − {name} ({numbers[1]} %): {evidence}"))
+        yield "4.X1", label, results.combine(parts)
 
 
 def signed_against_absolute(table: pd.DataFrame, resolution: float) -> Judged:

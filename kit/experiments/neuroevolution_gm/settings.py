@@ -29,7 +29,8 @@ STUDY = Study(
         "4.C7": "Reduced set: every GM net beats Ref on clean images and NE+GM is the best; on"
         " adversarial ones it is comparable to Ref+GM and above HE+GM.",
         "4.X1": "Beyond the paper: low transferability is robustness, in that NE+GM keeps half of"
-        " its accuracy on adversarial images where they are made on itself, or on a twin of it.",
+        " its accuracy on adversarial images where they are made on itself, or on a twin of it,"
+        " and more than Ref does.",
         "4.X2": "Beyond the paper: at equal clean accuracy the signed cosine withstands more than"
         " |cos|.",
     },

@@ -106,8 +106,9 @@ def attack(
     dict
         ``epoch`` of the crafting snapshot, ``labels`` of the test images and ``test_predictions``
         of all snapshots, shape (epochs, images); ``image``: which test images were attacked;
-        ``no_gradient``: in how many of them FGSM and PGD met no gradient. For each attack NAME ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape
-        (2, 3, attacked): over all channels and over the first alone, L0, L2 and L∞.
+        ``no_gradient``: in how many of them FGSM and PGD met no gradient. For each attack NAME
+        ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape (2, 3, attacked):
+        over all channels and over the first alone, L0, L2 and L∞.
         ``NAME_examples`` and ``originals``: the first eight images.
     """
     data, nets = split.load(), _nets(split, snapshots)
