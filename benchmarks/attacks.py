@@ -1,60 +1,23 @@
-"""Attacks on a LeNet-5 trained on MNIST: the kit against its peers, same net, same images.
+"""Attacks on a LeNet-5 trained on MNIST, and on nets that no tuning has seen."""
 
-    pip install -e ".[bench]" && pip install --no-deps torchattacks
-    python benchmarks/attacks.py DATA_FOLDER
+from __future__ import annotations
 
-needs mnist in the data folder and takes about five minutes.
-"""
+from collections.abc import Callable, Iterator, Mapping
 
-import statistics
-import sys
-import time
-
-import foolbox
+import pandas as pd
 import torch
-import torchattacks
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import kit
+from benchmarks import models
+from benchmarks.rows import Row, in_turn
 
-IMAGES, EPS, STEP, STEPS = 500, 0.1, 0.01, 40
-
-
-def timed(attack):
-    """What an attack returns, and its seconds."""
-    started = time.perf_counter()
-    x_adv = attack()
-    return x_adv, time.perf_counter() - started
+EPS, STEP, STEPS = 0.1, 0.01, 40
+Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def report(name, net, x, y, x_adv, seconds):
-    """Print success (recomputed from the images), mean L2 and time of one attack."""
-    success = 1 - kit.training.accuracy(net, x_adv, y)
-    norm = (x_adv - x).flatten(1).norm(dim=1).mean()
-    inside = bool((x_adv >= 0).all() and (x_adv <= 1).all())
-    time_each = 1000 * seconds / len(x)
-    print(
-        f"{name:18} {success:7.1%} fooled  L2 {norm:.4f}  {time_each:6.2f} ms/image  in [0, 1]: {inside}"
-    )
-
-
-def in_turn(net, x, y, attacks, rounds):
-    """Run attacks in turn, report each, print how long the others take against the first."""
-    times = {name: [] for name in attacks}
-    for _ in range(rounds):
-        for name, attack in attacks.items():
-            x_adv, seconds = timed(attack)
-            times[name].append(seconds)
-            report(name, net, x, y, x_adv, seconds)
-    ours, *others = times
-    for other in others:
-        ratio = statistics.median(
-            theirs / mine for theirs, mine in zip(times[other], times[ours], strict=True)
-        )
-        print(f"   {other} takes {ratio:.2f} times as long (median of {rounds} pairs)")
-
-
-def bare_pgd(net, x, y):
+def bare_pgd(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """PGD as one would write it down, without a random start."""
     x_adv = x
     for _ in range(STEPS):
@@ -65,58 +28,83 @@ def bare_pgd(net, x, y):
     return x_adv
 
 
-def main(root):
-    """Train, attack with all, print what came out."""
-    mnist = kit.data.load("mnist", root)
-    machine = kit.runtime.hardware(torch.device("cpu"))
-    print(
-        f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}; {mnist.title}"
+def distances(net: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor) -> Tensor:
+    """L2 of each image's change; infinity where it does not fool."""
+    fooled = kit.training.predict(net, x_adv.detach()) != y
+    return (x_adv - x).detach().flatten(1).norm(dim=1).where(fooled, torch.inf)
+
+
+def nearness(
+    net: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, Attack]
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Success, mean L2, its distance to the best of all attacks image by image, and passes."""
+    found, passes = {}, {}
+    for name, attack in attacks.items():
+        counting = models.Counting(net).eval()
+        found[name] = distances(net, x, y, attack(counting, x, y))
+        passes[name] = counting.passes / len(x)
+    best = torch.stack(list(found.values())).amin(0)
+    rows = []
+    for name, far in found.items():
+        hit = far.isfinite()
+        beyond = 100 * float(far[hit].mean() / best[hit].mean() - 1)
+        rows.append(
+            (name, 100 * float(hit.float().mean()), float(far[hit].mean()), beyond, passes[name])
+        )
+    columns = ["attack", "success (%)", "mean L2", "over the best of all (%)", "gradient passes"]
+    return pd.DataFrame(rows, columns=columns), found
+
+
+def rows(root: str, quick: bool) -> Iterator[Row | tuple[str, pd.DataFrame]]:
+    """PGD, DeepFool and CW on a LeNet-5: seconds; and how near each comes."""
+    from benchmarks import peers
+
+    mnist = kit.data.load("mnist", root, train=2000 if quick else 20_000, test=2000)
+    _, net, x, y = models.trained("LeNet-5", mnist, models.lenet, 4, 20 if quick else 250)
+    runs = 1 if quick else 5
+    options = {"eps": EPS, "steps": STEPS, "random_start": False, "step_size": STEP}
+    ways = {
+        "kit": lambda: kit.attacks.pgd(net, x, y, **options),
+        "bare loop": lambda: bare_pgd(net, x, y),
+    }
+    apart = float((ways["kit"]() - ways["bare loop"]()).abs().max())
+    seconds = in_turn(ways, runs)
+    yield Row(
+        "PGD-L∞, 40 steps", "bare loop", *seconds.values(), 0.97, f"largest difference {apart:.0e}"
     )
-    net = kit.nets.build("lenet5", mnist.shape)
-    kit.training.fit(net, mnist.x_train, mnist.y_train, epochs=4)
-    right = (kit.training.predict(net, mnist.x_test) == mnist.y_test).nonzero().flatten()[:IMAGES]
-    x, y = mnist.x_test[right], mnist.y_test[right]
-    net.eval().requires_grad_(False)
-    peer = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
 
-    fgsm = foolbox.attacks.LinfFastGradientAttack(random_start=False)
-    theirs = fgsm(peer, x, y, epsilons=EPS)[1]
-    ours = kit.attacks.fgsm(net, x, y, eps=EPS)
-    print(f"FGSM: largest difference from foolbox {float((ours - theirs).abs().max()):.1e}")
-
-    options = {"eps": EPS, "steps": STEPS, "random_start": False}
-    known = torchattacks.PGD(net, alpha=STEP, **options)
-    pgd = {
-        "PGD, kit": lambda: kit.attacks.pgd(net, x, y, step_size=STEP, **options),
-        "PGD, bare loop": lambda: bare_pgd(net, x, y),
-        "PGD, torchattacks": lambda: known(x, y),
-    }
-    ours, _, theirs = (attack() for attack in pgd.values())
-    print(f"PGD: largest difference from torchattacks {float((ours - theirs).abs().max()):.1e}")
-    in_turn(net, x, y, pgd, rounds=7)
-
-    deepfool = {
-        "DeepFool, kit": lambda: kit.attacks.deepfool(net, x, y),
-        "DeepFool, foolbox": lambda: foolbox.attacks.L2DeepFoolAttack()(peer, x, y, epsilons=None)[
-            1
-        ],
-    }
-    in_turn(net, x, y, deepfool, rounds=3)
-
-    x, y = x[:250], y[:250]
-    known_cw = foolbox.attacks.L2CarliniWagnerAttack(
-        binary_search_steps=5, steps=100, stepsize=0.05, initial_const=1.0
+    deepfool = {"kit": kit.attacks.deepfool} | peers.DEEPFOOL
+    table, found = nearness(net, x, y, deepfool)
+    yield "DeepFool on LeNet-5, MNIST", table
+    yield from _timed(
+        "DeepFool", net, x, y, deepfool, found, {"foolbox": 2, "ART": 8, "adv-lib": 1.2}, runs
     )
-    cw = {
-        "CW, kit": lambda: kit.attacks.cw_l2(net, x, y),
-        "CW, foolbox": lambda: known_cw(peer, x, y, epsilons=None)[1],
-    }
-    in_turn(net, x, y, cw, rounds=3)
-    result = kit.attacks.cw_l2(net, x, y, details=True)
-    fooled = kit.training.predict(net, result.x_adv, batch_size=1) != y
-    print(f"CW, kit: {int(result.success.sum())} of {len(x)} successes claimed, "
-          f"{int(fooled[result.success].sum())} confirmed one by one")  # fmt: skip
+
+    x, y = x[:100], y[:100]
+    cw = {"kit": kit.attacks.cw_l2} | peers.CW
+    table, found = nearness(net, x, y, cw)
+    yield "CW on LeNet-5, MNIST", table
+    few = {name: cw[name] for name in ("kit", "foolbox CW", "ART CW")}
+    yield from _timed("CW-L2", net, x, y, few, found, {"foolbox CW": 4, "ART CW": 5}, min(runs, 3))
+
+    for name, net, x, y in models.held_out(root, quick):
+        few = {key: attack for key, attack in cw.items() if key != "ART CW"}
+        yield f"CW on a net that no tuning has seen: {name}", nearness(net, x, y, few)[0]
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _timed(
+    work: str, net: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, Attack],
+    found: Mapping[str, Tensor], targets: Mapping[str, float], runs: int,
+) -> Iterator[Row]:  # fmt: skip
+    ways = {name: (lambda attack=attack: attack(net, x, y)) for name, attack in attacks.items()}
+    seconds = in_turn(ways, runs)
+    for peer, target in targets.items():
+        said = ", ".join(
+            f"{name}: {found[name].isfinite().double().mean():.0%} at L2 {_mean(found[name]):.3f}"
+            for name in ("kit", peer)
+        )
+        yield Row(f"{work}, {len(x)} images", peer, seconds["kit"], seconds[peer], target, said)
+
+
+def _mean(far: Tensor) -> float:
+    return float(far[far.isfinite()].mean())

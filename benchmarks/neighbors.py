@@ -1,62 +1,46 @@
-"""K-NN on MNIST: the kit against scikit-learn's KD-tree and brute force, on the same queries.
+"""Exact K-NN on MNIST against scikit-learn and faiss."""
 
-    python benchmarks/neighbors.py DATA_FOLDER
+from __future__ import annotations
 
-needs mnist in the data folder and takes about three minutes. All four K come from one search;
-scikit-learn's times are those of one search for the largest K.
-"""
+from collections.abc import Iterator
 
-import statistics
-import sys
-import time
-
-import torch
+import faiss
+import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 import kit
+from benchmarks.rows import Row, in_turn
 
-QUERIES, KS, REPEATS = 1000, (1, 3, 5, 7), 7
-
-
-def seconds(work):
-    """Seconds that a call takes, and what it returns."""
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
+KS = (1, 3, 5, 7)
 
 
-def main(root):
-    """Print the times, the ratios and whether every label agrees."""
+def rows(root: str, quick: bool) -> Iterator[Row]:
+    """All four K from one search; the peers search once, for the largest K."""
     mnist = kit.data.load("mnist", root)
-    x, y = mnist.x_train, mnist.y_train
-    queries, truth = mnist.x_test[:QUERIES], mnist.y_test[:QUERIES]
-    flat, labels = x.flatten(1).numpy(), y.numpy()
-    flat_queries = queries.flatten(1).numpy()
-    machine = kit.runtime.hardware(torch.device("cpu"))
-    print(
-        f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}; {mnist.title}"
-    )
-
-    brute = KNeighborsClassifier(max(KS), algorithm="brute", n_jobs=-1).fit(flat, labels)
-    kit.neighbors.accuracy_by_k(x, y, queries[:10], truth[:10], KS)  # warm up
-    ours, theirs = [], []
-    for _ in range(REPEATS):  # in turn, so that a slower minute slows both
-        ours.append(seconds(lambda: kit.neighbors.accuracy_by_k(x, y, queries, truth, KS))[0])
-        theirs.append(seconds(lambda: brute.predict(flat_queries))[0])
-    tree = KNeighborsClassifier(max(KS), algorithm="kd_tree", n_jobs=-1).fit(flat, labels)
-    tree_seconds = seconds(lambda: tree.predict(flat_queries))[0]
-
-    labels_of = kit.neighbors.predict(x, y, queries, KS)
-    for k in KS:
-        expected = brute.set_params(n_neighbors=k).predict(flat_queries)
-        print(f"K = {k}: {(labels_of[k].numpy() == expected).sum()} of {QUERIES} labels agree")
-    ours, theirs = statistics.median(ours), statistics.median(theirs)
-    print(f"kit, all four K        {ours:7.2f} s   (median of {REPEATS})")
-    print(f"scikit-learn brute     {theirs:7.2f} s   {theirs / ours:6.1f} times as long")
-    print(
-        f"scikit-learn KD-tree   {tree_seconds:7.2f} s   {tree_seconds / ours:6.1f} times as long"
-    )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    count = 100 if quick else 1000
+    x, y, queries = mnist.x_train, mnist.y_train, mnist.x_test[:count]
+    flat, flat_queries = x.flatten(1).numpy(), queries.flatten(1).numpy()
+    known = {
+        name: KNeighborsClassifier(max(KS), algorithm=name, n_jobs=-1).fit(flat, y.numpy())
+        for name in ("brute", "kd_tree")
+    }
+    index = faiss.IndexFlatL2(flat.shape[1])
+    index.add(flat)
+    labels = kit.neighbors.predict(x, y, queries, KS)
+    theirs = known["brute"].predict(flat_queries)
+    same = f"{(labels[max(KS)].numpy() == theirs).mean():.1%} of labels agree at K = 7"
+    near = kit.neighbors.nearest(x, queries, max(KS)).numpy()
+    found = index.search(flat_queries, max(KS))[1]
+    sets = np.mean([set(a) == set(b) for a, b in zip(near, found, strict=True)])
+    ways = {
+        "kit": lambda: kit.neighbors.predict(x, y, queries, KS),
+        "brute": lambda: known["brute"].predict(flat_queries),
+        "faiss": lambda: index.search(flat_queries, max(KS)),
+    }
+    seconds = in_turn(ways, 1 if quick else 5)
+    tree = in_turn({"tree": lambda: known["kd_tree"].predict(flat_queries)}, 1)["tree"]
+    work = f"exact K-NN, MNIST, {count} queries, K ≤ 7"
+    yield Row(work, "scikit-learn KD-tree", seconds["kit"], tree, 60, same)
+    yield Row(work, "scikit-learn brute", seconds["kit"], seconds["brute"], 2, same)
+    same = f"{sets:.1%} of neighbour sets agree"
+    yield Row(work, "faiss IndexFlatL2", seconds["kit"], seconds["faiss"], 0.95, same)

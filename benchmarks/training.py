@@ -1,96 +1,90 @@
-"""Training GrayNet on MNIST: the kit against a DataLoader, and a population stacked against a loop.
+"""One epoch of GrayNet on MNIST against the loop that tutorials write; the GM loss cached or not."""
 
-    python benchmarks/training.py DATA_FOLDER
+from __future__ import annotations
 
-needs mnist in the data folder. It takes about two minutes on a CPU.
-"""
+from collections.abc import Iterator
 
-import statistics
-import sys
-import time
-
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 import kit
+from benchmarks.rows import Row, in_turn
+from kit import misalignment
 
-IMAGES, EPOCHS, MEMBERS, REPEATS = 5000, 1, 14, 5
+
+class Images(Dataset):
+    """Images as bytes, turned into tensors one by one, as torchvision's data sets are."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor):
+        self.images = [np.moveaxis(image, 0, -1) for image in (255 * x).byte().numpy()]
+        self.labels, self.transform = y.tolist(), transforms.ToTensor()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.images[i]), self.labels[i]
 
 
-def with_data_loader(net, x, y, seed):
+def usual_epoch(net: torch.nn.Module, images: Images, device: torch.device) -> None:
     """The training loop as most tutorials write it."""
-    generator = torch.Generator().manual_seed(seed)
-    loader = DataLoader(TensorDataset(x, y), batch_size=128, shuffle=True, generator=generator)
-    device = next(net.parameters()).device
     update = torch.optim.Adam(net.parameters(), lr=1e-3)
     net.train()
-    for _ in range(EPOCHS):
-        for images, labels in loader:
-            loss = torch.nn.functional.cross_entropy(net(images.to(device)), labels.to(device))
-            update.zero_grad()
-            loss.backward()
-            update.step()
+    for x, y in DataLoader(images, batch_size=128, shuffle=True):
+        loss = cross_entropy(net(x.to(device)), y.to(device))
+        update.zero_grad()
+        loss.backward()
+        update.step()
 
 
-def with_kit(net, x, y, seed):
-    """The same training, by the kit."""
-    kit.training.fit(net, x, y, epochs=EPOCHS, batch_size=128, lr=1e-3, seed=seed)
-
-
-def timed(function, *arguments):
-    """Seconds that a call takes, the GPU's work included."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    function(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def against_data_loader(dataset, device):
-    """Seconds per epoch, in turn, so that a drift of the machine's speed hits both."""
-    seconds = {with_kit: [], with_data_loader: []}
-    on_device = dataset.x_train.to(device), dataset.y_train.to(device)
-    for seed in range(REPEATS + 1):
-        for way, times in seconds.items():
-            net = kit.nets.build("graynet", dataset.shape, seed=seed).to(device)
-            images = on_device if way is with_kit else (dataset.x_train, dataset.y_train)
-            times.append(timed(way, net, *images, seed))
-    ours, theirs = (statistics.median(times[1:]) for times in seconds.values())  # first: warm-up
-    ratio = statistics.median(
-        b / a for a, b in zip(seconds[with_kit][1:], seconds[with_data_loader][1:], strict=True)
-    )
-    print(f"fit {ours:.2f} s, DataLoader loop {theirs:.2f} s per epoch of {IMAGES} images:")
-    print(f"the DataLoader loop takes {ratio:.2f} times as long (median of {REPEATS} pairs)")
-
-
-def stacked_against_loop(dataset, device):
-    """Seconds to score one generation of candidates."""
-    count = IMAGES if device.type == "cuda" else 640  # on a CPU five steps show it
-    x, y = dataset.x_train[:count].to(device), dataset.y_train[:count].to(device)
-    noise = [kit.perturbations.uniform(10, 1, dataset.shape, seed=s) for s in range(MEMBERS)]
-    seconds = {}
-    for stacked in (True, False):
-        options = dict(epochs=EPOCHS, stacked=stacked, discriminator_epochs=2)
-        score = lambda options=options: kit.evolution.fitness(torch.stack(noise), x, y, **options)  # noqa: E731
-        score()
-        seconds[stacked] = timed(score)
-    print(
-        f"one generation of {MEMBERS} candidates: stacked {seconds[True]:.1f} s, loop {seconds[False]:.1f} s:"
-    )
-    print(f"the loop takes {seconds[False] / seconds[True]:.2f} times as long")
-
-
-def main(root):
-    """Run both comparisons and print the ratios."""
+def rows(root: str, quick: bool) -> Iterator[Row]:
+    """Seconds of an epoch."""
     device = kit.runtime.device()
-    dataset = kit.data.load("mnist", root, train=IMAGES, test=1000)
-    print(", ".join(map(str, kit.runtime.hardware(device).values())))
-    against_data_loader(dataset, device)
-    stacked_against_loop(dataset, device)
+    data = kit.data.load("mnist", root, train=500 if quick else 10_000, test=1000)
+    images = Images(data.x_train, data.y_train)
+    x, y = data.x_train.to(device), data.y_train.to(device)
+    build = lambda: kit.nets.build("graynet", data.shape).to(device)  # noqa: E731
+    ours, theirs = build(), build()
+    kit.training.fit(ours, x, y, epochs=2)
+    for _ in range(2):
+        usual_epoch(theirs, images, device)
+    same = ", ".join(
+        f"{kit.training.accuracy(net.eval(), data.x_test.to(device), data.y_test.to(device)):.1%}"
+        for net in (ours, theirs)
+    )
+    ways = {
+        "kit": lambda: kit.training.fit(ours, x, y, epochs=1),
+        "usual": lambda: usual_epoch(theirs, images, device),
+    }
+    seconds = in_turn(ways, 1 if quick else 5)
+    work = f"one epoch, GrayNet, MNIST ({len(x):,} images)"
+    same = f"test accuracy after two epochs: {same}"
+    yield Row(work, "torchvision transform + DataLoader", *seconds.values(), 1.3, same)
+    yield from _misalignment(root, quick, device)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(sys.argv[1])
+def _misalignment(root: str, quick: bool, device: torch.device) -> Iterator[Row]:
+    count = 32 if quick else 256
+    data = kit.data.load("cifar10", root, train=1000, test=1000)
+    x, y = data.x_train[:count].to(device), data.y_train[:count].to(device)
+    reference = kit.nets.build("resnet34", data.shape, data.classes).to(device)
+    grads = misalignment.reference_gradients(reference, x, y)
+    cached = misalignment.misaligned(grads)
+
+    def uncached(model, x, y, rows):
+        units = misalignment.reference_gradients(reference, x, y)
+        return misalignment.misaligned(units)(model, x, y, torch.arange(len(x), device=x.device))
+
+    def epoch(loss):
+        net = kit.nets.build("hand_b", data.shape, data.classes).to(device)
+        return kit.training.fit(net, x, y, epochs=1, loss=loss)["loss"][0]
+
+    apart = abs(epoch(cached) - epoch(uncached))
+    ways = {"kit": lambda: epoch(cached), "uncached": lambda: epoch(uncached)}
+    seconds = in_turn(ways, 1 if quick else 3)
+    work = f"one GM child (hand_b), ResNet-34 reference, an epoch of {count} CIFAR-10 images"
+    same = f"losses {apart:.1g} apart"
+    yield Row(work, "uncached reference gradients", *seconds.values(), 1.5, same)

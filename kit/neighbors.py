@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 CHUNK = 512  # queries at once: with 60,000 training images their products are 120 MB
 AT_ONCE = 2**20  # values measured in float64 at once: 8 MB
-SPARE = 25  # candidates beyond K, so that rounding rarely leaves a doubt
+SPARE = 25  # candidates beyond K, so that rounding and lost directions rarely leave a doubt
+DIRECTIONS = 192  # to rank by, of images with several times as many values
+SAMPLE = 500  # training images that the directions are taken from
+ROUNDING = 2**-24  # of a float32 sum, for each term
 
 
 def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
     """The `k` nearest training images of each query, exactly, in Euclidean distance.
 
-    ‖q − t‖² = ‖q‖² − 2(q·t − ‖t‖²/2), so one matrix product ranks all training images; it may be
-    as rough as bfloat16, which some processors and GPUs multiply several times faster. The few
-    best are measured again in float64. A bound on the product's rounding error proves that no
-    neighbour was missed; a query for which it does not is searched with more candidates.
+    ‖q − t‖² = ‖q‖² − 2(q·t − ‖t‖²/2), so one matrix product ranks all training images. Of large
+    images it takes the principal directions alone, in which no two are farther apart than they
+    are. The few best are measured in float64 and in full. A bound on what rounding can add proves
+    that no neighbour was missed; a query for which it does not is searched with more candidates.
 
     Parameters
     ----------
@@ -55,33 +58,40 @@ def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
         raise ValueError(f"K is {k}: it must lie between 1 and the {len(train)} training images.")
     if not len(queries):
         return torch.empty(0, k, dtype=torch.int64, device=x.device)
-    # About the mean, the norms and with them the rounding errors are smaller.
-    center = train.mean(0)
-    centered = train - center
-    half_norm = torch.linalg.vector_norm(centered, dim=1).square() / 2
+    sample = train[:: max(1, len(train) // SAMPLE)][:SAMPLE]
+    center = sample.mean(0)  # about the middle, norms and with them rounding errors are smaller
+    basis = _directions(sample - center)
+    low = _turned(train, center, basis)
+    half_norm = torch.linalg.vector_norm(low, dim=1).square() / 2
     largest = (2 * half_norm.max()).sqrt()
+    sums = 2 * low.shape[1] * ROUNDING  # twice, to be safe
+    # Turned images are off by at most so much of their length.
+    turn = 0.0 if basis is None else train.shape[1] * math.sqrt(low.shape[1]) * ROUNDING
+    longest = torch.linalg.vector_norm(train, dim=1).max() + center.norm()
     index = []
     for part in queries.split(CHUNK):
-        with _fast_products():
-            score = torch.addmm(half_norm, part - center, centered.T, beta=-1)
-        norm = (part.double() - center.double()).norm(dim=1)
-        # Rounding both factors to bfloat16 changes a product by up to 2⁻⁸ of the norms' product;
-        # a sum of d float32 terms by d·2⁻²⁴, taken twice to be safe.
-        sums = train.shape[1] * 2**-23
-        error = largest * ((1.01 * 2**-8 + sums) * norm + sums * largest)
-        index.append(_best(train, part, score, norm, error, k, k + SPARE))
+        turned = _turned(part, center, basis)
+        score = torch.addmm(half_norm, turned, low.T, beta=-1)
+        norm = turned.double().norm(dim=1)
+        error = sums * largest * (norm + largest)
+        drift = turn * (longest + part.norm(dim=1) + center.norm())
+        index.append(_best(train, part, score, norm, error, drift, k))
     return torch.cat(index).to(x.device)
 
 
-@contextlib.contextmanager
-def _fast_products() -> Iterator[None]:
-    """Let products of float32 matrices use bfloat16 or TF32 units where the hardware has them."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def _directions(sample: Tensor) -> Tensor | None:
+    """Orthonormal directions in which images differ most, (values, DIRECTIONS); None: take all."""
+    if min(len(sample), sample.shape[1] // 2) < DIRECTIONS:
+        return None
+    _, weights = torch.linalg.eigh(sample @ sample.T)  # by rising variance
+    return torch.linalg.qr(sample.T @ weights[:, -DIRECTIONS:])[0]
+
+
+def _turned(images: Tensor, center: Tensor, basis: Tensor | None) -> Tensor:
+    """Images about the center, along the directions if there are any."""
+    if basis is None:
+        return images - center
+    return torch.addmm(center @ basis, images, basis, beta=-1)
 
 
 def _best(
@@ -90,21 +100,21 @@ def _best(
     score: Tensor,
     norm: Tensor,
     error: Tensor,
+    drift: Tensor,
     k: int,
-    candidates: int,
 ) -> Tensor:
     """The k nearest of each query among its best-scoring candidates, with proof or more of them."""
-    candidates = min(candidates, len(train))
+    candidates = min(k + SPARE, len(train))
     best, index = score.topk(candidates, dim=1)
     distance, index = _measured(train, queries, index)
     index = index[:, :k]
-    if candidates < len(train):
-        # Whoever is no candidate scores at most best[:, -1], up to rounding.
-        outside = norm.square() - 2 * (best[:, -1] + error)
-        unsure = (~(distance[:, k - 1] < outside)).nonzero().flatten()
-        if len(unsure):
-            args = (queries[unsure], score[unsure], norm[unsure], error[unsure])
-            index[unsure] = _best(train, *args, k, 8 * candidates)
+    # Whoever is nearer than the k-th candidate scores at least so much, up to rounding.
+    reach = distance[:, k - 1].sqrt() * (1 + 1e-5) + drift
+    least = (norm.square() - reach.square()) / 2 - error
+    unsure = (best[:, -1] >= least).nonzero().flatten() if candidates < len(train) else ()
+    for row in unsure:
+        within = (score[row] >= least[row]).nonzero().T
+        index[row] = _measured(train, queries[row : row + 1], within)[1][0, :k]
     return index
 
 

@@ -38,13 +38,13 @@ def digits():
 @pytest.fixture
 def searches(monkeypatch):
     """Numbers of candidates of every search, so that a test can see the fallback at work."""
-    sizes, best = [], neighbors._best
+    sizes, measured = [], neighbors._measured
 
-    def spy(*args):
-        sizes.append(min(args[-1], len(args[0])))
-        return best(*args)
+    def spy(train, queries, index):
+        sizes.append(index.shape[1])
+        return measured(train, queries, index)
 
-    monkeypatch.setattr(neighbors, "_best", spy)
+    monkeypatch.setattr(neighbors, "_measured", spy)
     return sizes
 
 
@@ -120,6 +120,20 @@ def test_differences_at_the_resolution_of_float32(size, searches):
     assert (product.argsort(dim=1, stable=True)[:, :5].numpy() != reference(x_train, x, 5)).any()
     check(x_train, x, 5)
     assert max(searches) > 5 + neighbors.SPARE
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_large_images_are_ranked_by_a_few_directions(spread, offset, searches, monkeypatch):
+    """Whether the directions hold nearly all differences (a spread of 0) or few of them (of 1)."""
+    monkeypatch.setattr(neighbors, "DIRECTIONS", 16)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(420, 200, generator=generator) * spread ** torch.arange(200)
+    images = offset + images @ torch.linalg.qr(torch.randn(200, 200, generator=generator))[0]
+    images[7] = images[3]  # equal distances go by position
+    check(images[:400], images[400:], 7)
+    assert neighbors._directions(images[:400] - images.mean(0)).shape == (200, 16)
+    assert (max(searches) > 7 + neighbors.SPARE) == (spread > 0.9 or offset > 0)
 
 
 def test_differences_lost_beside_a_large_value():

@@ -1,0 +1,1 @@
+"""The kit against its peers: same work, same data, same process."""

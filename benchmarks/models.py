@@ -1,0 +1,74 @@
+"""Nets to attack: a LeNet-5, and three that no tuning has seen."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+import kit
+
+IMAGES = 60
+
+
+class Counting(nn.Module):
+    """Pass images on, and count for how many of them gradients were asked."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self.passes = model, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        if logits.requires_grad:
+            logits.register_hook(lambda _: self._count(len(x)))
+        return logits
+
+    def _count(self, images: int) -> None:
+        self.passes += images
+
+
+def mlp(shape, classes=10):
+    """Two hidden layers."""
+    width = math.prod(shape)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
+        nn.Linear(256, classes),
+    )  # fmt: skip
+
+
+def tanh_net(shape, classes=10):
+    """Two strided convolutions with a smooth activation."""
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 16, 5, 2), nn.Tanh(), nn.Conv2d(16, 32, 5, 2), nn.Tanh(), nn.Flatten(),
+        nn.LazyLinear(64), nn.Tanh(), nn.Linear(64, classes),
+    )  # fmt: skip
+
+
+def trained(name: str, data, build, epochs: int, count: int):
+    """A net after some epochs, and test images that it gets right, with their labels."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = build(data.shape)
+        net(data.x_train[:2])
+    kit.training.fit(net, data.x_train, data.y_train, epochs=epochs)
+    right = (kit.training.predict(net, data.x_test) == data.y_test).nonzero().flatten()[:count]
+    net.eval().requires_grad_(False)
+    return name, net, data.x_test[right], data.y_test[right]
+
+
+def lenet(shape):
+    """The net of papers 2 and 3."""
+    return kit.nets.build("lenet5", shape)
+
+
+def held_out(root: str, quick: bool):
+    """An MLP, a tanh net, and a residual net with batch normalisation on colour images."""
+    mnist = kit.data.load("mnist", root, train=2000 if quick else 20_000, test=1000)
+    cifar = kit.data.load("cifar10", root, train=1000 if quick else 10_000, test=1000)
+    count = 10 if quick else IMAGES
+    yield trained("MLP, MNIST", mnist, mlp, 3, count)
+    yield trained("tanh net, MNIST", mnist, tanh_net, 3, count)
+    resnet = lambda shape: kit.nets.build("resnet8", shape)  # noqa: E731
+    yield trained("ResNet-8 with BatchNorm, CIFAR-10", cifar, resnet, 1 if quick else 6, count)

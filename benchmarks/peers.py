@@ -1,0 +1,62 @@
+"""The field's attacks behind one signature: (model, x, y) -> x_adv. ART, foolbox, adv-lib."""
+
+from __future__ import annotations
+
+import sys
+import types
+import warnings
+
+import foolbox
+import torch
+from art.attacks import evasion
+from art.estimators.classification import PyTorchClassifier
+from torch import nn
+
+sys.modules.setdefault("visdom", types.ModuleType("visdom"))  # adv-lib imports it to draw only
+from adv_lib.attacks import alma, ddn  # noqa: E402
+from adv_lib.attacks.deepfool import df as adv_lib_deepfool  # noqa: E402
+
+warnings.filterwarnings("ignore", "The PyTorch model is in training mode")
+
+
+def _foolbox(attack):
+    def run(model, x, y):
+        known = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=x.device)
+        return attack(known, x, y, epsilons=None)[1]
+
+    return run
+
+
+def _art(build):
+    def run(model, x, y):
+        shape, classes = x.shape[1:], model(x[:1]).shape[1]
+        known = PyTorchClassifier(
+            model, nn.CrossEntropyLoss(), tuple(shape), classes, clip_values=(0, 1),
+            device_type=x.device.type,
+        )  # fmt: skip
+        return torch.from_numpy(build(known).generate(x.cpu().numpy(), y.cpu().numpy())).to(x)
+
+    return run
+
+
+CW = {
+    "foolbox CW": _foolbox(
+        foolbox.attacks.L2CarliniWagnerAttack(
+            binary_search_steps=5, steps=100, stepsize=0.05, initial_const=1.0
+        )
+    ),
+    "ART CW": _art(
+        lambda known: evasion.CarliniL2Method(
+            known, learning_rate=0.05, binary_search_steps=5, max_iter=100, initial_const=1.0,
+            batch_size=500, verbose=False,
+        )
+    ),
+    "adv-lib DDN-50": lambda model, x, y: ddn(model, x, y, steps=50, levels=None),
+    "adv-lib DDN-100": lambda model, x, y: ddn(model, x, y, steps=100, levels=None),
+    "adv-lib ALMA-1000": lambda model, x, y: alma(model, x, y, distance="l2", num_steps=1000),
+}  # fmt: skip
+DEEPFOOL = {
+    "foolbox": _foolbox(foolbox.attacks.L2DeepFoolAttack()),
+    "ART": _art(lambda known: evasion.DeepFool(known, batch_size=500, verbose=False)),
+    "adv-lib": lambda model, x, y: adv_lib_deepfool(model, x, y, norm=2),
+}

@@ -1,0 +1,77 @@
+"""What a comparison is, how it is timed, and how it is written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One piece of work against one peer.
+
+    Attributes
+    ----------
+    work, peer
+        What is done, and who else does it.
+    ours, theirs
+        Seconds.
+    target
+        How many times as long the peer should take at least.
+    same
+        In which sense both computed the same thing, checked before anything was timed.
+    note
+        Why a target is missed.
+    """
+
+    work: str
+    peer: str
+    ours: float
+    theirs: float
+    target: float
+    same: str
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long the peer takes."""
+        return self.theirs / self.ours
+
+
+def in_turn(ways: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+    """Median seconds of each, one after another in every round, so that a drift hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(runs + 1):
+        for name, way in ways.items():
+            _synchronize()
+            started = time.perf_counter()
+            way()
+            _synchronize()
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def as_table(rows: list[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| work | peer | kit (s) | peer (s) | peer takes | target | met | both computed | note |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        met = "yes" if row.ratio >= row.target else "**no**"
+        lines.append(
+            f"| {row.work} | {row.peer} | {row.ours:.3g} | {row.theirs:.3g} | {row.ratio:.2f} × | "
+            f"≥ {row.target:g} × | {met} | {row.same} | {row.note} |"
+        )
+    return "\n".join(lines)
