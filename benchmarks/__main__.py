@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
-import re
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from benchmarks.rows import Row, as_table
+from benchmarks.rows import Row, as_table, machine_name
 from kit import runtime
 
 PARTS = ("neighbors", "attacks", "robustness", "training", "startup")
@@ -57,7 +56,7 @@ def write(
     """The results as Markdown, and the ratios as a picture."""
     machine = runtime.hardware(runtime.device())
     kind = torch.backends.cpu.get_cpu_capability()
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']} {kind}".lower()).strip("-")
+    name = machine_name()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     text = [
         f"# The kit against its peers on {machine['processor']}", "",
@@ -85,7 +84,8 @@ def draw(rows: list[Row], title: str):
     axes.barh(places, [row.ratio for row in rows], color=colors)
     axes.plot([row.target for row in rows], places, "k|", markersize=16, label="target")
     for place, row in zip(places, rows, strict=True):
-        axes.text(row.ratio, place, f" {row.ratio:.2f}", va="center")
+        axes.text(1.1 * max(row.ratio, row.target), place, f"{row.ratio:.2f}", va="center")
+    axes.set_xlim(0.4, 2.2 * max(max(row.ratio, row.target) for row in rows))
     axes.set_yticks(places, [f"{row.work}\nagainst {row.peer}" for row in rows], fontsize=7)
     axes.set(xscale="log", xlabel="the peer takes so many times as long as the kit", title=title)
     axes.invert_yaxis()

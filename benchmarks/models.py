@@ -20,6 +20,7 @@ class Counting(nn.Module):
         self.model, self.passes = model, 0
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits, as the model gives them."""
         logits = self.model(x)
         if logits.requires_grad:
             logits.register_hook(lambda _: self._count(len(x)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+from kit import runtime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Row:
     same
         In which sense both computed the same thing, checked before anything was timed.
     note
-        Why a target is missed.
+        Why it takes the time it takes, as profiling says; shown where the target is missed.
     """
 
     work: str
@@ -69,9 +72,16 @@ def as_table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        met = "yes" if row.ratio >= row.target else "**no**"
+        met, note = ("yes", "") if row.ratio >= row.target else ("**no**", row.note)
         lines.append(
             f"| {row.work} | {row.peer} | {row.ours:.3g} | {row.theirs:.3g} | {row.ratio:.2f} × | "
-            f"≥ {row.target:g} × | {met} | {row.same} | {row.note} |"
+            f"≥ {row.target:g} × | {met} | {row.same} | {note} |"
         )
     return "\n".join(lines)
+
+
+def machine_name() -> str:
+    """The processor and its vector units, as part of a file's name."""
+    kind = torch.backends.cpu.get_cpu_capability()
+    processor = runtime.hardware(runtime.device())["processor"]
+    return re.sub(r"[^a-z0-9]+", "-", f"{processor} {kind}".lower()).strip("-")
