@@ -80,6 +80,12 @@ def main() -> None:
     draw(table).savefig(place.with_suffix(".png"), dpi=110)
 
 
+def work(quantity: str, x):
+    """How much more there is to do than at the first value."""
+    # An image has its side's square of pixels, all of which the net sees; noise touches a few.
+    return (x / x[0]) ** {"side of an image": 2, "pixels Np": 0}.get(quantity, 1)
+
+
 def draw(table: pd.DataFrame):
     """Time and memory over each quantity, on logarithmic axes, beside proportional growth."""
     from matplotlib.figure import Figure
@@ -91,8 +97,7 @@ def draw(table: pd.DataFrame):
             ax = axes[row, column]
             x, y = rows["value"].to_numpy(), rows[key].to_numpy()
             ax.plot(x, y, "o-", color="#0072B2", label="measured")
-            power = 2 if quantity.startswith("side") else 1  # pixels grow with the side's square
-            ax.plot(x, y[0] * (x / x[0]) ** power, ":", color="#555555", label="as its work")
+            ax.plot(x, y[0] * work(quantity, x), ":", color="#555555", label="as the work")
             ax.set(xscale="log", yscale="log", xlabel=quantity, ylabel=key if not column else "")
             ax.set_xticks(x, [str(v) for v in x], minor=False)
             ax.minorticks_off()
