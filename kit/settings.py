@@ -5,11 +5,11 @@ Examples
 >>> @dataclasses.dataclass(frozen=True, kw_only=True)
 ... class Tiny(Settings):
 ...     runs: Annotated[int, whole(1)]
-...     epsilon: Annotated[float, number(above=0, to=1)]
+...     net: Annotated[str, TEXT]
 >>> common = {"datasets": ["digits"], "train": 0, "test": 0, "seed": 0}
->>> c = Tiny.read(common | {"runs": 3, "epsilon": 1, "special": {"digits": {"runs": 5}}})
->>> c.runs, c.epsilon, c.on("digits").runs
-(3, 1.0, 5)
+>>> c = Tiny.read(common | {"runs": 3, "net": "lenet5", "special": {"digits": {"runs": 5}}})
+>>> c.runs, c.net, c.on("digits").runs
+(3, 'lenet5', 5)
 """
 
 from __future__ import annotations
