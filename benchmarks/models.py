@@ -1,4 +1,4 @@
-"""Nets to attack: a LeNet-5, and three that no tuning has seen."""
+"""Nets to attack: a LeNet-5, and three of other kinds."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def lenet(shape):
     return kit.nets.build("lenet5", shape)
 
 
-def held_out(root: str, quick: bool):
+def other_nets(root: str, quick: bool):
     """An MLP, a tanh net, and a residual net with batch normalisation on colour images."""
     mnist = kit.data.load("mnist", root, train=2000 if quick else 20_000, test=1000)
     cifar = kit.data.load("cifar10", root, train=1000 if quick else 10_000, test=1000)
