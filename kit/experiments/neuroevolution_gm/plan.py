@@ -174,22 +174,26 @@ class _Planner:
                 )),
             },
             sweep=self.sweep(attacks["L∞-PGD"], grads),
-            accuracy_by_eps=steps.accuracy_by_eps.task(
-                split=self.split, name="Ref", net=c.reference, weights=reference["weights"],
-                run=self.number, eps=[share * c.epsilon for share in SHARES], steps=c.pgd_steps,
-                step_size=c.step_size,
-            ),
-            attributions={
-                net.name: steps.integrated_gradients.task(
-                    split=self.split, name=net.name, net=net.genome,
-                    weights=net.trained["weights"], run=self.number, count=IMAGES_SHOWN,
-                )
-                for net in four[:3]
-            },
+            accuracy_by_eps=self.accuracy_by_eps(reference),
+            attributions={net.name: self.attributions(net) for net in four[:3]},
             transfer={
                 name: self.transfer(images, genomes["NE+GM 1"])
                 for name, images in self.others.items()
             },
+        )  # fmt: skip
+
+    def accuracy_by_eps(self, reference: Any) -> Any:
+        c = self.c
+        return steps.accuracy_by_eps.task(
+            split=self.split, name="Ref", net=c.reference, weights=reference["weights"],
+            run=self.number, eps=[share * c.epsilon for share in SHARES], steps=c.pgd_steps,
+            step_size=c.step_size,
+        )  # fmt: skip
+
+    def attributions(self, net: Net) -> Any:
+        return steps.integrated_gradients.task(
+            split=self.split, name=net.name, net=net.genome, weights=net.trained["weights"],
+            run=self.number, count=IMAGES_SHOWN,
         )  # fmt: skip
 
     def train(self, split: Split, name: str, net: Any, *, start: int = 0, **how: Any) -> Any:
