@@ -16,7 +16,8 @@ def adam(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer
     """Adam (Kingma & Ba, ICLR 2015)."""
     from torch.optim import Adam
 
-    return Adam(parameters, lr=lr)
+    # One pass over the weights: with small batches a third of the time of training on a CPU.
+    return Adam(parameters, lr=lr, fused=True)
 
 
 def sgd(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:

@@ -434,7 +434,7 @@ def test_adversarial_training_is_a_plain_loop(digits, name):
     net, plain = (nets.build(name, digits.shape) for _ in range(2))
     history = training.fit(net, x, y, epochs=2, batch_size=50, seed=3, perturb=steps_uphill)
 
-    update, order, losses = torch.optim.Adam(plain.parameters()), torch.Generator(), []
+    update, order, losses = torch.optim.Adam(plain.parameters(), fused=True), torch.Generator(), []
     order.manual_seed(3)
     for _ in range(2):
         total = 0

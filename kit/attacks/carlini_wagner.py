@@ -17,9 +17,10 @@ from kit.gradients import frozen, gradient, in_batches, l2_norm, margin, outputs
 # A success must stand above rounding, which differs between batches: by this share of the spread
 # of the logits, which a constant added to all of them does not change.
 ROUNDING = 1e-4
-WIDE, RACE = 0.28, 0.06  # shares of the passes: for the wide search, for each class in the race
-KEPT = 2  # of each image, candidates that go on after the race
-SHRINK = (0.7, 0.35, 0.05)  # at the start, after the race, in the end: how far along the boundary
+WIDE = 0.2  # share of the passes for the wide search
+RACE = 0.06  # for each candidate, before the nearest two go on
+DUEL = 0.08  # for each of these, before the nearest goes on alone
+SHRINK = (1.0, 0.5, 0.15, 0.01)  # how far along the boundary, at the ends of these parts
 SLACK = (1e-5, 0.05, 0.2)  # least, first and largest way beyond the boundary, per distance
 # Softmax of logits that spread over so many: less would look at the runner-up alone, more at all.
 SPREAD = 20.0
@@ -57,7 +58,7 @@ def cw_l2(
     - From there, and from the image towards the `classes` runners-up, candidates move along the
       boundary. Each step linearises f, for which the c that just succeeds, and with it the
       minimum, has a closed form (the idea of FAB, Croce & Hein 2020); it goes part of the way.
-    - After a few steps the two nearest candidates of each image go on alone.
+    - After a few steps the two nearest candidates of each image go on, in the end the nearest one.
 
     Everything is measured in units of each image's linearised distance and of the spread of its
     logits, so that neither their scale nor a constant added to all of them matters.
@@ -177,21 +178,23 @@ class _Candidates:
         self.slack = slack.clamp(least * size, most * size)
         wanted = short + self.slack
         shortest, c = _linear_minimum(self.x, self.x_adv, wanted, grad)
-        self._keep_nearest(objective.missing(logits.detach(), self.y) < 0, c)
+        self._note_success(objective.missing(logits.detach(), self.y) < 0, c)
         # Both ends lie on the linearised boundary, so every mixture of them does.
         direction = grad / per_image(_or_inf(norm), grad)
         onward = (self.x_adv - per_image(wanted / _or_inf(norm), grad) * direction).clamp(0, 1)
         self.x_adv = torch.lerp(onward, shortest, share)
 
-    def _keep_nearest(self, success: Tensor, c: Tensor) -> None:
+    def _note_success(self, success: Tensor, c: Tensor) -> None:
         distance = l2_norm(self.x_adv - self.x)
         nearer = success & (distance < self.distance)
         self.nearest = torch.where(per_image(nearer, self.x), self.x_adv, self.nearest)
         self.distance = torch.where(nearer, distance, self.distance)
         self.c = torch.where(nearer, c, self.c)
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these."""
+    def keep_nearest(self, count: int, images: int) -> None:
+        """Go on with so many candidates of each image, those whose successes are the nearest."""
+        order = self.distance.view(-1, images).argsort(0)[:count]
+        rows = (order * images + torch.arange(images, device=order.device)).flatten()
         for field in dataclasses.fields(self):
             setattr(self, field.name, getattr(self, field.name)[rows])
 
@@ -214,7 +217,7 @@ def _search(
     objective: _Objective, x: Tensor, y: Tensor, logits: Tensor, steps: int, classes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same, for images that need a change."""
-    wide, racing = max(1, round(WIDE * steps)), max(1, round(RACE * steps))
+    wide, race, duel = (max(1, round(share * steps)) for share in (WIDE, RACE, DUEL))
     start = _wide_search(objective, x, y, logits, wide)
     count = 1 if objective.targeted else min(classes, logits.shape[1] - 1)
     others = logits.scatter(1, y[:, None], -torch.inf).topk(count, dim=1).indices.T
@@ -222,17 +225,12 @@ def _search(
     candidates = _Candidates.start(
         x, y, torch.cat([met, others.flatten()]), torch.cat([start, x.repeat(count, 1, 1, 1)])
     )
-    for share in torch.linspace(SHRINK[0], SHRINK[1], racing).tolist():
-        candidates.step(objective, share)
-    distance = candidates.distance.view(-1, len(x))
-    kept = distance.argsort(0)[:KEPT]
-    candidates.keep((kept * len(x) + torch.arange(len(x), device=x.device)).flatten())
-    left = max(2, round((steps - wide - racing * (1 + count)) / len(kept)))
-    for share in torch.linspace(SHRINK[1], SHRINK[2], left).tolist():
-        candidates.step(objective, share)
-    best = candidates.distance.view(-1, len(x)).argmin(0) * len(x)
-    best += torch.arange(len(x), device=x.device)
-    return candidates.nearest[best], candidates.distance[best].isfinite(), candidates.c[best]
+    alone = max(2, steps - wide - race * (1 + count) - 2 * duel)
+    for part, (kept, passes) in enumerate(((1 + count, race), (2, duel), (1, alone))):
+        candidates.keep_nearest(kept, len(x))
+        for share in torch.linspace(*SHRINK[part : part + 2], passes).tolist():
+            candidates.step(objective, share)
+    return candidates.nearest, candidates.distance.isfinite(), candidates.c
 
 
 def _wide_search(objective: _Objective, x: Tensor, y: Tensor, logits: Tensor, steps: int) -> Tensor:

@@ -86,7 +86,7 @@ def _nets(split: Split, snapshots: Mapping) -> list[torch.nn.Module]:
 
 
 @step(
-    version=2,
+    version=3,
     label="{split}: attacks ({attacks}), fold {fold}",
     work=lambda split, images, attacks, pgd_steps, **_: (
         (images or split.about.test) * (300 + pgd_steps * ("pgd" in attacks))
