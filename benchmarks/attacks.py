@@ -85,7 +85,7 @@ def rows(root: str, quick: bool) -> Iterator[Row | tuple[str, pd.DataFrame]]:
     table, found = nearness(net, x, y, cw)
     yield "CW on LeNet-5, MNIST", table
     few = {name: cw[name] for name in ("kit", "foolbox CW", "ART CW")}
-    yield from _timed("CW-L2", net, x, y, few, found, {"foolbox CW": 4, "ART CW": 5}, min(runs, 3))
+    yield from _timed("CW-L2", net, x, y, few, found, {"foolbox CW": 4, "ART CW": 5}, min(runs, 2))
 
     for name, net, x, y in models.other_nets(root, quick):
         few = {key: attack for key, attack in cw.items() if key != "ART CW"}

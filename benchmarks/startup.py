@@ -13,6 +13,8 @@ from kit import runtime
 def rows(root: str, quick: bool) -> Iterator[Row]:
     """Against `import torch`: the kit may take so many times as long, so targets are below 1."""
     check = [str(runtime.root() / "run_all.py"), "--check"]
+    # What the first round learns of the data sets is kept where a store is.
+    (runtime.folder("steps") / "splits").mkdir(parents=True, exist_ok=True)
     commands = {
         "import kit": ["-c", "import kit; kit.data, kit.nets, kit.training, kit.attacks"],
         "run_all.py --check": check,

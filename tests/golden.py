@@ -32,8 +32,8 @@ KEPT = 400  # numbers of a larger array, about
 # (CLEVER's scores, by the fit), 5.6e-6 (Grad-CAM's maps, each scaled to sum 1), 4.4e-6 (weights
 # that Adam moves along gradients of almost zero), 1.8e-6 (CW's norms), 1.4e-6 (F_m, a difference
 # of two losses), and 1.3e-6 elsewhere. No whole number and no byte of an image changed.
-# On an Intel Xeon with AVX-512 and AMX the same held, but for what is rounded to half precision, and
-# for L0: CW leaves a few pixels by 1e-9 or not at all, as rounding has it.
+# On an Intel Xeon with AVX-512 and AMX the same held, but for what is rounded to half precision,
+# and for L0: CW leaves a few pixels by 1e-9 or not at all, as rounding has it.
 TOLERANCE = 1e-4
 OF_COUNTS = 0.02  # of L0, the mean over the images
 
@@ -90,7 +90,7 @@ def fitted(*, split, counts):
 def _knn_tradeoff():
     images = _images(train=60, test=240, seed=6).at(1)
     # So small that DeepFool meets the bound.
-    options = {"z": 5, "eps": 0.09, "control_draws": 2}
+    options = {"largest_k": 5, "eps": 0.09, "control_draws": 2}
     net = fitted.task(split=images, counts=[60])["weights"]
     return [
         knn_tradeoff.lenet.task(split=_images(train=150, test=60).at(1), epochs=2),

@@ -267,10 +267,11 @@ def _linear_minimum(x: Tensor, x_adv: Tensor, short: Tensor, grad: Tensor) -> tu
     root Newton's method meets from below after as many steps as pixels reach the box in turn.
     """
     needed = short - (grad * (x_adv - x)).flatten(1).sum(1)  # by how much f must sink
+    square, up, down = grad.square(), grad < 0, grad > 0
     image, half_c = x, torch.zeros_like(short)
     for _ in range(5):
-        stuck = ((image <= 0) & (grad > 0)) | ((image >= 1) & (grad < 0))
-        rate = grad.square().masked_fill(stuck, 0).flatten(1).sum(1)
+        free = ~((image <= 0) & down | (image >= 1) & up)
+        rate = (square * free).flatten(1).sum(1)
         missing = needed + (grad * (image - x)).flatten(1).sum(1)
         half_c = (half_c + missing / _or_inf(rate)).clamp_min(0)
         image = (x - per_image(half_c, grad) * grad).clamp(0, 1)
