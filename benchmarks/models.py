@@ -95,7 +95,11 @@ def other_nets(root: str, quick: bool):
 
     yield trained("MLP, MNIST", mnist, mlp, 3, count)
     yield trained("tanh net, MNIST", mnist, tanh_net, 3, count)
-    yield trained("ResNet-8 with BatchNorm, CIFAR-10", cifar, known("resnet8"), 1 if quick else 6, count)
+    yield trained(
+        "ResNet-8 with BatchNorm, CIFAR-10", cifar, known("resnet8"), 1 if quick else 6, count
+    )
     yield trained("GELU MLP, Fashion-MNIST (held out)", fashion, gelu_mlp, 3, count)
     yield trained("SiLU net with BatchNorm, MNIST (held out)", mnist, smooth_norm_net, 3, count)
-    yield trained("small VGG, CIFAR-10 (held out)", cifar, known("vgg_small"), 1 if quick else 6, count)
+    yield trained(
+        "small VGG, CIFAR-10 (held out)", cifar, known("vgg_small"), 1 if quick else 6, count
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -21,14 +22,24 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from kit import divergence, nets, perturbations, runtime, training
+from kit.constraints import OneOf
+from kit.optimizers import cma_popsize
+
+STARTS = ("uniform", "middle")
+STRATEGIES = ("cma-es", "random")
 
 
 class Fitness(NamedTuple):
-    """Scores of M candidates, float64 of shape (M,) each; NaN where a loss was not a number."""
+    """Scores of M candidates, float64 of shape (M,) each; NaN where a loss was not a number.
+
+    ``learnt`` is the accuracy of each net on the corrupted images that it was trained on: where it
+    is low, ``mismatch`` says little.
+    """
 
     total: Tensor
     mismatch: Tensor
     divergence: Tensor
+    learnt: Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +54,8 @@ class Generation:
         Genomes, float64, shape (λ, n).
     fitness, mismatch, divergence
         F = F_m + F_d and its two parts, shape (λ,); NaN for a candidate that failed.
+    learnt
+        Accuracy of each search net on its corrupted training images, shape (λ,).
     sigma
         pycma's step size after the generation.
     stopped
@@ -55,6 +68,7 @@ class Generation:
     fitness: np.ndarray
     mismatch: np.ndarray
     divergence: np.ndarray
+    learnt: np.ndarray
     sigma: float
     stopped: str
     seconds: float
@@ -126,7 +140,7 @@ def fitness(
         A name is unknown, or the net does not fit the images.
     """
     noise = noise.to(x.device)
-    mismatch = _mismatch(
+    mismatch, learnt = _mismatch(
         noise, x, y, net=net, seed=seed, epochs=epochs, optimizer=optimizer, lr=lr,
         batch_size=batch_size, stacked=stacked,
     )  # fmt: skip
@@ -134,12 +148,12 @@ def fitness(
         noise, x, y, net=discriminator, epochs=discriminator_epochs, batch_size=batch_size,
         seed=runtime.derive_seed(seed, "discriminator"), stacked=stacked,
     )  # fmt: skip
-    scores = Fitness(mismatch + 1 - 2 * errors, mismatch, 1 - 2 * errors)
+    scores = Fitness(mismatch + 1 - 2 * errors, mismatch, 1 - 2 * errors, learnt)
     return scores if details else scores.total
 
 
 def _mismatch(noise, x, y, *, net, seed, **options):
-    """F_m of each candidate, float64 of shape (M,); NaN where a loss is no finite number."""
+    """F_m of each candidate, NaN where a loss is no finite number, and accuracy; shape (M,)."""
     shape, classes = tuple(x.shape[1:]), noise.shape[1]
     initial = runtime.derive_seed(seed, "net")
     models = [
@@ -148,14 +162,13 @@ def _mismatch(noise, x, y, *, net, seed, **options):
     ]
     order = runtime.derive_seed(seed, "order")
     training.fit_many(models, x, y, member_args=noise, transform=_corrupt, seed=order, **options)
-    differences = []
+    rows = []
     for model, candidate in zip(models, noise, strict=True):
-        clean = training.evaluate(model, x, y)[0]
-        corrupted = training.evaluate(model, *_corrupt(candidate, x, y))[0]
-        differences.append(clean - corrupted)
-    mismatch = torch.tensor(differences, dtype=torch.float64)
-    mismatch[~mismatch.isfinite()] = torch.nan
-    return mismatch
+        clean, _ = training.evaluate(model, x, y)
+        corrupted, learnt = training.evaluate(model, *_corrupt(candidate, x, y))
+        rows.append((clean - corrupted, learnt))
+    mismatch, learnt = torch.tensor(rows, dtype=torch.float64).T
+    return mismatch.where(mismatch.isfinite(), torch.nan), learnt
 
 
 def _corrupt(noise, x, y):
@@ -170,6 +183,9 @@ def search(
     pixels: int = 1,
     generations: int = 50,
     popsize: int | None = None,
+    strategy: str = "cma-es",
+    start: str = "uniform",
+    saturation: float = 4.0,
     sigma: float = 0.3,
     place: float = 0.5,
     value: float = 0.75,
@@ -192,10 +208,20 @@ def search(
         At most so many, those of `fitness_history` included.
     popsize
         λ, candidates per generation; by default pycma's 4 + ⌊3 ln n⌋.
+    strategy
+        ``"cma-es"``, or ``"random"``: all candidates are drawn as the uniform baseline is, the
+        control that the paper lacks.
+    start
+        Where CMA-ES starts: ``"uniform"``, from one draw of the uniform baseline, which the paper
+        calls its starting point; or ``"middle"``, from one gene value for all places and one for
+        all pixel values.
+    saturation
+        As in :func:`kit.perturbations.decode`. At 1 most candidates are far from full amplitude,
+        and a uniform draw hurts more than they do.
     sigma
         First step size; genes lie in [0, 1].
     place, value
-        Where the search starts, as in :func:`kit.perturbations.start`.
+        The start in the ``"middle"``, as in :func:`kit.perturbations.start`.
     options
         More of pycma's options, its stopping rules for example: ``{"tolfun": 1e-3}``.
     seed
@@ -224,25 +250,62 @@ def search(
     [(14, 30), (14, 30)]
     """
     shape = tuple(x.shape[1:])
-    first = perturbations.start(classes, pixels, shape, place=place, value=value)
-    strategy = _strategy(first.numpy(), popsize, sigma, options, seed, generations)
-    if _replay(strategy, fitness_history):
+    OneOf(STRATEGIES, "strategy").check("strategy", strategy)
+    OneOf(STARTS, "start").check("start", start)
+    _check_sizes(generations, popsize)
+    if strategy == "random":
+        proposer: Any = _RandomSearch(classes, pixels, shape, popsize, seed)
+    else:
+        first = perturbations.start(classes, pixels, shape, place=place, value=value)
+        if start == "uniform":
+            first = _draw(classes, pixels, shape, runtime.derive_seed(seed, "start"))
+        proposer = _cma(first.numpy(), popsize, sigma, options, seed)
+    if _replay(proposer, fitness_history):
         return
     for number in range(len(fitness_history) + 1, generations + 1):
         started = time.perf_counter()
-        candidates = np.array(strategy.ask())
-        noise = perturbations.decode(candidates, classes, pixels, shape)
+        candidates = np.array(proposer.ask())
+        noise = perturbations.decode(candidates, classes, pixels, shape, saturation=saturation)
         chance = runtime.derive_seed(seed, "generation", number)
         scores = fitness(noise, x, y, seed=chance, details=True, **scoring)
-        total, mismatch, apart = (part.numpy() for part in scores)
+        total, mismatch, apart, learnt = (part.numpy() for part in scores)
         _report_failures(total, number)
-        stopped = _tell(strategy, candidates, total)
+        stopped = _tell(proposer, candidates, total)
         yield Generation(
-            number, candidates, total, mismatch, apart, float(strategy.sigma), stopped,
+            number, candidates, total, mismatch, apart, learnt, float(proposer.sigma), stopped,
             time.perf_counter() - started,
         )  # fmt: skip
         if stopped:
             return
+
+
+def _draw(classes, pixels, shape, seed):
+    """Genome of one draw of the uniform baseline."""
+    noise = perturbations.uniform(classes, pixels, shape, seed=seed)
+    return perturbations.encode(noise, pixels)
+
+
+class _RandomSearch:
+    """Proposes draws of the uniform baseline, through the interface of pycma."""
+
+    sigma = 0.0
+
+    def __init__(self, classes, pixels, shape, popsize, seed):
+        length = perturbations.genome_length(classes, pixels, shape[0])
+        self.count = popsize or cma_popsize(length)
+        self.draw = functools.partial(_draw, classes, pixels, shape)
+        self.seed, self.asked = seed, 0
+
+    def ask(self):
+        self.asked += self.count
+        numbers = range(self.asked - self.count, self.asked)
+        return [self.draw(runtime.derive_seed(self.seed, "draw", n)).numpy() for n in numbers]
+
+    def tell(self, candidates, values):
+        pass
+
+    def stop(self):
+        return {}
 
 
 def _replay(strategy, fitness_history):
@@ -280,14 +343,17 @@ def check_options(options: Collection[str]) -> None:
             )
 
 
-def _strategy(first, popsize, sigma, options, seed, generations):
-    import cma
-
-    check_options(options or {})
+def _check_sizes(generations, popsize):
     if type(generations) is not int or generations < 1:
         raise ValueError(f"generations is {generations!r}: use a whole number from 1 on.")
     if popsize is not None and (type(popsize) is not int or popsize < 2):
         raise ValueError(f"popsize is {popsize!r}: use a whole number from 2 on (λ).")
+
+
+def _cma(first, popsize, sigma, options, seed):
+    import cma
+
+    check_options(options or {})
     if not 0 < sigma < np.inf:
         raise ValueError(f"sigma is {sigma}: it must be a positive number.")
     random = np.random.default_rng(seed)

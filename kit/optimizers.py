@@ -5,6 +5,7 @@ torch is imported where an optimizer is made, so that settings can check names w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,17 @@ def adabound(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optim
     from pytorch_optimizer import AdaBound
 
     return AdaBound(parameters, lr=lr, final_lr=0.1)
+
+
+def cma_popsize(genes: int) -> int:
+    """CMA-ES's default λ, candidates per generation, for genomes of a length.
+
+    Examples
+    --------
+    >>> cma_popsize(30)
+    14
+    """
+    return 4 + int(3 * math.log(genes))
 
 
 OPTIMIZERS: dict[str, Callable[[Iterable[torch.Tensor], float], torch.optim.Optimizer]] = {

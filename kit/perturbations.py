@@ -15,6 +15,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from kit.constraints import number
+
 Shape = Sequence[int]  # of one image, (C, H, W)
 
 
@@ -50,19 +52,54 @@ def start(
         float64, shape (classes · pixels · (2 + C),).
     """
     _check_pixels(pixels, shape)
-    for name, number in (("start_place", place), ("start_value", value)):
-        if not 0 <= number <= 1:
-            raise ValueError(f"{name} is {number}: it must be in [0, 1].")
+    for name, gene_value in (("start_place", place), ("start_value", value)):
+        number(least=0, to=1).check(name, gene_value)
     gene = torch.tensor([place, place, *[value] * shape[0]], dtype=torch.float64)
     return gene.repeat(classes * pixels)
 
 
-def decode(genome: ArrayLike, classes: int, pixels: int, shape: Shape) -> Tensor:
+def encode(noise: Tensor, pixels: int) -> Tensor:
+    """The genome of extreme noise, the opposite of :func:`decode`.
+
+    Parameters
+    ----------
+    noise
+        Shape (classes, C, H, W), with exactly `pixels` pixels per class that are not zero, each
+        value of which is 1 or −1, as :func:`uniform` gives it.
+
+    Returns
+    -------
+    torch.Tensor
+        float64, shape (classes · pixels · (2 + C),): places in the middle of their pixels, values
+        0 or 1.
+
+    Examples
+    --------
+    >>> noise = uniform(classes=2, pixels=3, shape=(1, 8, 8))
+    >>> torch.equal(decode(encode(noise, 3), 2, 3, (1, 8, 8)), noise)
+    True
+    """
+    classes, channels, height, width = noise.shape
+    flat = noise.flatten(2)
+    _, places = flat.abs().amax(1).nonzero(as_tuple=True)
+    if len(places) != classes * pixels:
+        raise ValueError(f"The noise has {len(places)} pixels: {pixels} for each class are wanted.")
+    places = places.view(classes, pixels)
+    row = (places // width + 0.5) / height
+    column = (places % width + 0.5) / width
+    values = flat.gather(2, places[:, None].expand(-1, channels, -1)).transpose(1, 2)
+    genes = torch.cat([row[..., None], column[..., None], (values + 1) / 2], 2)
+    return genes.double().flatten()
+
+
+def decode(
+    genome: ArrayLike, classes: int, pixels: int, shape: Shape, *, saturation: float = 1.0
+) -> Tensor:
     """Noise that a genome describes.
 
     A pixel's genes are its row, its column and one value per channel, all in [0, 1]. Row r becomes
-    min(⌊r·H⌋, H−1), likewise the column; value v becomes 2v − 1. Pixels that fall on one spot add
-    up.
+    min(⌊r·H⌋, H−1), likewise the column; value v becomes clip(saturation · (2v − 1)) in [−1, 1].
+    Pixels that fall on one spot add up.
 
     Parameters
     ----------
@@ -72,6 +109,8 @@ def decode(genome: ArrayLike, classes: int, pixels: int, shape: Shape) -> Tensor
         Number of classes, and of pixels per class.
     shape
         Shape of one image, (C, H, W).
+    saturation
+        From 1 on. The larger, the more values v are extreme.
 
     Returns
     -------
@@ -81,7 +120,8 @@ def decode(genome: ArrayLike, classes: int, pixels: int, shape: Shape) -> Tensor
     Raises
     ------
     ValueError
-        The genome has another length or holds NaN, or there are fewer than one or too many pixels.
+        The genome has another length or holds NaN, there are fewer than one or too many pixels, or
+        saturation is below 1.
 
     Examples
     --------
@@ -90,6 +130,7 @@ def decode(genome: ArrayLike, classes: int, pixels: int, shape: Shape) -> Tensor
     ([[0, 3]], 1.0)
     """
     _check_pixels(pixels, shape)
+    number(least=1).check("saturation", saturation)
     channels, height, width = shape
     numbers = torch.as_tensor(genome, dtype=torch.float64)
     length = genome_length(classes, pixels, channels)
@@ -105,7 +146,8 @@ def decode(genome: ArrayLike, classes: int, pixels: int, shape: Shape) -> Tensor
     genes = numbers.clamp(0, 1).reshape(-1, pixels, 2 + channels)
     row = (genes[..., 0] * height).long().clamp_max(height - 1)
     column = (genes[..., 1] * width).long().clamp_max(width - 1)
-    values = (2 * genes[..., 2:] - 1).transpose(1, 2)  # (images, C, pixels)
+    values = (saturation * (2 * genes[..., 2:] - 1)).clamp(-1, 1)
+    values = values.transpose(1, 2)  # (images, C, pixels)
     places = (row * width + column)[:, None].expand_as(values)
     noise = torch.zeros(len(genes), channels, height * width, dtype=torch.float64)
     noise.scatter_add_(2, places, values)

@@ -180,6 +180,7 @@ def curves(
     columns: int | None = None,
     marks: Sequence[tuple[float, str]] = (),
     limits: Mapping[str, tuple[float, float]] | None = None,
+    logarithmic: Collection[str] = (),
 ) -> Figure:
     """Curves with a band of one standard deviation over repeats, in a grid of panels.
 
@@ -198,6 +199,8 @@ def curves(
         Places on the x axis to mark by a dotted line and a word.
     limits
         Ends of the y axis by label; by default as the curves need them.
+    logarithmic
+        Labels of y axes with a logarithmic scale.
     """
     names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
     looks = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
@@ -219,6 +222,8 @@ def curves(
                 )  # fmt: skip
             axis.set_title(title, pad=16 if marks else None)
             axis.set(xlabel=x_label, ylabel=y_label)
+            if y_label in logarithmic:
+                axis.set_yscale("log")
             axis.xaxis.get_major_locator().set_params(integer=not marks)
             if first.setdefault(y_label, axis) is not axis:
                 axis.sharey(first[y_label])
@@ -245,6 +250,30 @@ def _band(
     if len(values) > 1:
         spread = values.std(0, ddof=1)
         axis.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+
+
+def scatter(table: pd.DataFrame, *, x: str, y: str, hue: str, labels: tuple[str, str]) -> Figure:
+    """Every row as a point.
+
+    Parameters
+    ----------
+    table
+        One row per point.
+    x, y, hue
+        Columns of the axes and of the colours.
+    labels
+        Of the two axes, with units.
+    """
+    names = list(dict.fromkeys(table[hue]))
+    with _panels([""]) as (figure, (axis,)):
+        for name, color, marker in zip(
+            names, sns.color_palette("colorblind", len(names)), "osD^vPX*", strict=False
+        ):
+            rows = table[table[hue] == name]
+            axis.plot(rows[x], rows[y], marker, color=color, label=str(name), alpha=0.7)
+        axis.set(xlabel=labels[0], ylabel=labels[1])
+        _shared_legend(figure, [axis])
+    return figure
 
 
 def bars(

@@ -118,15 +118,17 @@ def _overfitting_vs_robustness():
 
 
 def _evolved_perturbations():
-    images, searched = _images(train=80, test=200), _images(train=80)
+    images = searched = _images(train=80, test=200)
     search = {
-        "pixels": 1, "popsize": 4, "sigma": 0.3, "place": 0.5, "value": 0.75, "options": {},
-        "net": "linear", "epochs": 1, "batch_size": 20, "optimizer": "adam", "lr": 0.05,
+        "pixels": 1, "popsize": 4, "strategy": "cma-es", "start": "uniform", "saturation": 3.0,
+        "sigma": 0.3, "place": 0.5, "value": 0.75, "options": {}, "net": "linear",
+        "epochs": 1, "batch_size": 20, "optimizer": "adam", "lr": 0.05,
         "discriminator": "linear", "discriminator_epochs": 2,
     }  # fmt: skip
-    chain = [evolved.generation.task(split=searched, search=search, number=1, previous=None)]
+    about = {"split": searched, "method": "MDD-ES", "search": search, "start": 2}
+    chain = [evolved.generation.task(**about, number=1, previous=None)]
     previous = chain[0]["state"]
-    chain += [evolved.generation.task(split=searched, search=search, number=2, previous=previous)]
+    chain += [evolved.generation.task(**about, number=2, previous=previous)]
     # A white pixel for every class, then a half bright one elsewhere.
     white = [gene for k in range(10) for gene in (k / 10, 3 * k % 10 / 10, 1.0)]
     pale = [gene for k in range(10) for gene in (1 - k / 10, k / 10, 0.75)]
@@ -139,10 +141,13 @@ def _evolved_perturbations():
         evolved.train_perturbed.task(**common, optimizer="adabound", lr=0.05, crop=1, flip=True),
         evolved.interpolate.task(**common, lr_adam=0.05, lr_sgd=1.0, alphas=4),
         evolved.grad_cam.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
-        evolved.learning_curve.task(
-            split=searched, test=images, search=search, genomes=[pale, white, pale],
-            repeats=2,
+        evolved.candidate_errors.task(**about, genomes=[pale, white, pale]),
+        evolved.choose.task(**about, genomes=[white, pale], count=2, repeats=2),
+        evolved.baseline_fitness.task(
+            split=searched, search=search,
+            baselines=[noises.LEFT, noises.SHORTCUT, noises.uniform(1, 2)],
         ),
+        evolved.examples.task(split=images, noise=noises.evolved(1, "adam", pale, saturation=1.5)),
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit import data, evolution, perturbations, training
+from kit import data, evolution, perturbations, runtime, training
 
 SHORT = dict(classes=10, pixels=1, popsize=4, epochs=1, batch_size=32, discriminator_epochs=2)
 
@@ -25,7 +25,7 @@ def searched(digits, generations=3, **options):
 def assert_same(a, b):
     assert len(a) == len(b)
     for one, other in zip(a, b, strict=True):
-        for name in ("candidates", "fitness", "mismatch", "divergence"):
+        for name in ("candidates", "fitness", "mismatch", "divergence", "learnt"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         for name in ("number", "sigma", "stopped"):
             assert getattr(one, name) == getattr(other, name)
@@ -99,7 +99,8 @@ def test_the_updates_are_those_of_pycma(undisturbed):
         "bounds": [0, 1], "popsize": 4, "verbose": -9, "seed": np.nan,
         "randn": lambda *size: random.standard_normal(size),
     }  # fmt: skip
-    start = [0.5, 0.5, 0.75] * 10
+    drawn = perturbations.uniform(10, 1, (1, 8, 8), seed=runtime.derive_seed(0, "start"))
+    start = perturbations.encode(drawn, 1)  # the paper's starting point
     strategy = cma.CMAEvolutionStrategy(start, 0.3, options)
     for generation in undisturbed:
         asked = strategy.ask()
@@ -115,8 +116,46 @@ def test_population_step_and_stopping_rules_are_passed_on(digits):
     assert [len(g.fitness) for g in few] == [3, 3]
     assert "maxiter: 2" in few[-1].stopped
     assert not few[0].stopped
-    narrow = searched(digits, generations=1, sigma=1e-3)[0].candidates
+    narrow = searched(digits, generations=1, sigma=1e-3, start="middle")[0].candidates
     np.testing.assert_allclose(narrow, [[0.5, 0.5, 0.75] * 10] * 4, atol=0.01)
+
+
+def test_a_start_from_uniform_pixels_is_at_full_amplitude(digits):
+    (near,) = searched(digits, generations=1, sigma=1e-3)
+    noise = perturbations.decode(near.candidates, 10, 1, digits.shape, saturation=4.0)
+    drawn = perturbations.uniform(10, 1, digits.shape, seed=runtime.derive_seed(0, "start"))
+    assert all(torch.equal(candidate, drawn) for candidate in noise)
+    (wide,) = searched(digits, generations=1, popsize=20)
+    values = wide.candidates.reshape(20, 10, 3)[..., 2]
+    saturated = (4 * (2 * values - 1)).clip(-1, 1)
+    assert (saturated == 1).mean() > 0.6
+    assert saturated.mean() > (2 * values - 1).mean()
+
+
+def test_random_search_draws_as_the_uniform_baseline_does(digits):
+    found = searched(digits, generations=2, strategy="random")
+    noise = perturbations.decode(np.concatenate([g.candidates for g in found]), 10, 1, digits.shape)
+    drawn = [
+        perturbations.uniform(10, 1, digits.shape, seed=runtime.derive_seed(0, "draw", number))
+        for number in range(8)
+    ]
+    assert torch.equal(noise, torch.stack(drawn))
+    assert [g.stopped for g in found] == ["", ""]
+    history = [found[0].fitness]
+    again = searched(digits, generations=2, strategy="random", fitness_history=history)
+    np.testing.assert_array_equal(again[0].candidates, found[1].candidates)
+    np.testing.assert_array_equal(again[0].fitness, found[1].fitness)
+    (default,) = searched(digits, generations=1, strategy="random", popsize=None)
+    assert len(default.candidates) == 14
+
+
+def test_what_the_search_nets_learnt_is_told(digits):
+    noise = perturbations.left_column(10, digits.shape)[None]
+    scores = evolution.fitness(noise, digits.x_train, digits.y_train, epochs=20, details=True)
+    (lazy,) = evolution.fitness(
+        noise, digits.x_train, digits.y_train, epochs=1, lr=1e-9, details=True
+    ).learnt
+    assert scores.learnt.item() > 0.9 > 0.4 > lazy
 
 
 def test_the_score_rewards_bad_generalization(digits):
@@ -180,7 +219,7 @@ def test_best_is_the_best_ever():
     def generation(number, fitness):
         fitness = np.array(fitness)
         candidates = np.arange(len(fitness))[:, None] + 10.0 * number
-        return evolution.Generation(number, candidates, fitness, fitness, fitness, 0.1, "", 0.0)
+        return evolution.Generation(number, candidates, *[fitness] * 4, 0.1, "", 0.0)
 
     generations = [generation(1, [1, 3]), generation(2, [np.nan, 5]), generation(3, [5, 4])]
     generations.append(generation(4, []))
@@ -200,6 +239,9 @@ def test_best_is_the_best_ever():
         ({"sigma": 0}, "sigma is 0: it must be a positive number"),
         ({"sigma": float("nan")}, "sigma is nan"),
         ({"value": 1.5}, "start_value is 1.5"),
+        ({"start": "corner"}, "Unknown start 'corner' in start: use one of uniform, middle"),
+        ({"strategy": "grid"}, "Unknown strategy 'grid' in strategy: use one of cma-es, random"),
+        ({"saturation": 0.9}, "saturation is 0.9: use a number from 1 on"),
         ({"optimizer": "adamm"}, "Unknown optimizer 'adamm': use one of adam, sgd"),
         ({"net": "greynet"}, "Unknown net 'greynet'"),
         ({"options": {"no_such_option": 1}}, "cma_options has 'no_such_option', which pycma"),

@@ -26,9 +26,10 @@ from kit.experiments.evolved_perturbations import steps as made
 NAME = "01_evolved_perturbations"
 NOTEBOOK = {
     "datasets": ["digits"], "special": {}, "train": 100, "test": 60, "size": 0, "pixels": [1, 2],
-    "search_train": 60, "search_seeds": 1, "generations": 2, "popsize": 3, "sigma": 0.3,
+    "search_train": 60, "search_seeds": 2, "other_seeds": 1, "generations": 2, "popsize": 3,
+    "start": "uniform", "saturation": 4.0, "rescored": 3, "sigma": 0.3,
     "start_place": 0.5, "start_value": 0.75, "cma_options": {}, "search_epochs": 1,
-    "search_batch_size": 32, "search_optimizer": "adam", "search_lr": 1e-3,
+    "search_optimizer": "adam",
     "discriminator": "linear", "discriminator_epochs": 1, "rival": "sgd",
     "optimizers": {"adam": 1e-3, "sgd": 0.1, "rmsprop": 1e-3, "adabound": 1e-3}, "epochs": 2,
     "batch_size": 50, "repeats": 2, "uniforms": 2, "cam_images": 5, "alphas": 5,
@@ -37,17 +38,19 @@ NOTEBOOK = {
 }  # fmt: skip
 # For each parameter that may differ between data sets another value than NOTEBOOK has.
 OTHER = {
-    "train": 90, "test": 50, "size": 10, "pixels": [2], "search_train": 50, "search_seeds": 2,
-    "generations": 1, "popsize": 4, "sigma": 0.2, "start_place": 0.4, "start_value": 0.9,
-    "cma_options": {"tolfun": 1e-3}, "search_epochs": 2, "search_batch_size": 16,
-    "search_optimizer": "rmsprop", "search_lr": 1e-2, "discriminator": "graynet",
+    "train": 90, "test": 50, "size": 10, "pixels": [2], "search_train": 50, "search_seeds": 1,
+    "other_seeds": 2, "generations": 1, "popsize": 4, "start": "middle", "saturation": 2.0,
+    "rescored": 2, "sigma": 0.2, "start_place": 0.4, "start_value": 0.9,
+    "cma_options": {"tolfun": 1e-3}, "search_epochs": 2,
+    "search_optimizer": "rmsprop", "discriminator": "graynet",
     "discriminator_epochs": 2, "rival": "rmsprop", "optimizers": {"adam": 1e-2, "sgd": 0.1},
     "epochs": 1, "batch_size": 40, "repeats": 1, "uniforms": 1, "cam_images": 4, "alphas": 4,
     "table_nets": ["linear"], "table_epochs": 2, "table_repeats": 1, "crop": 2,
 }  # fmt: skip
 SEARCH = {
-    "pixels": 1, "popsize": 4, "sigma": 0.3, "place": 0.5, "value": 0.75, "options": {},
-    "net": "graynet", "epochs": 2, "batch_size": 20, "optimizer": "adam", "lr": 1e-3,
+    "pixels": 1, "popsize": 4, "strategy": "cma-es", "start": "uniform", "saturation": 4.0,
+    "sigma": 0.3, "place": 0.5, "value": 0.75, "options": {}, "net": "graynet",
+    "epochs": 2, "batch_size": 20, "optimizer": "adam", "lr": 1e-3,
     "discriminator": "linear", "discriminator_epochs": 2,
 }  # fmt: skip
 cells = notebook.functions(NAME)
@@ -74,10 +77,13 @@ def chain(images, length, search=SEARCH):
     generations = []
     for number in range(1, length + 1):
         previous = generations[-1]["state"] if generations else None
-        generations.append(
-            made.generation.task(split=images, search=search, number=number, previous=previous)
-        )
+        common = {**about(images, search), "number": number}
+        generations.append(made.generation.task(**common, previous=previous))
     return generations
+
+
+def about(images, search=SEARCH):
+    return {"split": images, "method": "MDD-ES", "search": search, "start": 1}
 
 
 def compute(tree, **where):
@@ -113,10 +119,9 @@ def test_a_poisoned_test_split_changes_nothing_in_the_search(tmp_path, store):
         root = archive(tmp_path / name, *part)
         images = split("mine", root)
         generations = chain(images, 2)
-        curve = made.learning_curve.task(
-            split=images, test=images, search=SEARCH, repeats=1,
-            genomes=[generation["state"]["best"] for generation in generations],
-        )  # fmt: skip
+        curve = made.candidate_errors.task(
+            **about(images), genomes=[g["state"]["genomes"][0] for g in generations]
+        )
         found = compute([generations, curve], data_root=root)
         searched.append([golden.arrays(generation.field()) for generation in found[0]])
         errors.append(found[1]["error"])
@@ -185,10 +190,10 @@ def test_a_chain_is_continued_from_the_store_and_ends_as_one_search(store):
     digits = data.load("digits", train=80)
     undisturbed = evolution.search(
         digits.x_train, digits.y_train, classes=10, generations=3, **SEARCH,
-        seed=runtime.derive_seed(0, "search", 1, "adam"),
+        seed=runtime.derive_seed(0, "search", "MDD-ES", 1, "adam", 1),
     )  # fmt: skip
     for generation, result in zip(undisturbed, chained, strict=True):
-        for name in ("candidates", "fitness", "mismatch", "divergence"):
+        for name in ("candidates", "fitness", "mismatch", "divergence", "learnt"):
             np.testing.assert_array_equal(result[name], getattr(generation, name))
         assert result["sigma"] == generation.sigma
 
@@ -203,16 +208,16 @@ def test_a_generation_depends_on_its_predecessor_alone():
         assert [field.task for field in fields] == [before]
 
 
-def test_the_state_of_a_generation_is_the_best_so_far(store):
+def test_the_state_of_a_generation_is_the_best_ten_so_far(store):
     found = compute(chain(split("digits", train=80), 3))
     fitness = np.concatenate([generation["fitness"] for generation in found])
     candidates = np.concatenate([generation["candidates"] for generation in found])
     for number, generation in enumerate(found, 1):
         state = generation["state"]
         np.testing.assert_array_equal(state["history"], fitness[: 4 * number].reshape(number, 4))
-        best = fitness[: 4 * number].argmax()
-        assert state["score"] == fitness[best]
-        np.testing.assert_array_equal(state["best"], candidates[best])
+        best = (-fitness[: 4 * number]).argsort(kind="stable")[:10]
+        np.testing.assert_array_equal(state["scores"], fitness[best])
+        np.testing.assert_array_equal(state["genomes"], candidates[best])
 
 
 def test_after_a_stop_there_are_no_candidates(store):
@@ -223,7 +228,7 @@ def test_after_a_stop_there_are_no_candidates(store):
     for later in (second, third):
         assert later["candidates"].shape == (0, 30)
         assert len(later["fitness"]) == 0
-        np.testing.assert_array_equal(later["state"]["best"], first["state"]["best"])
+        np.testing.assert_array_equal(later["state"]["genomes"], first["state"]["genomes"])
 
 
 def test_a_candidate_without_a_finite_loss_is_never_the_best(monkeypatch, store):
@@ -237,10 +242,49 @@ def test_a_candidate_without_a_finite_loss_is_never_the_best(monkeypatch, store)
 
     monkeypatch.setattr(evolution, "search", failing)
     images = split("digits", train=80)
-    result = made.generation(split=images, search=SEARCH, number=1, previous=None)
+    result = made.generation(**about(images), number=1, previous=None)
     kept = np.nanargmax(result["fitness"])
-    np.testing.assert_array_equal(result["state"]["best"], result["candidates"][kept])
-    assert np.isfinite(result["state"]["score"])
+    np.testing.assert_array_equal(result["state"]["genomes"][0], result["candidates"][kept])
+    assert np.isfinite(result["state"]["scores"]).tolist() == [True] * 3 + [False]
+
+
+def test_fresh_scores_choose_among_the_best(store):
+    """δ* is the best by the mean of fresh scores, which are F with seeds of their own."""
+    images = split("digits", train=80)
+    last = chain(images, 2)[-1]
+    options = {**about(images), "genomes": last["state"]["genomes"]}
+    again = made.choose.task(**options, count=3, repeats=2)
+    first = made.choose.task(**options, count=0, repeats=2)
+    state, again, first = compute([last["state"], again, first])
+    assert again["scores"].shape == (2, 3)
+    best = again["scores"].mean(0).argmax()
+    np.testing.assert_array_equal(again["genome"], state["genomes"][best])
+    np.testing.assert_array_equal(first["genome"], state["genomes"][0])
+    digits = data.load("digits", train=80)
+    noise = perturbations.decode(state["genomes"][:3], 10, 1, digits.shape, saturation=4.0)
+    seed = runtime.derive_seed(0, "search", "MDD-ES", 1, "adam", 1)
+    for repeat, scores in enumerate(again["scores"]):
+        fresh = evolution.fitness(
+            noise, digits.x_train, digits.y_train, epochs=2, batch_size=20,
+            discriminator_epochs=2, seed=runtime.derive_seed(seed, "again", repeat),
+        )  # fmt: skip
+        np.testing.assert_allclose(scores, fresh, atol=1e-6)
+    assert not np.array_equal(*again["scores"])
+
+
+def test_baselines_are_scored_as_candidates_are(store):
+    images = split("digits", train=80)
+    described = [noises.LEFT, noises.uniform(1, 2)]
+    task = made.baseline_fitness.task(split=images, search=SEARCH, baselines=described)
+    result = compute(task)
+    digits = data.load("digits", train=80)
+    noise = torch.stack([noises.make(one, digits, 0) for one in described])
+    scores = evolution.fitness(
+        noise, digits.x_train, digits.y_train, epochs=2, batch_size=20, discriminator_epochs=2,
+        seed=runtime.derive_seed(0, "baselines"), details=True,
+    )  # fmt: skip
+    for name, part in zip(("fitness", "mismatch", "divergence"), scores, strict=False):
+        np.testing.assert_allclose(result[name], part, atol=1e-6)
 
 
 def test_training_is_on_perturbed_images():
@@ -269,17 +313,18 @@ def test_training_is_on_perturbed_images():
 def test_data_that_changed_are_noticed():
     images = dataclasses.replace(split("digits", train=80), fingerprint="other")
     with pytest.raises(ValueError, match="has changed since"):
-        made.generation(split=images, search=SEARCH, number=1, previous=None)
+        made.generation(**about(images), number=1, previous=None)
 
 
 def test_the_line_begins_at_sgds_net_and_ends_at_adams(computed):
-    """Its ends are the trainings of the same repeat, noise and optimizer."""
-    for repeat, line in enumerate(computed.lines, 1):
+    """Its ends are the first trainings of the same search, noise and optimizer."""
+    for search, line in enumerate(computed.lines, 1):
+        repeat = 2 * (search - 1) + 1
         for alpha, optimizer in enumerate(("sgd", "adam")):
             (one,) = [
                 t.result
                 for t in computed.trainings
-                if (t.kind, t.pixels, t.aim) == ("evolved", 1, "adam")
+                if (t.method, t.pixels, t.aim) == (study.OURS, 1, "adam")
                 and (t.optimizer, t.repeat, t.augmented) == (optimizer, repeat, False)
             ]
             (place,) = np.flatnonzero(line["alpha"] == alpha)
@@ -287,22 +332,38 @@ def test_the_line_begins_at_sgds_net_and_ends_at_adams(computed):
                 assert line[name][place] == pytest.approx(one[name][-1], abs=1e-5)
 
 
-def test_errors_over_generations_are_those_of_the_best_candidates(computed):
-    """Retrained on the genome of the last generation, the errors are the same."""
-    digits, few = (data.load("digits", train=train, test=60) for train in (100, 60))
-    genome = computed.searches[1, "adam", 1][-1]["state"]["best"]
-    eta = perturbations.decode(genome, 10, 1, digits.shape)
-    x = perturbations.apply(eta, few.x_train, few.y_train)
-    errors = computed.errors[1]["error"]
-    assert errors.shape == (2, 2)
-    for repeat in (1, 2):
-        net = nets.build("graynet", few.shape, seed=runtime.derive_seed(0, "effect net", repeat))
+def test_errors_of_candidates_are_those_of_nets_trained_on_them(computed):
+    """Retrained on the first search's best genome and on a candidate, the errors are the same."""
+    few = data.load("digits", train=60, test=60)
+    search = computed.searches[study.Aim(1, "adam", 2)]
+    last = search.generations[-1]
+    pairs = [
+        (last["state"]["genomes"][0], search.best["error"][-1]),
+        (last["candidates"][1], search.last["error"][1]),
+        (search.generations[0]["candidates"][2], search.first["error"][2]),
+    ]
+    for genome, error in pairs:
+        eta = perturbations.decode(genome, 10, 1, few.shape, saturation=4.0)
+        x = perturbations.apply(eta, few.x_train, few.y_train)
+        net = nets.build("graynet", few.shape, seed=runtime.derive_seed(0, "effect net", 2))
         training.fit(
-            net, x, few.y_train, epochs=1, batch_size=32, optimizer="adam", lr=1e-3,
-            seed=runtime.derive_seed(0, "effect order", repeat),
+            net, x, few.y_train, epochs=1, batch_size=50, optimizer="adam", lr=1e-3,
+            seed=runtime.derive_seed(0, "effect order", 2),
         )  # fmt: skip
-        error = 1 - training.accuracy(net, digits.x_test, digits.y_test)
-        assert errors[-1, repeat - 1] == pytest.approx(error, abs=1e-6)
+        wanted = 1 - training.accuracy(net, few.x_test, few.y_test)
+        assert error == pytest.approx(wanted, abs=1e-6)
+
+
+def test_examples_are_training_images_with_the_noise(computed):
+    digits = data.load("digits", train=100, test=60)
+    for pixels, example in computed.examples.items():
+        genome = computed.searches[study.Aim(pixels, "adam")].chosen["genome"]
+        noise = perturbations.decode(genome, 10, pixels, digits.shape, saturation=4.0)
+        assert np.array_equal(example["noise"], noise)
+        for label in range(10):
+            x = digits.x_train[digits.y_train == label][:1]
+            shown = perturbations.apply(noise, x, torch.tensor([label]))
+            assert np.array_equal(example["images"][label], data.as_bytes(shown)[0])
 
 
 # --- parameters ------------------------------------------------------------------------------
@@ -338,7 +399,10 @@ def test_errors_over_generations_are_those_of_the_best_candidates(computed):
         ({"repeats": 1.5}, "repeats is 1.5"),
         ({"train": -1}, "train is -1"),
         ({"sigma": 0.0}, "sigma is 0.0: it must be a positive number"),
-        ({"search_lr": -1.0}, "search_lr is -1.0"),
+        ({"start": "corner"}, "Unknown start 'corner'"),
+        ({"saturation": 0.5}, "saturation is 0.5: use a number from 1 on"),
+        ({"rescored": 11}, "rescored is 11: use a whole number from 0 to 10"),
+        ({"other_seeds": 0}, "other_seeds is 0: it must be a positive whole number"),
         ({"optimizers": {"adam": 0.0, "sgd": 0.1}}, "the rate of adam is 0.0"),
         ({"optimizers": {"adam": 1e-3, "sgd": 0.1, "lion": 1}}, "Unknown optimizer 'lion'"),
         ({"optimizers": {"adam": 1e-3}}, "optimizers lacks 'sgd'"),
@@ -410,21 +474,45 @@ def test_a_new_net_can_be_used_in_the_table(monkeypatch):
 def test_the_plan_trains_on_every_noise():
     one = planned()
     kinds = [task.step.name.partition(".")[2] for task in tasks(one)]
-    # 2 Np and a rival; 1.F3: 2 Np × 4 optimizers; 4 noises and 2 draws × 2; table of 6 rows.
+    # Searches: two, one with 2 px, one against the rival, a random one, and a plain one with two
+    # generations more. Trainings: 3 × 4 optimizers × 2, 4 for the rival, 2 for each control;
+    # 3 noises × 3 and 2 draws, for both optimizers; in the table 4 noises × 2 and 3 searches.
     assert {name: kinds.count(name) for name in kinds} == {
-        "generation": 6, "learning_curve": 2, "interpolate": 2, "grad_cam": 2,
-        "train_perturbed": 2 * 8 + 2 * (2 * 4 + 2) + 2 * 6,
+        "generation": 5 * 2 + 4, "choose": 6, "candidate_errors": 3 * 3, "baseline_fitness": 1,
+        "interpolate": 2, "grad_cam": 2, "examples": 2,
+        "train_perturbed": 24 + 4 + 4 + 2 * (9 + 2) + 8 + 3,
     }  # fmt: skip
     assert len(set(keys())) == len(keys())
-    last = {generations[-1] for generations in one.searches.values()}
+    chosen = {search.chosen for search in one.searches.values()}
     for training_of in one.trainings:
         genome = training_of.result.arguments["noise"].get("genome")
         assert (genome is not None) == (training_of.kind == "evolved")
-        assert genome is None or genome.task in last
+        assert genome is None or genome.task in chosen
 
 
 def test_more_generations_continue_the_same_search():
-    assert set(keys()[:6]) < set(keys(generations=3)[:9])
+    few, more = (planned(generations=number).searches for number in (2, 3))
+    for aim, search in few.items():
+        assert search.generations == more[aim].generations[: len(search.generations)]
+
+
+def test_all_methods_cost_the_same():
+    """The plain reading spends on generations what the others spend on fresh scores."""
+    change = {"rescored": 5, "generations": 4}
+    c, one = config(**change), planned(**change)
+    cost = {
+        aim: 3 * len(search.generations) + 10 * (aim.method != study.PLAIN)
+        for aim, search in one.searches.items()
+    }
+    assert max(cost.values()) - min(cost.values()) < 3
+    plain, random = (c.search("graynet", study.Aim(1, "adam", 1, m)) for m in ("plain", "random"))
+    ours = c.search("graynet", study.Aim(1, "adam"))
+    differing = {name for name in ours if plain[name] != ours[name]}
+    assert differing == {"start", "saturation"}
+    assert {name for name in ours if random[name] != ours[name]} == {"strategy"}
+    assert ours["epochs"] == 1
+    assert config(search_epochs=0).search("graynet", study.Aim(1, "sgd"))["epochs"] == 2
+    assert config().search("graynet", study.Aim(1, "sgd"))["lr"] == 0.1
 
 
 def test_where_it_runs_is_no_part_of_the_key():
@@ -433,7 +521,8 @@ def test_where_it_runs_is_no_part_of_the_key():
 
 def test_a_generation_does_not_grow_with_the_chain():
     """Its arguments hold no generation but the one before it, and of that the state alone."""
-    for aim, generations in planned(generations=9).searches.items():
+    for aim, search in planned(generations=7).searches.items():
+        generations = search.generations
         assert len({len(json.dumps(task.keyed)) for task in generations[1:]}) == 1
         assert generations[0].arguments["previous"] is None
         for number, task in enumerate(generations, 1):
@@ -446,16 +535,25 @@ def test_a_generation_does_not_grow_with_the_chain():
 
 def test_every_noise_is_that_of_its_search():
     one = planned()
-    best = {aim: generations[-1]["state"]["best"] for aim, generations in one.searches.items()}
+    chosen = {aim: search.chosen["genome"] for aim, search in one.searches.items()}
     for row in one.trainings:
         if row.kind == "evolved":
-            wanted = best[row.pixels, row.aim, row.search]
-            assert row.result.arguments["noise"]["genome"] == wanted
-    for task in (*one.lines, *one.cams):
-        assert task.arguments["noise"]["genome"] == best[1, "adam", 1]
-    for pixels, task in one.errors.items():
-        generations = one.searches[pixels, "adam", 1]
-        assert task.arguments["genomes"] == [g["state"]["best"] for g in generations]
+            noise = row.result.arguments["noise"]
+            assert noise["genome"] == chosen[row.pixels, row.aim, row.search, row.method]
+            assert noise["saturation"] == (1.0 if row.method == study.PLAIN else 4.0)
+    for tasks_of in (one.lines, one.cams):
+        for number, task in enumerate(tasks_of, 1):
+            assert task.arguments["noise"]["genome"] == chosen[1, "adam", number, study.OURS]
+            assert task.arguments["repeat"] == 2 * (number - 1) + 1
+    for aim, search in one.searches.items():
+        generations = search.generations
+        assert search.chosen.arguments["genomes"] == generations[-1]["state"]["genomes"]
+        assert search.chosen.arguments["count"] == (0 if aim.method == study.PLAIN else 3)
+        if search.best is not None:
+            best = [generation["state"]["genomes"][0] for generation in generations]
+            assert search.best.arguments["genomes"] == best
+            for errors, generation in ((search.first, 0), (search.last, -1)):
+                assert errors.arguments["genomes"] == generations[generation]["candidates"]
 
 
 def test_equal_repeats_differ_in_noise_and_optimizer_alone():
@@ -487,7 +585,8 @@ def curves(computed):
 
 def test_every_claim_is_judged(computed, curves):
     c = config()
-    errors = {pixels: 100 * result["error"] for pixels, result in computed.errors.items()}
+    ours = [s for aim, s in computed.searches.items() if aim.pixels == 1 and s.best is not None]
+    gains = {1: cells.population_gains(ours)}
     matched = cells.matched(
         tables.evolved(curves.query("not augmented"), c.search_optimizer), c.optimizers
     )
@@ -496,25 +595,38 @@ def test_every_claim_is_judged(computed, curves):
         for kind in ("clean", "perturbed")
     }
     ends = cells.line_ends(computed.lines)
-    evidence = claims.Evidence(curves, errors, matched, ends, background, 100 / 60)
+    evidence = claims.Evidence(curves, gains, matched, ends, background, 100 / 60)
     judged = list(claims.verdicts(c, evidence))
     assert {claim for claim, *_ in judged} == set(study.STUDY.claims)
     assert all(verdict in results.VERDICTS and text for *_, (verdict, text) in judged)
     grey = list(claims.verdicts(c, dataclasses.replace(evidence, background={})))
     assert {claim for claim, *_ in judged} - {claim for claim, *_ in grey} == {"1.C8"}
     rest = list(study.STUDY.not_tested(["digits"]))
-    assert len(rest) == 4 * 11 - 2
+    assert len(rest) == 4 * 13 - 2
+
+
+def test_populations_are_compared_search_by_search(computed):
+    search = computed.searches[study.Aim(1, "adam")]
+    (gain,) = cells.population_gains([search])
+    errors = [search.first["error"], search.last["error"]]
+    assert gain == pytest.approx(100 * (errors[1].mean() - errors[0].mean()))
+    harm = cells.candidates_harm([search])
+    assert harm["error"].to_numpy() == pytest.approx(100 * np.concatenate(errors))
+    scored = [search.generations[0]["fitness"], search.generations[-1]["fitness"]]
+    assert harm["F"].to_numpy() == pytest.approx(np.concatenate(scored))
 
 
 def test_tables_hold_every_kind(curves):
     small, large = (tables.final(curves.query(q)) for q in ("not augmented", "augmented"))
-    assert list(large["noise"].unique()) == [
+    assert set(large["noise"]) == {
         "clean", "left column [7]", "One-Pixel Shortcut", "uniform Np = 1", "evolved Np = 1 (adam)",
         "evolved Np = 2 (adam)",
-    ]  # fmt: skip
-    assert set(tables.summary(large, ["noise", "net"])["repeats"]) == {2}
+    }  # fmt: skip
+    counts = tables.summary(large, ["noise", "net"]).set_index("noise")["repeats"]
+    assert set(counts.drop("evolved Np = 2 (adam)")) == {2}
     assert set(tables.evolved(small, "adam")["optimizer"]) == set(NOTEBOOK["optimizers"])
     assert len(tables.evolved(small, "sgd")) == 4
+    assert len(tables.evolved(small, "adam", method=study.PLAIN)) == 2
     assert len(small[small["kind"] == "uniform"]) == 4
     printed = results.printed("1.T1")["noise"].str.replace("evolved Np = 5", "evolved Np = 2")
     assert set(printed) <= set(large["noise"].str.replace(" (adam)", ""))
@@ -548,7 +660,7 @@ def test_summaries_are_recomputed_from_the_trainings(computed, curves):
             if (t.noise, t.optimizer, t.augmented) == (row["noise"], row["optimizer"], False)
         ]
         tests = [100 * result["test_accuracy"][-1] for result in alike]
-        assert row["repeats"] == len(tests) == 2
+        assert row["repeats"] == len(tests) > 1
         assert row["accuracy"] == pytest.approx(np.mean(tests), abs=1e-3)
         assert row["std"] == pytest.approx(np.std(tests, ddof=1), abs=1e-3)
         trains = [100 * result["train_accuracy"][-1] for result in alike]
@@ -558,11 +670,15 @@ def test_summaries_are_recomputed_from_the_trainings(computed, curves):
 def test_line_ends_are_read_off_the_lines(computed):
     ends = cells.line_ends(computed.lines)
     assert ends["optimizer"].tolist() == ["sgd", "adam"] * 2
-    assert ends["repeat"].tolist() == [1, 1, 2, 2]
+    assert ends["search"].tolist() == [1, 1, 2, 2]
     for _, row in ends.iterrows():
-        line, alpha = computed.lines[row["repeat"] - 1], row["optimizer"] == "adam"
+        line, alpha = computed.lines[row["search"] - 1], row["optimizer"] == "adam"
         (place,) = np.flatnonzero(line["alpha"] == alpha)
-        assert row["sharpness"] == line["sharpness"][int(alpha)]
+        (beyond,) = np.flatnonzero(line["alpha"] == (1.25 if alpha else -0.25))
+        assert row["rise"] == pytest.approx(line["train_loss"][beyond] - line["train_loss"][place])
+        for radius, value in zip(study.RADII, line["sharpness"][int(alpha)], strict=True):
+            assert row[f"sharpness at {1000 * radius:g} ‰"] == value
+        assert row["‖w‖"] == line["norm"][int(alpha)]
         assert row["test"] == pytest.approx(100 * line["test_accuracy"][place])
         assert row["train"] == pytest.approx(100 * line["train_accuracy"][place])
 
@@ -584,23 +700,23 @@ def test_circles_are_at_the_pixels_of_all_channels():
 
 
 def test_the_pictures_can_be_drawn(computed):
-    figure = cells.progress({str(aim): chain for aim, chain in computed.searches.items()})
+    figure = cells.progress({str(aim): s.generations for aim, s in computed.searches.items()})
     assert [axis.get_title() for axis in figure.axes] == [
-        "Np = 1, against adam", "Np = 2, against adam", "Np = 1, against sgd",
+        "MDD-ES, Np = 1, against adam, search 1", "MDD-ES, Np = 1, against adam, search 2",
+        "MDD-ES, Np = 2, against adam, search 1", "MDD-ES, Np = 1, against sgd, search 1",
+        "plain, Np = 1, against adam, search 1", "random, Np = 1, against adam, search 1",
     ]  # fmt: skip
     assert {0, 1} <= set(computed.lines[0]["alpha"])  # both nets themselves
-    ends = cells.line_ends(computed.lines)
-    assert ends.groupby("optimizer")["repeat"].count().tolist() == [2, 2]
-    genome = computed.searches[study.Aim(2, "adam")][-1]["state"]["best"]
-    circled = cells.circles(perturbations.decode(genome, 10, 2, (1, 8, 8)))
+    circled = cells.circles(torch.from_numpy(computed.examples[2]["noise"]))
     assert len(circled) == 10
     assert all(1 <= len(places) <= 2 for places in circled)
 
 
 def test_remarks_tell_saturation_failures_and_ends():
-    def generation(fitness, divergence, stopped=""):
+    def generation(fitness, divergence, stopped="", learnt=0.95):
         return {
-            "fitness": np.array(fitness), "divergence": np.array(divergence), "stopped": stopped
+            "fitness": np.array(fitness), "divergence": np.array(divergence), "stopped": stopped,
+            "learnt": np.full(len(fitness), learnt),
         }  # fmt: skip
 
     generations = [
@@ -611,6 +727,9 @@ def test_remarks_tell_saturation_failures_and_ends():
         "s: F_d first reaches 1 in generation 2; there only F_m steers",
         "s: 1 candidates had no finite loss and ranked last",
         "s: pycma stopped in generation 2 (tolx: 1)",
+    ]
+    assert list(cells.remarks("s", [generation([0.5], [0.4], learnt=0.3)])) == [
+        "s: search nets learn only 30% of their images, so F_m says little"
     ]
 
 
@@ -633,8 +752,9 @@ def test_first_reaching(values, level, place):
 def curve(optimizer, repeat, train, test, **columns):
     rows = {
         "net": "graynet", "noise": "evolved Np = 1 (adam)", "kind": "evolved", "pixels": 1,
-        "aim": "adam", "search": 1, "optimizer": optimizer, "repeat": repeat, "augmented": False,
-        "epoch": range(len(train)), "train_loss": 0.0, "train": train, "test": test,
+        "aim": "adam", "method": "MDD-ES", "search": 1, "optimizer": optimizer,
+        "repeat": repeat, "augmented": False, "epoch": range(len(train)), "train_loss": 0.0,
+        "train": train, "test": test,
     }  # fmt: skip
     return pd.DataFrame(rows | columns)
 
@@ -655,18 +775,20 @@ def test_a_slow_optimizer_has_no_lead_at_equal_training_accuracy():
     assert equal.groupby("optimizer")["epoch"].mean().tolist() == [1, 2]
 
 
-def test_differences_are_taken_repeat_by_repeat():
+def test_differences_are_taken_search_by_search():
+    """Two trainings on the result of one search count once, by their mean."""
     table = pd.concat(
-        curve(name, repeat, [0], [value])
+        curve(name, repeat, [0], [value + (-1) ** repeat], search=search)
         for name, values in (("adam", (50, 60, 70)), ("sgd", (55, 66, 77)))
-        for repeat, value in enumerate(values, 1)
+        for search, value in enumerate(values, 1)
+        for repeat in (1, 2)
     )
     assert tables.paired(tables.final(table), "optimizer", "sgd", "adam").tolist() == [5, 6, 7]
 
 
 def test_nets_that_have_not_learnt_decide_nothing():
     table = pd.concat(
-        curve(name, repeat, [0, train], [0, test + repeat])
+        curve(name, repeat, [0, train], [0, test + repeat], search=repeat)
         for name, train, test in (("adam", 99, 50), ("sgd", 12, 10), ("rmsprop", 98, 55))
         for repeat in (1, 2, 3)
     )
@@ -686,7 +808,7 @@ def test_welch_compares_samples_of_different_sizes():
     verdict, evidence = claims.welch(draws, ours, "uniform", "evolved", 0.5)
     assert verdict == results.REPRODUCED
     assert "uniform 81.5 %, evolved 51 %" in evidence
-    assert "4 and 3 trainings" in evidence
+    assert "4 and 3 repeats" in evidence
     # Two trainings decide nothing, however far apart.
     assert claims.welch(draws, ours[:2], "a", "b", 0.5)[0] == results.UNDECIDED
     assert results.welch_interval([1.0], [2.0, 3.0]) == pytest.approx((np.nan,) * 2, nan_ok=True)
@@ -703,8 +825,10 @@ def test_trainings_on_one_search_are_no_independent_results():
 
     draws = rows("uniform", [80, 81, 82, 83])
     ours = pd.concat([rows("evolved", [50, 52, 54, 56], s) for s in (1, 2, 3)])
-    assert "4 and 3 trainings" in claims._less_accurate(ours, draws, 0.5)[1]
-    assert "4 and 4 trainings" in claims._less_accurate(ours.query("search == 1"), draws, 0.5)[1]
+    assert "4 and 3 repeats" in claims._more_harmful(ours, draws, "a", "b", 0.5)[1]
+    verdict, evidence = claims._more_harmful(ours.query("search == 1"), draws, "a", "b", 0.5)
+    assert verdict == results.UNDECIDED
+    assert "4 and 1 repeats" in evidence
 
 
 def test_titles_and_descriptions():

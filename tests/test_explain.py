@@ -107,10 +107,10 @@ def cam_by_hand(net, x, y, layer):
     return torch.stack(maps)
 
 
-NETS = {  # the last convolution, by hand
-    "graynet": lambda net: net[3],
+NETS = {  # the activation after the last convolution, or this, by hand
+    "graynet": lambda net: net[5],
     "resnet8": lambda net: net.blocks[-1].second,
-    "densenet40": lambda net: [p for p in net.features if isinstance(p, nn.Sequential)][-1][2],
+    "densenet40": lambda net: [m for m in net.modules() if isinstance(m, nn.ReLU)][-1],
 }
 
 

@@ -78,10 +78,12 @@ def test_a_net_is_trained_on_the_images_of_its_run(computed):
 def test_the_adversarial_set_is_what_the_paper_says(computed, run):
     """Recomputed from the definition: right before the attack, wrong after it, for Z-NN."""
     split = computed.split.at(1).load(device="cpu")
-    clean = neighbors.predict(split.x_train, split.y_train, split.x_test, (1, 3, 5))
+    clean = neighbors.predict(split.x_train, split.y_train, split.x_test, (1, 3, 5, 7))
     assert np.array_equal(np.stack([v.numpy() for v in clean.values()], 1), run["test_votes"])
+    right = torch.stack([labels == split.y_test for labels in clean.values()], 1)
     for attack in study.ATTACKS.values():
-        assert (clean[5] == split.y_test)[run[f"{attack}_image"]].all()
+        attacked = sorted(set(run[f"{attack}_image"]))
+        assert attacked == right.any(1).nonzero()[:, 0].tolist()
         rows = run[f"{attack}_examples"]
         assert len(rows)
         originals = split.x_test[run[f"{attack}_image"][rows]]
@@ -89,28 +91,40 @@ def test_the_adversarial_set_is_what_the_paper_says(computed, run):
         moved = run[f"{attack}_pixels"] / 255 - originals.numpy()
         assert np.abs(moved).max() <= TINY["epsilon"] + 1 / 255
         assert len(set(run[f"{attack}_image"][rows])) == len(rows)
-        # As every adversarial example: Z-NN gets the image wrong.
-        assert (
-            run[f"{attack}_votes"][rows, -1] != split.y_test.numpy()[run[f"{attack}_image"][rows]]
-        ).all()
+        # As every adversarial example, for each Z from 3 on: right before, wrong after.
+        truth = split.y_test.numpy()[run[f"{attack}_image"][rows]]
+        assert right[run[f"{attack}_image"][rows], 1:].all()
+        assert (run[f"{attack}_votes"][rows, 1:] != truth[:, None]).all()
     assert len(run["fgsm_image"]) == 9 * len(run["deepfool_image"])
     assert len(run["control_image"]) == 2 * len(run["deepfool_image"])
 
 
-def test_the_sets_hold_what_their_names_say(run):
-    chosen, labels = study.sets(run), run["labels"]
+@pytest.mark.parametrize("z", [3, 5, 7])
+def test_the_sets_hold_what_their_names_say(run, z):
+    chosen, labels = study.sets(run, z), run["labels"]
+    at_z = z // 2
     assert list(chosen) == [study.WHOLE, study.WRONG, *study.ATTACKS]
-    assert np.array_equal(chosen[study.WHOLE][0], run["test_votes"])
-    wrong = [i for i, row in enumerate(run["test_votes"]) if row[-1] != labels[i]]
+    assert np.array_equal(chosen[study.WHOLE][0], run["test_votes"][:, : at_z + 1])
+    wrong = [i for i, row in enumerate(run["test_votes"]) if row[at_z] != labels[i]]
     assert np.array_equal(chosen[study.WRONG][1], labels[wrong])
     for name, attack in study.ATTACKS.items():
         kept = [
-            (*votes, labels[image])
+            (*votes[: at_z + 1], labels[image])
             for votes, image in zip(run[f"{attack}_votes"], run[f"{attack}_image"], strict=True)
-            if votes[-1] != labels[image]
+            if image not in wrong and votes[at_z] != labels[image]
         ]
         votes, truth = chosen[name]
         assert np.array_equal(np.column_stack([votes, truth]), kept)
+
+
+def test_what_fools_the_net_is_noted(computed, run):
+    """The shown examples, which are rounded to bytes, fool a net rebuilt from its weights alike."""
+    net = nets.restore("lenet5", (1, 8, 8), 10, computed.nets[0]["weights"])
+    for attack in study.ATTACKS.values():
+        rows = run[f"{attack}_examples"]
+        predicted = training.predict(net, torch.tensor(run[f"{attack}_pixels"] / 255).float())
+        wrong = predicted.numpy() != run["labels"][run[f"{attack}_image"][rows]]
+        assert (wrong == run[f"{attack}_fools_net"][rows]).mean() >= 0.8
 
 
 # --- what the notebook reads off them ----------------------------------------------------------
@@ -125,9 +139,9 @@ def test_accuracies_follow_from_the_votes(run):
     truth = (run["test_votes"][:, 0] == run["labels"]).mean()
     assert whole["accuracy"].item() == pytest.approx(100 * truth)
     assert whole["images"].item() == 300
-    assert len(table) == 3 * len(study.sets(run))
+    assert len(table) == 3 * len(study.sets(run, 5))
     for _, row in table.iterrows():  # every number, from its set
-        votes, labels = study.sets(run)[row["set"]]
+        votes, labels = study.sets(run, 5)[row["set"]]
         right = [int(a == b) for a, b in zip(votes[:, row["k"] // 2], labels, strict=True)]
         assert row["images"] == len(right)
         assert row["accuracy"] == pytest.approx(100 * sum(right) / len(right))
@@ -311,7 +325,8 @@ def test_special_is_as_good_as_the_parameter_itself(name):
     config = study.Settings.read({**NOTEBOOK, **special})
     assert getattr(config.on("digits"), name) == OTHER[name] != getattr(config, name)
     assert keys(**special) == keys(**{name: OTHER[name]})
-    assert (keys(**special) == keys()) == (name == "flat")  # which judges, and computes nothing
+    analysed = name in ("flat", "z")  # these choose and judge, and compute nothing
+    assert (keys(**special) == keys()) == analysed
 
 
 # --- the plan ----------------------------------------------------------------------------------
@@ -326,6 +341,10 @@ def test_the_plan_depends_on_the_data_not_on_where_they_are(tmp_path):
     here, elsewhere = keys(), keys(data_root=str(tmp_path), device="cuda", jobs=7, out="x")
     assert here == elsewhere
     assert len(set(here)) == len(here) == 4  # two nets, two runs
+
+
+def test_a_larger_z_is_computed_anew():
+    assert keys(z=3) == keys(z=5) == keys(z=7) != keys(z=9)
 
 
 def test_more_runs_keep_the_first_ones():

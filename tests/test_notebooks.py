@@ -14,12 +14,13 @@ import pytest
 
 from kit import runner, runtime
 
+DATED = ("manifest.json", "results.zip")  # what holds dates and seconds
 PATHS = sorted((runtime.root() / "notebooks").glob("*.ipynb"))
 TINY = {
     "01_evolved_perturbations": {
         "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
-        "repeats": 2, "uniforms": 2, "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 5,
-        "cam_images": 5,
+        "search_seeds": 2, "other_seeds": 1, "rescored": 2, "repeats": 1, "uniforms": 2,
+        "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 5, "cam_images": 5,
     },
     "02_overfitting_vs_robustness": {
         "train": 100, "test": 50, "folds": 2, "epochs": 2, "pgd_steps": 2, "attack_images": 10,
@@ -190,7 +191,7 @@ def test_a_killed_kernel_is_reported_and_its_finished_runs_are_kept(execute, tmp
     assert resumed.returncode == 0, shown + err
     assert before.items() <= {p: p.stat().st_mtime_ns for p in before}.items()
     tables, undisturbed = (
-        {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+        {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in DATED}
         for folder in (results / path.stem, execute(path)[1])
     )
     assert tables == undisturbed

@@ -149,6 +149,32 @@ def test_start(shape, pixels):
         assert image[:, row, column].tolist() == pytest.approx([0.8 * pixels] * shape[0])
 
 
+@pytest.mark.parametrize(("shape", "pixels"), [((1, 8, 8), 1), ((3, 5, 7), 4)])
+def test_encode_is_the_opposite_of_decode(shape, pixels):
+    noise = perturbations.uniform(6, pixels, shape, seed=2)
+    genome = perturbations.encode(noise, pixels)
+    assert genome.shape == (perturbations.genome_length(6, pixels, shape[0]),)
+    for saturation in (1.0, 4.0):
+        decoded = perturbations.decode(genome, 6, pixels, shape, saturation=saturation)
+        assert torch.equal(decoded, noise)
+    with pytest.raises(ValueError, match=rf"has {6 * pixels} pixels: {pixels + 1} for each class"):
+        perturbations.encode(noise, pixels + 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "saturation", "wanted"),
+    [(0.75, 1.0, 0.5), (0.75, 1.5, 0.75), (0.75, 2.0, 1.0), (0.75, 4.0, 1.0), (0.4, 4.0, -0.8)],
+)
+def test_values_saturate(value, saturation, wanted):
+    noise = perturbations.decode([0.5, 0.5, value], 1, 1, (1, 4, 4), saturation=saturation)
+    assert float(noise.sum()) == pytest.approx(wanted)
+
+
+def test_no_saturation_below_one():
+    with pytest.raises(ValueError, match=r"^saturation is 0.5: use a number from 1 on\.$"):
+        perturbations.decode([0.5, 0.5, 1], 1, 1, (1, 4, 4), saturation=0.5)
+
+
 def test_start_is_a_bright_pixel_in_the_middle():
     noise = perturbations.decode(perturbations.start(2, 1, (1, 8, 8)), 2, 1, (1, 8, 8))
     assert noise.nonzero().tolist() == [[0, 0, 4, 4], [1, 0, 4, 4]]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from kit import plots, results, runtime
+from kit import data, plots, results, runtime, steps
 from kit.results.report import REFERENCE
 
 STUDY = results.Study(
@@ -25,8 +25,8 @@ TABLE = pd.DataFrame({"set": ["FGSM", "FGSM"], "k": [1, 7], "accuracy": [55.0, 0
 
 
 def split(name, title):
-    about = SimpleNamespace(title=title, source="somewhere", train=1000, test=200)
-    return SimpleNamespace(name=name, fingerprint=f"print of {name}", about=about)
+    about = data.About(title, "somewhere", (1, 8, 8), ("a", "b"), 1000, 200, 500)
+    return data.Split(name, fingerprint=f"print of {name}", about=about)
 
 
 MNIST, CIFAR = split("mnist", "MNIST"), split("cifar10", "CIFAR-10 (JPEG copy)")
@@ -35,7 +35,8 @@ DIGITS = split("digits", "digits")
 
 def result(seconds=1.5):
     hardware = {"processor": "Some CPU", "threads": 1, "torch": "2.15.0", "device": "cpu"}
-    return SimpleNamespace(record={"hardware": hardware, "seconds": seconds, "step": "s"})
+    record = {"hardware": hardware, "seconds": seconds, "step": "s"}
+    return steps.Result({"answer": 42}, None, record, key=f"key {seconds}")
 
 
 def report_in(folder):

@@ -228,7 +228,7 @@ def _search(
     alone = max(2, steps - wide - race * (1 + count) - 2 * duel)
     for part, (kept, passes) in enumerate(((1 + count, race), (2, duel), (1, alone))):
         candidates.keep_nearest(kept, len(x))
-        for share in torch.linspace(*SHRINK[part : part + 2], passes).tolist():
+        for share in torch.linspace(SHRINK[part], SHRINK[part + 1], passes).tolist():
             candidates.step(objective, share)
     return candidates.nearest, candidates.distance.isfinite(), candidates.c
 

@@ -5,5 +5,7 @@ from .loading import load as load
 from .readers import NAMES as NAMES
 from .splits import About as About
 from .splits import Split as Split
+from .splits import known as known
 from .splits import present as present
+from .splits import sample as sample
 from .splits import split as split

@@ -9,9 +9,10 @@ import importlib.metadata
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kit import runtime
+from kit.steps import archive
 
 if TYPE_CHECKING:
     from kit.data.dataset import Dataset
@@ -145,7 +146,8 @@ def split(
     """Describe part of a data set, with the fingerprint of its images.
 
     What was read off the images once is kept in the step store, and found again as long as the
-    files of the data set are the same, so that planning a study need not load them.
+    files of the data set are the same, so that planning a study need not load them. Of a data set
+    that is not there, what lies with the committed results is taken.
 
     Parameters
     ----------
@@ -167,22 +169,54 @@ def split(
     path = _note(plain, root)
     if path and path.is_file():
         try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-            lists = {key: tuple(note["about"][key]) for key in ("shape", "classes")}
-            about = About(**note["about"] | lists)
-            return dataclasses.replace(plain, fingerprint=note["fingerprint"], about=about)
+            return _noted(plain, json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
             pass  # damaged: made again
+    if (committed := archive.split_note(_named(plain))) and not present(name, root):
+        return _noted(plain, committed)
     dataset = _read(plain, root)
     about = About(
         dataset.title, dataset.source, dataset.shape, dataset.classes, len(dataset.x_train),
         len(dataset.x_test), int(dataset.y_train.bincount().min()),
     )  # fmt: skip
+    described = dataclasses.replace(plain, fingerprint=dataset.fingerprint, about=about)
     if path and path.parents[1].is_dir():  # the store is made by computing, not by planning
         with runtime.atomic_write(path) as beside:
-            note = {"about": dataclasses.asdict(about), "fingerprint": dataset.fingerprint}
-            beside.write_text(json.dumps(note), encoding="utf-8")
-    return dataclasses.replace(plain, fingerprint=dataset.fingerprint, about=about)
+            beside.write_text(json.dumps(note(described)), encoding="utf-8")
+    return described
+
+
+def note(split: Split) -> dict[str, Any]:
+    """What is known of a split, as plain JSON values; :func:`split` finds it again."""
+    about = dataclasses.asdict(split.about)
+    return {"split": _named(split), "about": about, "fingerprint": split.fingerprint}
+
+
+def _named(split: Split) -> list:
+    """Which images were asked for, in the data set's own split."""
+    return split.at(0).identity[:-1]
+
+
+def _noted(plain: Split, note: dict[str, Any]) -> Split:
+    lists = {key: tuple(note["about"][key]) for key in ("shape", "classes")}
+    about = About(**note["about"] | lists)
+    return dataclasses.replace(plain, fingerprint=note["fingerprint"], about=about)
+
+
+def known(split: Split, root: str | Path = "") -> bool:
+    """Can :func:`split` describe these images without fetching them?"""
+    return present(split.name, root) or archive.split_note(_named(split)) is not None
+
+
+def sample(split: Split, root: str = "", device: str = "auto") -> Dataset:
+    """Images to try things on: those of a split, or digits where its data set is not there.
+
+    Committed results can be shown without their data; what a lesson tries live cannot.
+    """
+    if present(split.name, root):
+        return split.load(root, device)
+    print(f"{split.about.title} is not in the data folder: what is tried here uses digits.")
+    return Split("digits", size=split.about.shape[1]).load(root, device)
 
 
 def _note(split: Split, root: str | Path) -> Path | None:

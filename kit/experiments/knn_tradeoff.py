@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONTROL = "noise (control)"
 ATTACKS = {"FGSM": "fgsm", "DeepFool": "deepfool", CONTROL: "control"}
 ADVERSARIAL = ("FGSM", "DeepFool")
+LARGEST = 7  # K-NN labels are kept up to this K, or up to a larger Z, so that Z is chosen after
 WHOLE, WRONG = "whole test set", "misclassified"
 STUDY = Study(
     notebook="03_knn_tradeoff",
@@ -78,7 +79,8 @@ def _plan(c: Settings, name: str) -> Runs:
         raise ValueError(f"z is {c.z}: there are only {images.about.train} training images.")
     splits = [images.at(run) for run in range(1, c.runs + 1)]
     nets = [lenet.task(split=s, epochs=c.epochs) for s in splits]
-    options = {"z": c.z, "eps": c.epsilon, "control_draws": c.control_draws}
+    largest = max(c.z, min(LARGEST, (images.about.train - 1) | 1))
+    options = {"largest_k": largest, "eps": c.epsilon, "control_draws": c.control_draws}
     runs = [
         study.task(split=s, weights=net["weights"], **options)
         for s, net in zip(splits, nets, strict=True)
@@ -86,7 +88,12 @@ def _plan(c: Settings, name: str) -> Runs:
     return Runs(images, nets, runs)
 
 
-@step(version=2, label="{split}: LeNet-5", work=lambda split, epochs: epochs * split.about.train)
+@step(
+    version=2,
+    label="{split}: LeNet-5",
+    work=lambda split, epochs: epochs * split.about.train,
+    bulky=("weights",),
+)
 def lenet(*, split: Split, epochs: int) -> dict:
     """Train LeNet-5 on one run's training split.
 
@@ -109,7 +116,7 @@ def lenet(*, split: Split, epochs: int) -> dict:
 
 
 @step(
-    version=3,
+    version=4,
     label="{split}: K-NN under attack",
     work=lambda split, control_draws, **_: (
         split.about.test
@@ -119,9 +126,12 @@ def lenet(*, split: Split, epochs: int) -> dict:
     ),
 )
 def study(
-    *, split: Split, weights: Mapping[str, np.ndarray], z: int, eps: float, control_draws: int
-) -> dict:
+    *, split: Split, weights: Mapping[str, np.ndarray], largest_k: int, eps: float,
+    control_draws: int,
+) -> dict:  # fmt: skip
     """One run: K-NN labels of the test images and of their attacked versions.
+
+    Attacked are the images that K-NN gets right for some K; :func:`sets` picks those of one Z.
 
     Returns
     -------
@@ -130,10 +140,11 @@ def study(
         ``deepfool``, ``control``)
 
         - ``NAME_image``: which test image was attacked,
-        - ``NAME_votes``: its labels by K-NN, one column for each odd K up to `z`,
-        - ``NAME_fools_net``: the share that LeNet-5 gets wrong,
-        - ``NAME_examples``: up to ten rows of the adversarial set, each of another image,
-          ``NAME_pixels`` their images and ``NAME_originals`` what they were made from.
+        - ``NAME_votes``: its labels by K-NN, one column for each odd K up to `largest_k`,
+        - ``NAME_fools_net``: does LeNet-5 get it wrong?
+        - ``NAME_examples``: up to ten rows of the adversarial set, for every Z from 3 on, each of
+          another image, ``NAME_pixels`` their images and ``NAME_originals`` what they were made
+          from.
     """
     import torch
 
@@ -141,11 +152,11 @@ def study(
     net = kit.nets.restore("lenet5", data.shape, data.classes, weights).to(data.x_train.device)
 
     def votes(x: torch.Tensor) -> np.ndarray:
-        labels = kit.neighbors.predict(data.x_train, data.y_train, x, range(1, z + 1, 2))
+        labels = kit.neighbors.predict(data.x_train, data.y_train, x, range(1, largest_k + 1, 2))
         return torch.stack(list(labels.values()), 1).cpu().numpy().astype(np.int16)
 
     labels, test_votes = data.y_test.cpu().numpy().astype(np.int16), votes(data.x_test)
-    right = torch.from_numpy(np.flatnonzero(test_votes[:, -1] == labels))
+    right = test_votes == labels[:, None]
     generator = torch.Generator().manual_seed(runtime.derive_seed(split.seed, "control", split.run))
     versions = {
         "fgsm": lambda x, y: kit.attacks.fgsm_all_targets(
@@ -170,21 +181,24 @@ def _noisy(x: torch.Tensor, eps: float, draws: int, generator: torch.Generator) 
 
 
 def _attack(
-    craft: Callable, net: torch.nn.Module, data: Dataset, right: torch.Tensor, votes: Callable
+    craft: Callable, net: torch.nn.Module, data: Dataset, right: np.ndarray, votes: Callable
 ) -> dict[str, Any]:
-    """The results of one attack on the test images at the positions `right`."""
+    """The results of one attack on the test images that K-NN gets `right` for some K, (N, K)."""
+    import torch
+
     nothing = votes(data.x_test[:0]), np.empty((0, *data.shape), np.uint8)
     image, labels, pixels = [np.empty(0, np.int32)], [nothing[0]], [nothing[1]]
-    examples: list[int] = []
-    fooled = count = 0
-    for part in right.split(kit.attacks.BATCH) if len(right) else ():
+    fooled, examples, count = [np.empty(0, bool)], [], 0  # type: ignore[var-annotated]
+    attacked = torch.from_numpy(np.flatnonzero(right.any(1)))
+    for part in attacked.split(kit.attacks.BATCH) if len(attacked) else ():
         x_adv = craft(data.x_test[part], data.y_test[part])
         part = part.repeat_interleave(x_adv.shape[1])
         x_adv, truth = x_adv.flatten(0, 1), data.y_test[part]
-        fooled += int((kit.training.predict(net, x_adv) != truth).sum())
+        fooled.append((kit.training.predict(net, x_adv) != truth).cpu().numpy())
         image.append(part.numpy().astype(np.int32))
         labels.append(votes(x_adv))
-        kept = np.flatnonzero(labels[-1][:, -1] != truth.cpu().numpy())
+        missed = labels[-1] != truth.cpu().numpy()[:, None]
+        kept = np.flatnonzero((right[part.numpy()] & missed)[:, 1:].all(1))
         # One version of an image is enough to look at.
         kept = kept[np.unique(part[kept], return_index=True)[1]][: 10 - len(examples)]
         examples += (count + kept).tolist()
@@ -194,27 +208,28 @@ def _attack(
     return {
         "image": which,
         "votes": np.concatenate(labels),
-        "fools_net": fooled / count if count else None,
+        "fools_net": np.concatenate(fooled),
         "examples": rows,
         "pixels": np.concatenate(pixels),
         "originals": kit.data.as_bytes(data.x_test[which[rows]]),
     }
 
 
-def sets(run: Mapping) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def sets(run: Mapping, z: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The sets of images that the paper compares, from the result of :func:`study`.
 
     Returns
     -------
     dict
-        For each set the K-NN labels of its images, one column for each odd K up to Z, and the true
-        labels.
+        For each set the K-NN labels of its images, one column for each odd K up to `z`, and the
+        true labels.
     """
-    labels, votes = run["labels"], run["test_votes"]
+    columns = z // 2 + 1
+    labels, votes = run["labels"], run["test_votes"][:, :columns]
     wrong = votes[:, -1] != labels
     chosen = {WHOLE: (votes, labels), WRONG: (votes[wrong], labels[wrong])}
     for name, attack in ATTACKS.items():
-        truth, votes = labels[run[f"{attack}_image"]], run[f"{attack}_votes"]
-        kept = votes[:, -1] != truth
-        chosen[name] = votes[kept], truth[kept]
+        image, votes = run[f"{attack}_image"], run[f"{attack}_votes"][:, :columns]
+        kept = ~wrong[image] & (votes[:, -1] != labels[image])
+        chosen[name] = votes[kept], labels[image[kept]]
     return chosen

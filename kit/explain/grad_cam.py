@@ -9,6 +9,8 @@ from torch.nn import functional
 from kit.gradients import BATCH
 from kit.nets import eval_mode
 
+DARK = 0.1  # brightness below which a pixel is background
+
 
 def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None = None) -> Tensor:
     """Grad-CAM of a class (Selvaraju et al., ICCV 2017), computed by captum.
@@ -22,7 +24,8 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     y
         The class that each map is about, shape (N,).
     layer
-        By default the model's last convolution.
+        By default the activation after the model's last convolution, or this convolution where no
+        ReLU comes after it. (Before a ReLU, maps also hold what the net never sees.)
 
     Returns
     -------
@@ -37,12 +40,9 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     """
     from captum.attr import LayerGradCam  # heavy, and seldom needed
 
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    if layer is None and not convolutions:
-        raise ValueError("The model has no convolution: name the layer to look at.")
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
-    method = LayerGradCam(model, layer or convolutions[-1])
+    method = LayerGradCam(model, layer or _last_activation(model))
     batches = []
     with eval_mode(model), torch.enable_grad():
         for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
@@ -53,7 +53,17 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     return torch.where(mass > 0, maps / mass, 0.0)
 
 
-def background_share(maps: Tensor, x: Tensor, *, darker_than: float = 0.1) -> Tensor:
+def _last_activation(model: nn.Module) -> nn.Module:
+    """The first ReLU after the last convolution, or else this convolution."""
+    modules = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ReLU, nn.Flatten))]
+    places = [i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    if not places:
+        raise ValueError("The model has no convolution: name the layer to look at.")
+    after = modules[places[-1] + 1 : places[-1] + 2]
+    return after[0] if after and isinstance(after[0], nn.ReLU) else modules[places[-1]]
+
+
+def background_share(maps: Tensor, x: Tensor, *, darker_than: float = DARK) -> Tensor:
     """Share of each map's mass on the background, the pixels whose brightest channel is dark.
 
     Parameters

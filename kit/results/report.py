@@ -1,7 +1,8 @@
 """What a notebook leaves behind: tables, figures, claims, and how they were made.
 
 Everything lies in one folder per notebook. Tables and figures depend on the numbers alone, so
-that a run that changes nothing changes no file but ``manifest.json``.
+that a run that changes nothing changes no file but ``manifest.json``, and ``results.zip`` where
+the numbers were computed anew, by the dates and seconds in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import runtime, steps
+from kit.data.splits import note
 from kit.results.statistics import VERDICTS, plural, shown_number
 
 if TYPE_CHECKING:
@@ -80,8 +82,11 @@ class Report:
         self.study, self.parameters = study, dict(settings.parameters)
         # A result that stands in several places of the tree was computed once.
         leaves = {id(leaf): leaf for leaf in steps.leaves(results)}.values()
-        self.records = [leaf.record for leaf in leaves if hasattr(leaf, "record")]
-        self.splits = {leaf.name: leaf for leaf in leaves if getattr(leaf, "about", None)}
+        self.results = [leaf for leaf in leaves if hasattr(leaf, "record")]
+        self.records = [result.record for result in self.results]
+        splits = [leaf for leaf in leaves if getattr(leaf, "about", None)]
+        self.splits = {split.name: split for split in reversed(splits)}
+        self._described = splits
         default = runtime.folder("figures") / "custom" / study.notebook
         self.folder = runtime.writable(Path(out or default).expanduser().resolve())
         (self.folder / "manifest.json").unlink(missing_ok=True)  # no longer whole
@@ -191,7 +196,7 @@ class Report:
             self.claim(id, verdict, reason, title)
 
     def finish(self) -> pd.DataFrame:
-        """Write the claims and, as the very last file, the manifest: the stamp of a whole run.
+        """Write claims, results and, as the very last file, the manifest: stamp of a whole run.
 
         Returns
         -------
@@ -201,6 +206,9 @@ class Report:
         import pandas as pd
 
         self._write("claims.json", _json(self.claims))
+        steps.archive.write(
+            self.folder / steps.archive.NAME, self.results, map(note, self._described)
+        )
         self._write("manifest.json", _json(self._manifest()))
         if _shell() is not None:
             pd.set_option("display.max_colwidth", None)  # whole sentences

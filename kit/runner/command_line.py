@@ -30,12 +30,13 @@ from tabulate import tabulate
 
 from kit import data, progress, runner, runtime, steps
 from kit.progress import say
+from kit.settings import Settings
 
 Values = dict[str, Any]  # a notebook's parameters by name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, 1 (a notebook failed) or 2 (bad input)."""
+    """Run the command line; the exit status is 0, 1 (failed), 2 (bad input) or 3 (--compare)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # neither closed nor a test's
             stream.reconfigure(errors="replace")  # terminals that know no "…"
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = output_folder(options)
         # Everything is checked before anything runs.
         estimates = [prepare(n, values[n.name], options) for n in chosen]
+        if options.compare:
+            check_committed(chosen, options.compare)
         known_results = all(e is None or e.stored == e.total for e in estimates)
         if options.check:
             parts = [
@@ -70,7 +73,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # What is computed gets all cores; notebooks that only show results run side by side.
     at_once = runtime.workers(options.jobs, "cpu") if known_results else 1
-    return run(chosen, values, folder, options.timeout, at_once)
+    status = run(chosen, values, folder, options.timeout, at_once)
+    if status == 0 and options.compare:
+        return compare(chosen, folder, options.compare)
+    return status
+
+
+def check_committed(chosen: Sequence[runner.Notebook], committed: Path) -> None:
+    """Refuse a folder to compare with that has no results of a notebook, with a ValueError."""
+    for notebook in chosen:
+        if not (committed / notebook.name / "manifest.json").is_file():
+            raise ValueError(
+                f"--compare {committed}: it has no results of {notebook.name}; name a folder such "
+                "as figures/paper, and with --only the notebooks that it has."
+            )
+
+
+def compare(chosen: Sequence[runner.Notebook], folder: Path, committed: Path) -> int:
+    """Show table by table how many means lie where they should; 3 where one does not."""
+    from kit.results.comparison import compare  # loads pandas
+
+    rows, outside = [], []
+    for notebook in chosen:
+        numbers = compare(folder / notebook.name, committed / notebook.name)
+        outside += [number for number in numbers if not number.inside]
+        for table in dict.fromkeys(number.table for number in numbers):
+            of_table = [number for number in numbers if number.table == table]
+            rows.append((table, len(of_table), sum(not number.inside for number in of_table)))
+    say("\n" + tabulate(rows, ("table", "means compared", "outside")), sys.stdout)
+    for n in outside:
+        say(
+            f"{n.table}, {n.row}, {n.column}: {n.new:.6g} instead of {n.committed:.6g} "
+            f"[{n.low:.6g}, {n.high:.6g}]",
+            sys.stdout,
+        )
+    return 3 if outside else 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -91,6 +128,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="processes side by side (default: one per core, one on a GPU)")  # fmt: skip
     add("--timeout", type=minutes, metavar="MINUTES",
         help="kill a notebook that takes longer and go on (default: never)")  # fmt: skip
+    add("--compare", type=Path, metavar="DIR",
+        help="afterwards compare the tables with those in DIR, such as figures/paper; exit 3 where "
+        "a mean lies outside of what its repeats would give")  # fmt: skip
     add("--check", action="store_true", help="run nothing; show parameters, data, time, memory")
     add("--clean", action="store_true", help="show and delete the steps stored on disk")
     return parser.parse_args(arguments)
@@ -168,13 +208,23 @@ def prepare(
     if experiment is None:
         return None
     settings = experiment.Settings.read(values)
-    missing = [name for name, there in data_sets(values).items() if not there]
-    if options.check and missing:
+    if options.check and (missing := unknown(settings)):
         for name in missing:
             if name not in data.NAMES:
                 data.load(name, values["data_root"])  # says that there is no such data set
         return None
     return steps.estimate(experiment.plan(settings), options.jobs, options.device)
+
+
+def unknown(settings: Settings) -> list[str]:
+    """Data sets that would have to be fetched to plan the study."""
+    names = []
+    for name in settings.datasets:
+        c = settings.on(name)
+        images = data.Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
+        if not data.known(images, c.data_root):
+            names.append(name)
+    return names
 
 
 def data_sets(values: Values) -> dict[str, bool]:
@@ -201,7 +251,8 @@ def describe(
     if rows:
         lines.append(tabulate(rows, ("parameter", "type", "value", "help"), disable_numparse=True))
     for name, there in data_sets(values).items():
-        lines.append(f"data set {name}: {'there' if there else 'not there, would be downloaded'}")
+        needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
+        lines.append(f"data set {name}: {'there' if there else f'not there, {needed}'}")
     if notebook.experiment:
         lines.append(f"device: {kind}, {jobs} process{'' if jobs == 1 else 'es'}")
         lines.append(cost(estimate, jobs))

@@ -19,6 +19,7 @@ Examples
 25
 """
 
+from kit.steps import archive
 from kit.steps.compute import Estimate, Interrupted, compute, estimate
 from kit.steps.store import Result, Store
 from kit.steps.task import REGISTRY, Field, Step, Task, leaves, step
@@ -32,6 +33,7 @@ __all__ = [
     "Step",
     "Store",
     "Task",
+    "archive",
     "compute",
     "estimate",
     "leaves",

@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 
 from kit import progress, runtime
+from kit.steps import archive
 from kit.steps.records import Records, seconds
 from kit.steps.store import Result, Store
-from kit.steps.task import Field, Step, Task, dependencies, mapped
+from kit.steps.task import Field, Step, Task, dependencies, leaves, mapped
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,6 +35,7 @@ def compute(
     jobs: int = 0,
     device: str = "auto",
     data_root: str = "",
+    whole: bool = False,
 ) -> Any:
     """Results in place of tasks: read from disk, or computed side by side and kept.
 
@@ -51,6 +53,8 @@ def compute(
         As in :func:`kit.runtime.device`.
     data_root
         Data folder of the workers; empty for the project's.
+    whole
+        Compute again what lies in the repository without its bulky parts, such as weights.
 
     Returns
     -------
@@ -65,9 +69,9 @@ def compute(
     Interrupted
         Likewise, when the user stops it.
     """
-    store = Store()
+    store = Store(archives=archive.committed())
     runtime.clear_unfinished(store.folder)
-    results, missing = _lookup(tree, store)
+    results, missing = _lookup(tree, store, whole)
     context = runtime.Context(device, data_root)
     with progress.track(len(results) + len(missing), len(results)) as bar:
         if store.damaged:
@@ -89,7 +93,7 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
     tree, jobs, device
         As for :func:`compute`.
     """
-    store = Store()
+    store = Store(archives=archive.committed())
     results, missing = _lookup(tree, store)
     records = Records({task.step.name for task in missing}, store)
     jobs = min(runtime.workers(jobs, runtime.device_type(device)), max(len(missing), 1))
@@ -124,23 +128,30 @@ class Estimate:
     disk: float
 
 
-def _lookup(tree: Any, store: Store) -> tuple[dict[Task, Result], list[Task]]:
+def _lookup(tree: Any, store: Store, whole: bool = False) -> tuple[dict[Task, Result], list[Task]]:
     """Stored results, and the tasks to compute: dependencies first, else in the tree's order."""
     results: dict[Task, Result] = {}
     missing: dict[Task, None] = {}
-    stack = [(task, False) for task in reversed(dependencies(tree))]
+    stack = [(part, False, whole) for part in reversed(_parts(tree))]
     while stack:
-        task, visited = stack.pop()
-        if task in results or task in missing:
-            continue
+        part, visited, needed = stack.pop()
+        task, path = (part.task, part.path) if isinstance(part, Field) else (part, ())
         if visited:
             missing[task] = None
-        elif (stored := store.read(*task.identity)) is not None:
+        if task in missing or (task in results and not needed):
+            continue
+        stored = results.pop(task, None) or store.read(*task.identity, task.step.bulky)
+        if stored is not None and (not needed or stored.has(path)):
             results[task] = stored
         else:
-            stack.append((task, True))
-            stack += [(other, False) for other in reversed(dependencies(task.arguments))]
+            stack.append((task, True, False))
+            stack += [(other, False, True) for other in reversed(_parts(task.arguments))]
     return results, list(missing)
+
+
+def _parts(tree: Any) -> list[Task | Field]:
+    """Tasks and fields of tasks in a tree, each once, in their order."""
+    return list(dict.fromkeys(leaf for leaf in leaves(tree) if isinstance(leaf, (Task, Field))))
 
 
 def _value(leaf: Any, results: dict[Task, Result], whole: bool) -> Any:
@@ -199,7 +210,7 @@ class _Schedule:
         """Store a result, and release the tasks that waited for it."""
         about = {"step": task.step.name, "version": task.step.version, "arguments": task.keyed}
         record = about | {"work": task.work} | measured
-        self.results[task] = self.store.write(*task.identity, result, record)
+        self.results[task] = self.store.write(*task.identity, result, record, task.step.bulky)
         self.records.add(record)
         del self.started[task]
         for place in self.readers.get(task, ()):

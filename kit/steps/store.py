@@ -7,9 +7,10 @@ checked when it is read, so that a damaged or foreign file never passes for a re
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,17 @@ class Result(Mapping):
     ----------
     record : dict
         How it was made: step, version, arguments, hardware, seconds, memory (bytes), date.
+    key : str
+        Of the task.
+    bulky : tuple of str
+        Names that archives leave out.
     """
 
-    def __init__(self, tree: dict, arrays: Path, record: dict):
+    def __init__(
+        self, tree: dict, arrays: Any, record: dict, key: str = "", bulky: tuple[str, ...] = ()
+    ):
         self._tree, self._arrays, self.record = tree, arrays, record
+        self.key, self.bulky = key, bulky
         self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -49,44 +57,67 @@ class Result(Mapping):
     def __len__(self) -> int:
         return len(self._tree)
 
+    def has(self, path: tuple = ()) -> bool:
+        """Is a part of it there? Archives leave out what is bulky."""
+        return path[0] in self._tree if path else set(self.bulky) <= set(self._tree)
+
     def field(self, path: tuple = ()) -> Any:
         """A part of the result, read anew; the whole for an empty path."""
-        part = self._tree
-        for step in path:
+        if path and path[0] in self.bulky and not self.has(path):
+            raise KeyError(
+                f"{path[0]} is not kept with the committed results: compute(…, whole=True) "
+                "computes it again."
+            )
+        part: Any = self._tree
+        for place, step in enumerate(path):
+            if isinstance(part, dict) and set(part) == {_ARRAY}:  # the rest leads into an array
+                return self.field(path[:place])[path[place:]]
             part = part[step]
         if not isinstance(part, (dict, list)):
             return part
-        with np.load(self._arrays, allow_pickle=False) as archive:
-            return _restored(part, archive)
+        with self._arrays.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _restored(part, arrays)
 
 
 class Store:
-    """The folder of all results, a subfolder for each step."""
+    """The folder of all results, a subfolder for each step.
 
-    def __init__(self, folder: Path | None = None):
-        self.folder = folder or runtime.folder("steps")
+    Parameters
+    ----------
+    folder
+        By default as :func:`kit.runtime.folder` says.
+    archives
+        Read-only folders with more results, such as those in the repository.
+    """
+
+    def __init__(self, folder: Path | None = None, archives: Sequence[zipfile.Path] = ()):
+        self.folder, self.archives = folder or runtime.folder("steps"), archives
         self.damaged: list[str] = []  # entries that were there and did not fit
 
     def path(self, step: str, key: str) -> Path:
         """Where an entry lies, without suffix."""
         return self.folder / step / key
 
-    def read(self, step: str, key: str) -> Result | None:
+    def read(self, step: str, key: str, bulky: tuple[str, ...] = ()) -> Result | None:
         """A sound result, or None; one that is there but does not fit is noted in `damaged`."""
-        text, arrays = (self.path(step, key).with_suffix(s) for s in (".json", ".npz"))
-        if not text.is_file():
-            return None
-        try:
-            entry = json.loads(text.read_text(encoding="utf-8"))
-            digest = entry.pop("digest")
-            if entry["key"] == key and digest == _digest(entry, arrays):
-                return Result(entry["result"], arrays, entry["record"])
-        except _DAMAGED:
-            pass
-        self.damaged.append(f"{step}/{key}")
+        folders: list[Any] = [self.folder, *self.archives]  # paths on disk and within archives
+        for folder in folders:
+            text, arrays = (folder / step / f"{key}.{suffix}" for suffix in ("json", "npz"))
+            if not text.is_file():
+                continue
+            try:
+                entry = json.loads(text.read_text(encoding="utf-8"))
+                digest = entry.pop("digest")
+                if entry["key"] == key and digest == _digest(entry, arrays.read_bytes()):
+                    return Result(entry["result"], arrays, entry["record"], key, bulky)
+            except _DAMAGED:
+                pass
+            self.damaged.append(f"{step}/{key}")
         return None
 
-    def write(self, step: str, key: str, result: Mapping, record: dict) -> Result:
+    def write(
+        self, step: str, key: str, result: Mapping, record: dict, bulky: tuple[str, ...] = ()
+    ) -> Result:
         """Keep a result; the text goes last, since an entry without it does not count.
 
         Raises
@@ -96,18 +127,14 @@ class Store:
         OSError
             It cannot be written.
         """
-        arrays: dict[str, np.ndarray] = {}
-        tree = _plain(result, arrays, "")
         path = self.path(step, key)
+        entry, content = packed(key, result, record)
         with runtime.atomic_write(path.with_suffix(".npz")) as beside:
-            np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
-        record = record | {"disk": path.with_suffix(".npz").stat().st_size}
-        entry = {"key": key, "record": record, "result": tree}
-        entry["digest"] = _digest(entry, path.with_suffix(".npz"))
+            beside.write_bytes(content)
         text = json.dumps(entry, indent=1, allow_nan=False)
         with runtime.atomic_write(path.with_suffix(".json")) as beside:
             beside.write_text(text + "\n", encoding="utf-8")
-        return Result(tree, path.with_suffix(".npz"), record)
+        return Result(entry["result"], path.with_suffix(".npz"), entry["record"], key, bulky)
 
     def records(self, step: str) -> Iterator[dict]:
         """Records of everything that is stored of a step."""
@@ -123,9 +150,19 @@ class Store:
         return {f.name: sum(p.stat().st_size for p in f.iterdir()) for f in folders if f.is_dir()}
 
 
-def _digest(entry: dict, arrays: Path) -> str:
+def packed(key: str, result: Mapping, record: dict) -> tuple[dict, bytes]:
+    """An entry: what its JSON file holds, and the content of its archive of arrays."""
+    arrays: dict[str, np.ndarray] = {}
+    tree = _plain(result, arrays, "")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    entry = {"key": key, "record": record | {"disk": buffer.tell()}, "result": tree}
+    return entry | {"digest": _digest(entry, buffer.getvalue())}, buffer.getvalue()
+
+
+def _digest(entry: dict, arrays: bytes) -> str:
     text = json.dumps(entry, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode() + arrays.read_bytes()).hexdigest()
+    return hashlib.sha256(text.encode() + arrays).hexdigest()
 
 
 def _plain(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:

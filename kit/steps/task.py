@@ -18,8 +18,11 @@ REGISTRY: dict[str, Step] = {}
 class Step:
     """A function whose results are kept; made by :func:`step`, called like the function itself."""
 
-    def __init__(self, function: Callable, version: int, label: str, work: Callable | None):
-        self.function, self.version = function, version
+    def __init__(
+        self, function: Callable, version: int, label: str, work: Callable | None,
+        bulky: tuple[str, ...],
+    ):  # fmt: skip
+        self.function, self.version, self.bulky = function, version, bulky
         self.label, self.work = label or function.__name__, work
         functools.update_wrapper(self, function)
         self.signature = inspect.signature(function)
@@ -49,7 +52,10 @@ class Step:
         return Task(self, arguments)
 
 
-def step(version: int, *, label: str = "", work: Callable[..., float] | None = None) -> Callable:
+def step(
+    version: int, *, label: str = "", work: Callable[..., float] | None = None,
+    bulky: tuple[str, ...] = (),
+) -> Callable:  # fmt: skip
     """Make a function a step.
 
     Parameters
@@ -61,10 +67,13 @@ def step(version: int, *, label: str = "", work: Callable[..., float] | None = N
     work
         How the work grows with the arguments, in any unit; seconds are then estimated from those of
         recorded runs of other sizes.
+    bulky
+        Which of its results only other tasks need, such as weights: they are not kept beside the
+        tables in the repository.
     """
 
     def decorate(function: Callable) -> Step:
-        decorated = Step(function, version, label, work)
+        decorated = Step(function, version, label, work, bulky)
         REGISTRY[decorated.name] = decorated
         return decorated
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kit import results
 from kit.experiments.evolved_perturbations import tables
-from kit.experiments.evolved_perturbations.settings import Settings
+from kit.experiments.evolved_perturbations.settings import PLAIN, RANDOM, Settings
 
 LEARNT = 50  # per cent
 Judged = tuple[str, str]  # verdict and evidence
@@ -24,19 +24,24 @@ class Evidence:
     ----------
     curves
         All trainings, as :func:`tables.curves` gives them.
-    errors
-        Clean-test errors (%) over the generations, shape (generations, repeats), by pixels.
-    matched, ends
-        Tables of the notebook: at equal training accuracy, and of both ends of the line.
+    gains
+        By pixels, for each search: clean-test error (%) of the last generation's candidates minus
+        that of the first one's.
+    matched
+        Table of the notebook: at equal training accuracy.
+    ends
+        Table of the notebook, a row for each search and end of the line between SGD's and Adam's
+        weights: ``rise`` of the training loss a quarter beyond the end; ``test`` and ``train``
+        accuracy (%) at it.
     background
         By training (clean, perturbed) the share (%) of Grad-CAM's mass on dark pixels for each
-        repeat; empty for colour images.
+        search; empty for colour images.
     resolution
         One test image, in %.
     """
 
     curves: pd.DataFrame
-    errors: dict[int, np.ndarray]
+    gains: dict[int, np.ndarray]
     matched: pd.DataFrame
     ends: pd.DataFrame
     background: dict[str, list[float]]
@@ -52,31 +57,38 @@ def verdicts(c: Settings, evidence: Evidence) -> Iterator[tuple[str, str, Judged
 
 
 def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    aim, resolution = c.search_optimizer, e.resolution
-    for pixels, errors in e.errors.items():
-        gain = errors[-1] - errors[0]
-        judged = results.positive(gain, "points of error from first to last", resolution)
+    aim, least = c.search_optimizer, c.pixels[0]
+    for pixels, gain in e.gains.items():
+        judged = results.positive(gain, "points of error from first to last", e.resolution)
         yield "1.C1", f"Np = {pixels}", judged
-    rows = _small(e).query("optimizer == @aim")
-    ours, draws = tables.evolved(rows, aim), rows[rows["kind"] == "uniform"]
-    smallest = ours[ours["pixels"] == c.pixels[0]]
-    yield "1.C2", f"Np = {c.pixels[0]}", _less_accurate(smallest, draws, resolution)
+    small = _small(e)
+    rows = small[small["optimizer"] == aim]
+    ours, draws = tables.evolved(rows, aim, least), rows[rows["kind"] == "uniform"]
+    yield "1.C2", f"Np = {least}", _more_harmful(ours, draws, "evolved", "uniform", e.resolution)
     for fewer, more in zip(c.pixels, c.pixels[1:], strict=False):
-        lost = tables.paired(ours, "pixels", fewer, more)
-        judged = results.positive(lost, "points lower", resolution)
-        yield "1.C4", f"Np = {more} against {fewer}", if_learnt(ours, judged)
+        many, few = (tables.evolved(rows, aim, pixels) for pixels in (more, fewer))
+        judged = _more_harmful(many, few, f"Np = {more}", f"Np = {fewer}", e.resolution)
+        yield "1.C4", f"Np = {more} against {fewer}", judged
+    for claim, method, name in (("1.X3", RANDOM, "random search"), ("1.X4", PLAIN, "plain")):
+        others = tables.evolved(rows, aim, least, method)
+        yield claim, f"Np = {least}", _more_harmful(ours, others, "evolved", name, e.resolution)
+    of_rival = small[small["optimizer"] == c.rival]
+    theirs, ours = (tables.evolved(of_rival, name, least) for name in (c.rival, aim))
+    judged = _more_harmful(theirs, ours, f"against {c.rival}", f"against {aim}", e.resolution)
+    yield "1.X2", f"against {c.rival}", judged
 
 
 def _about_table(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     for net, rows in tables.final(e.curves.query("augmented")).groupby("net", sort=False):
         ours = tables.evolved(rows, c.search_optimizer, c.pixels[0])
         uniform, left = (rows[rows["kind"] == kind] for kind in ("uniform", "left"))
-        yield "1.C2", f"{net}, augmented", _less_accurate(ours, uniform, e.resolution)
-        parts = []
-        for kind, other in (("evolved", ours), ("uniform", uniform)):
-            lost = tables.paired(pd.concat([left, other]), "kind", "left", kind)
-            parts.append(results.positive(lost, f"points lower ({kind})", e.resolution))
-        yield "1.C3", net, if_learnt(pd.concat([ours, uniform, left]), results.combine(parts))
+        judged = _more_harmful(ours, uniform, "evolved", "uniform", e.resolution)
+        yield "1.C2", f"{net}, augmented", judged
+        parts = [
+            _more_harmful(harmful, left, name, "left column", e.resolution)
+            for name, harmful in (("evolved", ours), ("uniform", uniform))
+        ]
+        yield "1.C3", str(net), results.combine(parts)
 
 
 def _about_optimizers(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
@@ -92,12 +104,6 @@ def _about_optimizers(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judg
         equal = e.matched[e.matched["pixels"] == pixels]
         yield "1.X1", label, if_learnt(equal, each(equal, [("sgd", "adam")], e.resolution))
         yield "1.C9", label, _falls(e, aim, pixels)
-    rows = tables.evolved(small, aim, c.pixels[0])
-    rows = pd.concat([rows, tables.evolved(small, c.rival, c.pixels[0])])
-    rows = rows[rows["optimizer"] == c.rival]
-    lost = tables.paired(rows, "aim", aim, c.rival)
-    judged = results.positive(lost, "points lower", e.resolution)
-    yield "1.X2", f"against {c.rival}", if_learnt(rows, judged)
 
 
 def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
@@ -112,10 +118,10 @@ def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
 
 def _about_pictures(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     label = f"Np = {c.pixels[0]}"
-    sharper = tables.paired(e.ends, "optimizer", "sgd", "adam", "sharpness")
+    steeper = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise")
     better = tables.paired(e.ends, "optimizer", "sgd", "adam")
     parts = [
-        results.positive(sharper, "sharper (loss)"),
+        results.positive(steeper, "more rise of the loss beyond SGD's end than beyond Adam's"),
         results.positive(better, "points better", e.resolution),
     ]
     yield "1.C7", label, if_learnt(e.ends, results.combine(parts))
@@ -142,13 +148,17 @@ def if_learnt(rows: pd.DataFrame, judged: Judged) -> Judged:
     return results.UNDECIDED, f"{judged[1]}; {why}"
 
 
-def _less_accurate(ours: pd.DataFrame, draws: pd.DataFrame, resolution: float) -> Judged:
-    """Is the accuracy after evolved noise below that after uniform noise (1.C2)?"""
-    # Trainings on the result of one search are no independent results of searching.
-    several = (
-        ours.groupby("search")["test"].mean() if ours["search"].nunique() > 1 else ours["test"]
-    )
-    return if_learnt(ours, welch(draws["test"], several, "uniform", "evolved", resolution))
+def _more_harmful(
+    ours: pd.DataFrame, others: pd.DataFrame, name: str, other: str, resolution: float
+) -> Judged:
+    """Is the accuracy after our noise below that after the others', two independent samples?"""
+    judged = welch(_units(others), _units(ours), other, name, resolution)
+    return if_learnt(pd.concat([ours, others]), judged)
+
+
+def _units(rows: pd.DataFrame) -> pd.Series:
+    """One number for each search; of noise that no search made, for each training."""
+    return tables.by_search(rows) if (rows["kind"] == "evolved").all() else rows["test"]
 
 
 def each(table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: float) -> Judged:
@@ -168,4 +178,4 @@ def welch(a: pd.Series, b: pd.Series, name_a: str, name_b: str, resolution: floa
     means = f"{name_a} {show(float(a.mean()))} %, {name_b} {show(float(b.mean()))} %"
     interval = f"difference {show(float(a.mean() - b.mean()))} [{show(low)}, {show(high)}] points"
     verdict = results.judge(low, high, min(len(a), len(b)))
-    return verdict, f"{means}, {interval}, {len(a)} and {len(b)} trainings"
+    return verdict, f"{means}, {interval}, {len(a)} and {len(b)} repeats"

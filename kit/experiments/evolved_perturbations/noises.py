@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kit.data import Dataset
 
 CLEAN, LEFT, SHORTCUT = {"kind": "clean"}, {"kind": "left"}, {"kind": "shortcut"}
+_METHODS = {"MDD-ES": "evolved", "plain": "plain MDD-ES", "random": "random search"}
 _TITLES = {"clean": "clean", "left": "left column [7]", "shortcut": "One-Pixel Shortcut"}
 
 
@@ -21,9 +22,15 @@ def uniform(pixels: int, draw: int) -> dict[str, Any]:
     return {"kind": "uniform", "pixels": pixels, "draw": draw}
 
 
-def evolved(pixels: int, aim: str, genome: Any, search: int = 1) -> dict[str, Any]:
-    """Description of a search's best candidate: its genome, or the field of a task that has it."""
-    return {"kind": "evolved", "pixels": pixels, "aim": aim, "search": search, "genome": genome}
+def evolved(
+    pixels: int, aim: str, genome: Any, search: int = 1, method: str = "MDD-ES",
+    saturation: float = 1.0,
+) -> dict[str, Any]:  # fmt: skip
+    """Description of a search's δ*: its genome, or the field of a task that has it."""
+    return {
+        "kind": "evolved", "pixels": pixels, "aim": aim, "search": search, "method": method,
+        "saturation": saturation, "genome": genome,
+    }  # fmt: skip
 
 
 def title(noise: dict[str, Any]) -> str:
@@ -33,9 +40,11 @@ def title(noise: dict[str, Any]) -> str:
     --------
     >>> title(uniform(1, 3)), title(LEFT), title(evolved(2, "adam", []))
     ('uniform Np = 1', 'left column [7]', 'evolved Np = 2 (adam)')
+    >>> title(evolved(1, "adam", [], method="random"))
+    'random search Np = 1 (adam)'
     """
     if noise["kind"] == "evolved":
-        return f"evolved Np = {noise['pixels']} ({noise['aim']})"
+        return f"{_METHODS[noise['method']]} Np = {noise['pixels']} ({noise['aim']})"
     return (
         f"uniform Np = {noise['pixels']}" if noise["kind"] == "uniform" else _TITLES[noise["kind"]]
     )
@@ -55,4 +64,6 @@ def make(noise: dict[str, Any], data: Dataset, seed: int) -> torch.Tensor:
     if kind == "uniform":
         draw = runtime.derive_seed(seed, "uniform", noise["draw"])
         return kit.perturbations.uniform(classes, noise["pixels"], shape, seed=draw)
-    return kit.perturbations.decode(noise["genome"], classes, noise["pixels"], shape)
+    return kit.perturbations.decode(
+        noise["genome"], classes, noise["pixels"], shape, saturation=noise["saturation"]
+    )

@@ -8,7 +8,16 @@ from typing import Any
 
 from kit.data.splits import Split, split
 from kit.experiments.evolved_perturbations import noises, steps
-from kit.experiments.evolved_perturbations.settings import STUDY, Aim, Settings
+from kit.experiments.evolved_perturbations.settings import (
+    OURS,
+    PLAIN,
+    RESCORES,
+    STUDY,
+    Aim,
+    Settings,
+)
+from kit.optimizers import cma_popsize
+from kit.results.statistics import MIN_REPEATS
 from kit.steps import Task
 
 
@@ -20,6 +29,7 @@ class Training:
     kind: str
     pixels: int
     aim: str  # the optimizer that the noise was evolved against
+    method: str  # of the search
     search: int  # in which of the searches
     noise: str
     optimizer: str
@@ -29,27 +39,56 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
+class Search:
+    """One search: tasks, and once they are computed their results.
+
+    Attributes
+    ----------
+    generations
+        In their order.
+    chosen
+        Its δ*, after fresh scores.
+    first, last
+        Clean-test errors of the candidates of the first and the last generation, one training
+        each; None for the controls.
+    best
+        Likewise of the best candidate so far after each generation.
+    """
+
+    generations: list
+    chosen: Any
+    first: Any
+    last: Any
+    best: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Searched:
     """Everything on one data set: tasks, and once they are computed their results.
 
     Attributes
     ----------
-    searches
-        The generations of each search.
+    split, searched
+        The images, and those that the searches see: the same unless ``search_train`` is set.
+    baselines
+        Titles of the noises that no search made, and their F.
     trainings
         For 1.F3, 1.F5 and the baselines; with augmentation for 1.T1.
     lines, cams
-        For each repeat.
-    errors
-        Clean-test errors over the generations, by pixels per class.
+        For the δ* of each search for the smallest Np.
+    examples
+        Of the first search for each Np.
     """
 
     split: Split
-    searches: dict[Aim, list]
+    searched: Split
+    searches: dict[Aim, Search]
+    baselines: list[str]
+    baseline_scores: Any
     trainings: list[Training]
     lines: list
     cams: list
-    errors: dict[int, Any]
+    examples: dict[int, Any]
 
 
 def plan(config: Settings) -> dict[str, Searched]:
@@ -62,46 +101,65 @@ def plan(config: Settings) -> dict[str, Searched]:
 
 def _plan(c: Settings, name: str, table: bool) -> Searched:
     images, searched = (
-        split(name, c.data_root, train=train, test=test, size=c.size, seed=c.seed)
-        for train, test in ((c.train, c.test), (c.search_train or c.train, 0))
+        split(name, c.data_root, train=train, test=c.test, size=c.size, seed=c.seed)
+        for train in (c.train, c.search_train or c.train)
     )
     _check_images(c, images, table)
     net = "graynet" if images.about.shape[0] == 1 else "colornet"
     searches = {aim: _search(c, searched, net, aim) for aim in c.aims}
-    evolved = {
-        aim: noises.evolved(aim.pixels, aim.optimizer, chain[-1]["state"]["best"], aim.search)
-        for aim, chain in searches.items()
-    }
+    evolved = {aim: _noise(c, aim, one.chosen["genome"]) for aim, one in searches.items()}
     trainings = _trainings(c, images, net, evolved)
     if table:
         trainings += _table(c, images, evolved)
-    ours = [Aim(pixels, c.search_optimizer) for pixels in c.pixels]
-    common = {
-        "split": images, "net": net, "noise": evolved[ours[0]], "epochs": c.epochs,
-        "batch_size": c.batch_size,
-    }  # fmt: skip
+    ours = {
+        aim: noise
+        for aim, noise in evolved.items()
+        if (aim.pixels, aim.optimizer, aim.method) == (c.pixels[0], c.search_optimizer, OURS)
+    }
+    common = {"split": images, "net": net, "epochs": c.epochs, "batch_size": c.batch_size}
     rates = {f"lr_{name}": float(c.optimizers[name]) for name in ("adam", "sgd")}
-    repeats = range(1, c.repeats + 1)
+    baselines = _baselines(c)
     return Searched(
-        images,
-        searches,
+        images, searched, searches, [noises.title(noise) for noise in baselines],
+        steps.baseline_fitness.task(
+            split=searched, search=c.search(net, next(iter(ours))), baselines=baselines
+        ),
         trainings,
         lines=[
-            steps.interpolate.task(**common, **rates, alphas=c.alphas, repeat=repeat)
-            for repeat in repeats
+            steps.interpolate.task(
+                **common, **rates, noise=noise, alphas=c.alphas, repeat=_repeat(c, aim, 1)
+            )
+            for aim, noise in ours.items()
         ],
         cams=[
-            steps.grad_cam.task(**common, lr=rates["lr_adam"], images=c.cam_images, repeat=repeat)
-            for repeat in repeats
-        ],
-        errors={
-            aim.pixels: steps.learning_curve.task(
-                split=searched, test=images, search=c.search(net, aim), repeats=c.repeats,
-                genomes=[generation["state"]["best"] for generation in searches[aim]],
+            steps.grad_cam.task(
+                **common, noise=noise, lr=rates["lr_adam"], images=c.cam_images,
+                repeat=_repeat(c, aim, 1),
             )
-            for aim in ours
+            for aim, noise in ours.items()
+        ],
+        examples={
+            pixels: steps.examples.task(
+                split=images, noise=evolved[Aim(pixels, c.search_optimizer)]
+            )
+            for pixels in c.pixels
         },
     )  # fmt: skip
+
+
+def _noise(c: Settings, aim: Aim, genome: Any) -> dict[str, Any]:
+    saturation = 1.0 if aim.method == PLAIN else c.saturation
+    return noises.evolved(aim.pixels, aim.optimizer, genome, aim.search, aim.method, saturation)
+
+
+def _baselines(c: Settings) -> list[dict]:
+    draws = range(1, min(c.uniforms, 5) + 1)
+    return [noises.LEFT, noises.SHORTCUT, *(noises.uniform(c.pixels[0], draw) for draw in draws)]
+
+
+def _repeat(c: Settings, aim: Aim, repeat: int) -> int:
+    """The number that nets start from: one for every training of every search."""
+    return (aim.search - 1) * c.repeats + repeat
 
 
 def _check_images(c: Settings, images: Split, table: bool) -> None:
@@ -122,17 +180,30 @@ def _check_images(c: Settings, images: Split, table: bool) -> None:
         )
 
 
-def _search(c: Settings, images: Split, net: str, aim: Aim) -> list[Task]:
-    """The generations of one search; each reads the state that the one before it left."""
+def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
+    """The generations of one search, each reading the state that the one before it left."""
+    search = c.search(net, aim)
     chain: list[Task] = []
-    for number in range(1, c.generations + 1):
+    common = {"split": images, "method": aim.method, "search": search, "start": aim.search}
+    genes = len(images.about.classes) * aim.pixels * (2 + images.about.shape[0])
+    for number in range(1, c.length(aim, c.popsize or cma_popsize(genes)) + 1):
         previous = chain[-1]["state"] if chain else None
-        task = steps.generation.task(
-            split=images, search=c.search(net, aim), start=aim.search, number=number,
-            previous=previous,
-        )  # fmt: skip
-        chain.append(task)
-    return chain
+        chain.append(steps.generation.task(**common, number=number, previous=previous))
+    state = chain[-1]["state"]
+    chosen = steps.choose.task(
+        **common, genomes=state["genomes"], repeats=RESCORES,
+        count=0 if aim.method == PLAIN else c.rescored,
+    )  # fmt: skip
+    if aim.method != OURS or aim.optimizer != c.search_optimizer:
+        return Search(chain, chosen, None, None, None)
+    errors = [
+        steps.candidate_errors.task(**common, genomes=genomes)
+        for genomes in (
+            chain[0]["candidates"], chain[-1]["candidates"],
+            [generation["state"]["genomes"][0] for generation in chain],
+        )
+    ]  # fmt: skip
+    return Search(chain, chosen, *errors)
 
 
 def _training(
@@ -146,29 +217,27 @@ def _training(
         lr=float(c.optimizers[optimizer]), epochs=epochs, batch_size=c.batch_size, crop=crop,
         flip=flip, repeat=repeat,
     )  # fmt: skip
-    about = {"pixels": 0, "aim": "", "search": 1} | noise
+    about = {"pixels": 0, "aim": "", "method": "", "search": 1} | noise
     return Training(
-        net, noise["kind"], about["pixels"], about["aim"], about["search"], noises.title(noise),
-        optimizer, repeat, crop > 0, task,
+        net, noise["kind"], about["pixels"], about["aim"], about["method"], about["search"],
+        noises.title(noise), optimizer, repeat, crop > 0, task,
     )  # fmt: skip
 
 
-def _against(evolved: dict[Aim, dict], optimizer: str) -> list[dict]:
-    """The noises of all searches that aim at an optimizer."""
-    return [noise for aim, noise in evolved.items() if aim.optimizer == optimizer]
-
-
 def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -> list[Training]:
-    """1.F3, 1.F5 and the comparisons with the baselines."""
-    ours, repeats = _against(evolved, c.search_optimizer), range(1, c.repeats + 1)
-    wanted: list[tuple[dict, str, Iterable[int]]] = [
-        (noise, optimizer, repeats) for noise in ours for optimizer in c.optimizers
-    ]
-    fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT, *_against(evolved, c.rival)]
+    """1.F3, 1.F5 and the comparisons with the baselines and with other searches."""
+    wanted: list[tuple[dict, str, Iterable[int]]] = []
+    for aim, noise in evolved.items():
+        of_search = [_repeat(c, aim, repeat) for repeat in range(1, c.repeats + 1)]
+        mine = aim.method == OURS and aim.optimizer == c.search_optimizer
+        other = {c.search_optimizer, aim.optimizer}
+        optimizers = list(c.optimizers) if mine else sorted(other)
+        wanted += [(noise, optimizer, of_search) for optimizer in optimizers]
+    several, draws = range(1, max(c.repeats, MIN_REPEATS) + 1), range(1, c.uniforms + 1)
     for optimizer in (c.search_optimizer, c.rival):
-        wanted += [(noise, optimizer, repeats) for noise in fixed]
+        fixed = (noises.CLEAN, noises.LEFT, noises.SHORTCUT)
+        wanted += [(noise, optimizer, several) for noise in fixed]
         # Every draw is a repeat of its own: the weights it starts from differ too.
-        draws = range(1, c.uniforms + 1)
         wanted += [(noises.uniform(c.pixels[0], draw), optimizer, [draw]) for draw in draws]
     return [
         _training(c, images, net, noise, optimizer, c.epochs, repeat)
@@ -178,12 +247,22 @@ def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -
 
 
 def _table(c: Settings, images: Split, evolved: dict[Aim, dict]) -> list[Training]:
-    """1.T1: other nets, with augmentation."""
-    ours = _against(evolved, c.search_optimizer)
-    fixed = [noises.CLEAN, noises.LEFT, noises.SHORTCUT]
+    """1.T1: other nets, with augmentation; a repeat of ours is a search."""
+    ours = [
+        (noise, aim.search)
+        for aim, noise in evolved.items()
+        if aim.optimizer == c.search_optimizer and aim.method == OURS
+        and aim.search <= c.table_repeats
+    ]  # fmt: skip
+    fixed = [
+        (noise, repeat)
+        for repeat in range(1, c.table_repeats + 1)
+        for noise in (
+            noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(c.pixels[0], repeat)
+        )
+    ]  # fmt: skip
     return [
         _training(c, images, net, noise, "adam", c.table_epochs, repeat, c.crop)
         for net in c.table_nets
-        for repeat in range(1, c.table_repeats + 1)
-        for noise in [*fixed, noises.uniform(c.pixels[0], repeat), *ours]
+        for noise, repeat in [*fixed, *ours]
     ]

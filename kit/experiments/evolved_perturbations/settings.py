@@ -30,6 +30,9 @@ STUDY = Study(
         " too.",
         "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against"
         " Adam.",
+        "1.X3": "Beyond the paper: at equal cost evolution hurts more than random search.",
+        "1.X4": "Beyond the paper: at equal cost a start from uniform pixels at full amplitude and"
+        " fresh scores hurt more than the plain reading.",
     },
     names={
         "1.F2a": {"mnist": "1.F2a"},
@@ -47,20 +50,25 @@ _POPULATION = Constraint(
     lambda value: type(value) is int and value >= 0 and value != 1,
     "use a whole number from 2 on (λ), or 0 for pycma's choice",
 )
+_RESCORED = Constraint(
+    lambda value: type(value) is int and 0 <= value <= 10, "use a whole number from 0 to 10"
+)
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
 _TABLE = ListOf(TEXT, "list names of data sets", least=0)
+OURS, PLAIN, RANDOM = "MDD-ES", "plain", "random"
+RESCORES = 2  # fresh scores of each candidate that is scored again
 
 
 class Aim(NamedTuple):
-    """A search: for how many pixels per class, against which optimizer, and its number."""
+    """A search: pixels per class, the optimizer it aims at, its number, and how it searches."""
 
     pixels: int
     optimizer: str
     search: int = 1
+    method: str = OURS
 
     def __str__(self) -> str:
-        again = f", search {self.search}" * (self.search > 1)
-        return f"Np = {self.pixels}, against {self.optimizer}{again}"
+        return f"{self.method}, Np = {self.pixels}, against {self.optimizer}, search {self.search}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,16 +79,18 @@ class Settings(settings.Settings):
     pixels: Annotated[list, _PIXELS]
     search_train: Annotated[int, whole(0)]
     search_seeds: Annotated[int, whole(1)]
+    other_seeds: Annotated[int, whole(1)]
     generations: Annotated[int, whole(1)]
     popsize: Annotated[int, _POPULATION]
+    start: Annotated[str, OneOf(("uniform", "middle"), "start")]
+    saturation: Annotated[float, number(least=1)]
+    rescored: Annotated[int, _RESCORED]
     sigma: Annotated[float, number(above=0)]
     start_place: Annotated[float, number(least=0, to=1)]
     start_value: Annotated[float, number(least=0, to=1)]
     cma_options: Annotated[dict, MAPPING]
-    search_epochs: Annotated[int, whole(1)]
-    search_batch_size: Annotated[int, whole(1)]
+    search_epochs: Annotated[int, whole(0)]
     search_optimizer: Annotated[str, _OPTIMIZER]
-    search_lr: Annotated[float, number(above=0)]
     discriminator: Annotated[str, _NET]
     discriminator_epochs: Annotated[int, whole(1)]
     rival: Annotated[str, _OPTIMIZER]
@@ -116,21 +126,32 @@ class Settings(settings.Settings):
 
     @property
     def aims(self) -> list[Aim]:
-        """All searches."""
-        pairs = [(pixels, self.search_optimizer) for pixels in self.pixels]
-        pairs += [(self.pixels[0], self.rival)]
-        return [Aim(*pair, s) for s in range(1, self.search_seeds + 1) for pair in pairs]
+        """All searches: the paper's, and its controls for the smallest Np."""
+        least, aimed = self.pixels[0], self.search_optimizer
+        kinds = [(pixels, aimed, OURS) for pixels in self.pixels[1:]]
+        kinds += [(least, self.rival, OURS), (least, aimed, PLAIN), (least, aimed, RANDOM)]
+        aims = [Aim(least, aimed, number) for number in range(1, self.search_seeds + 1)]
+        for pixels, optimizer, method in kinds:
+            numbers = range(1, self.other_seeds + 1)
+            aims += [Aim(pixels, optimizer, number, method) for number in numbers]
+        return aims
 
     def search(self, net: str, aim: Aim) -> dict[str, Any]:
         """Options of :func:`kit.evolution.search` for one search."""
-        pixels, optimizer = aim.pixels, aim.optimizer
-        aimed = optimizer == self.search_optimizer
+        plain = aim.method == PLAIN
         return {
-            "pixels": pixels, "popsize": self.popsize or None, "sigma": self.sigma,
-            "place": self.start_place, "value": self.start_value, "options": self.cma_options,
-            "net": net, "epochs": self.search_epochs, "batch_size": self.search_batch_size,
-            "optimizer": optimizer,
-            "lr": self.search_lr if aimed else float(self.optimizers[optimizer]),
-            "discriminator": self.discriminator,
+            "pixels": aim.pixels, "popsize": self.popsize or None,
+            "strategy": "random" if aim.method == RANDOM else "cma-es",
+            "start": "middle" if plain else self.start,
+            "saturation": 1.0 if plain else self.saturation,
+            "sigma": self.sigma, "place": self.start_place, "value": self.start_value,
+            "options": self.cma_options, "net": net, "epochs": self.search_epochs or self.epochs,
+            "batch_size": self.batch_size, "optimizer": aim.optimizer,
+            "lr": float(self.optimizers[aim.optimizer]), "discriminator": self.discriminator,
             "discriminator_epochs": self.discriminator_epochs,
         }  # fmt: skip
+
+    def length(self, aim: Aim, popsize: int) -> int:
+        """Generations of a search: the plain reading spends on them what fresh scores cost."""
+        extra = -(-self.rescored * RESCORES // popsize) if aim.method == PLAIN else 0
+        return self.generations + extra

@@ -13,6 +13,7 @@ import kit
 from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
+from kit.optimizers import cma_popsize
 from kit.steps import step
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from kit.data import Dataset
 
 WATCHED = 1000  # training images on which a training is watched
+TOP = 10  # candidates that a search remembers
+RADII = (0.002, 0.01, 0.03)  # of the balls in which sharpness is measured, relative to the weights
 Noise = Mapping[str, Any]
 Search = Mapping[str, Any]
-_PARTS = ("fitness", "mismatch", "divergence")
+_PARTS = ("fitness", "mismatch", "divergence", "learnt")
 
 
 def _passes(split: Split, epochs: int, **_: Any) -> float:
@@ -32,54 +35,137 @@ def _passes(split: Split, epochs: int, **_: Any) -> float:
 
 
 def _generation_work(split: Split, search: Search, **_: Any) -> float:
-    genome = len(split.about.classes) * search["pixels"] * (2 + split.about.shape[0])
-    candidates = search["popsize"] or 4 + int(3 * math.log(genome))  # pycma's choice
+    genes = len(split.about.classes) * search["pixels"] * (2 + split.about.shape[0])
+    candidates = search["popsize"] or cma_popsize(genes)
     return candidates * _passes(split, search["epochs"])
 
 
 @step(
-    version=2,
-    label="{split}: {search[pixels]} px against {search[optimizer]}, generation {number}",
+    version=3,
+    label="{split}: {method}, {search[pixels]} px against {search[optimizer]}, "
+    "search {start}, generation {number}",
     work=_generation_work,
 )
 def generation(
-    *, split: Split, search: Search, number: int, previous: Mapping | None, start: int = 1
-) -> dict:
+    *, split: Split, method: str, search: Search, start: int, number: int,
+    previous: Mapping | None,
+) -> dict:  # fmt: skip
     """One generation of a search, from the state that the previous one left.
 
-    Searches that differ in `start` alone are independent of each other.
+    Searches that differ in `method` or `start` are independent of each other.
 
     Returns
     -------
     dict
-        ``candidates``, ``fitness``, ``mismatch``, ``divergence``, ``sigma`` and ``stopped``, as in
-        :class:`kit.evolution.Generation`; after the search has stopped there are no candidates.
-        ``state`` is what the next one needs: ``history``, the fitness in all generations so far;
-        ``best``, the genome of the best candidate so far, and ``score``, its fitness; ``sigma`` and
-        ``stopped``.
+        ``candidates``, ``fitness``, ``mismatch``, ``divergence``, ``learnt``, ``sigma`` and
+        ``stopped``, as in :class:`kit.evolution.Generation`; after the search has stopped there are
+        no candidates. ``state`` is what the next one needs: ``history``, the fitness in all
+        generations so far; ``genomes``, the ten best candidates so far, the best first, and their
+        ``scores``; ``sigma`` and ``stopped``.
     """
-    state = previous or {"history": [], "best": [], "score": None, "sigma": 0.0, "stopped": ""}
+    state = previous or {"history": [], "genomes": [], "scores": [], "sigma": 0.0, "stopped": ""}
     if state["stopped"]:
         nothing = {name: np.empty(0) for name in _PARTS}
-        nothing["candidates"] = np.empty((0, len(state["best"])))
+        nothing["candidates"] = np.empty((0, len(state["genomes"][0])))
         return nothing | {name: state[name] for name in ("sigma", "stopped")} | {"state": state}
     data = split.load()
-    purpose = (search["pixels"], search["optimizer"], *[start] * (start > 1))
     (result,) = kit.evolution.search(
         data.x_train, data.y_train, classes=len(data.classes), generations=number,
         fitness_history=state["history"], **search,
-        seed=runtime.derive_seed(split.seed, "search", *purpose),
+        seed=_search_seed(split, method, search, start),
     )  # fmt: skip
-    score, best = state["score"], state["best"]
-    if score is None or np.nanmax(result.fitness) > score:
-        index = int(np.nanargmax(result.fitness))
-        score, best = float(result.fitness[index]), result.candidates[index]
+    genomes = np.array([*state["genomes"], *result.candidates])
+    scores = np.array([*state["scores"], *result.fitness])
+    order = np.argsort(-scores, kind="stable")[:TOP]  # NaN comes last
     out = {name: getattr(result, name) for name in ("candidates", *_PARTS, "sigma", "stopped")}
     history = np.stack([*state["history"], result.fitness])
     return out | {
-        "state": {"history": history, "best": best, "score": score}
+        "state": {"history": history, "genomes": genomes[order], "scores": scores[order]}
         | {name: out[name] for name in ("sigma", "stopped")}
     }
+
+
+def _search_seed(split: Split, method: str, search: Search, start: int) -> int:
+    purpose = (method, search["pixels"], search["optimizer"], start)
+    return runtime.derive_seed(split.seed, "search", *purpose)
+
+
+@step(
+    version=1,
+    label="{split}: the best of {method}, {search[pixels]} px, search {start}, scored again",
+    work=lambda split, search, count, repeats, **_: (
+        (1 + count * repeats) * _passes(split, search["epochs"])
+    ),
+)
+def choose(
+    *, split: Split, method: str, search: Search, start: int, genomes: np.ndarray, count: int,
+    repeats: int,
+) -> dict:  # fmt: skip
+    """Score a search's best candidates again, with fresh seeds, and choose the best of them.
+
+    A score has luck in it, and the best of many scores has most (the winner's curse).
+
+    Parameters
+    ----------
+    genomes
+        The best first.
+    count
+        How many of them to score; with 0 the first is chosen as it is.
+    repeats
+        Fresh scores of each.
+
+    Returns
+    -------
+    dict
+        ``genome``, and ``scores``, shape (repeats, count).
+    """
+    genomes = np.asarray(genomes)[:count] if count else np.asarray(genomes)[:1]
+    if not count:
+        return {"genome": genomes[0], "scores": np.empty((0, 0))}
+    data = split.load()
+    noise = kit.perturbations.decode(
+        genomes, len(data.classes), search["pixels"], data.shape, saturation=search["saturation"]
+    )
+    seed = _search_seed(split, method, search, start)
+    scores = [
+        _fitness(data, noise, search, runtime.derive_seed(seed, "again", repeat)).total.numpy()
+        for repeat in range(repeats)
+    ]
+    mean = np.nan_to_num(np.mean(scores, axis=0), nan=-np.inf)
+    return {"genome": genomes[int(mean.argmax())], "scores": np.array(scores)}
+
+
+def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Any:
+    """F and its parts as a search computes them."""
+    scoring = (
+        "net", "epochs", "optimizer", "lr", "batch_size", "discriminator", "discriminator_epochs"
+    )  # fmt: skip
+    return kit.evolution.fitness(
+        noise, data.x_train, data.y_train, seed=seed, details=True,
+        **{name: search[name] for name in scoring},
+    )  # fmt: skip
+
+
+@step(
+    version=1,
+    label="{split}: F of the baselines",
+    work=lambda split, search, baselines, **_: len(baselines) * _passes(split, search["epochs"]),
+)
+def baseline_fitness(*, split: Split, search: Search, baselines: list) -> dict:
+    """F of noises that no search made, scored once each as a search scores its candidates.
+
+    Returns
+    -------
+    dict
+        ``fitness``, ``mismatch`` and ``divergence``, in the order of `baselines`.
+    """
+    import torch
+
+    data = split.load()
+    noise = [noises.make(dict(described), data, split.seed) for described in baselines]
+    seed = runtime.derive_seed(split.seed, "baselines")
+    scores = _fitness(data, torch.stack(noise), search, seed)
+    return {name: part.numpy() for name, part in zip(_PARTS, scores, strict=False)}
 
 
 def _noise(noise: Noise, data: Dataset, seed: int) -> torch.Tensor:
@@ -143,7 +229,7 @@ def train_perturbed(
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
-@step(version=3, label="{split}: from SGD's to Adam's weights", work=_passes)
+@step(version=4, label="{split}: from SGD's to Adam's weights", work=_passes)
 def interpolate(
     *, split: Split, net: str, noise: Noise, lr_adam: float, lr_sgd: float, epochs: int,
     batch_size: int, alphas: int, repeat: int,
@@ -156,7 +242,8 @@ def interpolate(
     -------
     dict
         ``alpha``, and along it ``train_loss``, ``train_accuracy`` (perturbed images),
-        ``test_loss`` and ``test_accuracy`` (clean); ``sharpness`` of SGD's and of Adam's end.
+        ``test_loss`` and ``test_accuracy`` (clean); of SGD's and of Adam's end ``sharpness``,
+        shape (2, radii), and ``norm`` of the weights.
     """
     data = split.load()
     eta = _noise(noise, data, split.seed)
@@ -172,15 +259,20 @@ def interpolate(
         on_train = kit.training.evaluate(model, perturbed, labels)
         rows.append([*on_train, *kit.training.evaluate(model, data.x_test, data.y_test)])
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    ends = [kit.explain.sharpness(end, perturbed, labels) for end in (sgd, adam)]
+    ends = [
+        [kit.explain.sharpness(end, perturbed, labels, radius=radius) for radius in RADII]
+        for end in (sgd, adam)
+    ]
+    norm = [sum(w.square().sum().item() for w in end.parameters()) ** 0.5 for end in (sgd, adam)]
     return {
         "alpha": alpha,
         **dict(zip(names, np.array(rows).T, strict=True)),
         "sharpness": np.array(ends),
+        "norm": np.array(norm),
     }
 
 
-@step(version=2, label="{split}: Grad-CAM", work=_passes)
+@step(version=3, label="{split}: Grad-CAM", work=_passes)
 def grad_cam(
     *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
     repeat: int,
@@ -192,7 +284,8 @@ def grad_cam(
     dict
         For NAME ``clean`` and ``perturbed``: ``NAME_maps``, the mean map of every class, shape
         (classes, H, W), over its first `images` test images, and ``NAME_background``, the share
-        of every map's mass on pixels darker than 0.1. ``mean_images``: of every class.
+        of every map's mass on pixels darker than 0.1, NaN where a map has no mass. ``dark``: the
+        share of such pixels in each image. ``mean_images``: of every class.
     """
     import torch
 
@@ -204,7 +297,8 @@ def grad_cam(
     def means(values: torch.Tensor) -> np.ndarray:
         return torch.stack([part.mean(0) for part in values.split(sizes)]).cpu().numpy()
 
-    out = {"mean_images": means(x)}
+    dark = (x.amax(1) < kit.explain.DARK).float().mean((1, 2))
+    out = {"mean_images": means(x), "dark": dark.cpu().numpy()}
     for name, described in (("clean", noises.CLEAN), ("perturbed", noise)):
         eta = _noise(described, data, split.seed)
         model = _train(
@@ -217,45 +311,57 @@ def grad_cam(
 
 
 @step(
-    version=2,
-    label="{split}: errors over generations",
-    work=lambda split, search, genomes, repeats, **_: (
-        _passes(split, search["epochs"]) * len(genomes) * repeats
-    ),
+    version=3,
+    label="{split}: clean-test errors of candidates, {method}, {search[pixels]} px, search {start}",
+    work=lambda split, search, genomes, **_: _passes(split, search["epochs"]) * 2,
 )
-def learning_curve(
-    *, split: Split, test: Split, search: Search, genomes: list, repeats: int
+def candidate_errors(
+    *, split: Split, method: str, search: Search, start: int, genomes: Any
 ) -> dict:
-    """Clean-test errors of nets trained on the best candidate so far, generation by generation.
+    """Clean-test errors of nets trained on candidates of a search, once for each candidate.
 
-    This comes after the search and has no part in it. Nets are trained as the search trains its
-    own, `repeats` times for each new best candidate.
+    This comes after the search and has no part in it.
 
     Parameters
     ----------
-    split, test
-        What the search saw, and what to test on.
-    search
-        Options of the search.
     genomes
-        Of the best candidate so far after each generation.
+        Shape (candidates, n).
 
     Returns
     -------
     dict
-        ``error``, shape (generations, repeats).
+        ``error``, shape (candidates,). Equal candidates have equal errors.
     """
-    data, held_out = split.load(), test.load()
+    data = split.load()
     options = {name: search[name] for name in ("epochs", "batch_size", "optimizer", "lr")}
 
     @functools.cache
-    def errors(genome: bytes) -> list[float]:
-        noise = noises.evolved(search["pixels"], search["optimizer"], np.frombuffer(genome).copy())
+    def error(genome: bytes) -> float:
+        noise = noises.evolved(
+            search["pixels"], search["optimizer"], np.frombuffer(genome).copy(),
+            saturation=search["saturation"],
+        )  # fmt: skip
         eta = _noise(noise, data, split.seed)
-        nets = [
-            _train(data, split.seed, search["net"], eta, repeat, **options)
-            for repeat in range(1, repeats + 1)
-        ]
-        return [1 - kit.training.accuracy(net, held_out.x_test, held_out.y_test) for net in nets]
+        net = _train(data, split.seed, search["net"], eta, start, **options)
+        return 1 - kit.training.accuracy(net, data.x_test, data.y_test)
 
-    return {"error": np.array([errors(np.asarray(genome).tobytes()) for genome in genomes])}
+    return {"error": np.array([error(np.asarray(genome).tobytes()) for genome in genomes])}
+
+
+@step(version=1, label="{split}: examples")
+def examples(*, split: Split, noise: Noise) -> dict:
+    """The first training image of each class with a noise on it, as bytes, and the noise itself.
+
+    Returns
+    -------
+    dict
+        ``images``, uint8, and ``noise``, both of shape (classes, C, H, W).
+    """
+    import torch
+
+    data = split.load()
+    eta = _noise(noise, data, split.seed)
+    labels = torch.arange(len(data.classes), device=eta.device)
+    x = torch.stack([data.x_train[data.y_train == label][0] for label in labels])
+    images = kit.perturbations.apply(eta, x, labels)
+    return {"images": kit.data.as_bytes(images), "noise": eta.cpu().numpy()}

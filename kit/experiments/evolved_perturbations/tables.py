@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kit.experiments.evolved_perturbations.settings import OURS
+
 if TYPE_CHECKING:
     from kit.experiments.evolved_perturbations.plan import Training
 
@@ -42,9 +44,12 @@ def final(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["epoch"] == table["epoch"].max()].reset_index(drop=True)
 
 
-def evolved(table: pd.DataFrame, aim: str, pixels: int | None = None) -> pd.DataFrame:
-    """The rows about noise that was evolved against an optimizer."""
-    rows = table[(table["kind"] == "evolved") & (table["aim"] == aim)]
+def evolved(
+    table: pd.DataFrame, aim: str, pixels: int | None = None, method: str = OURS
+) -> pd.DataFrame:
+    """The rows about noise that a method evolved against an optimizer."""
+    kind, against, by = (table[column] for column in ("kind", "aim", "method"))
+    rows = table[(kind == "evolved") & (against == aim) & (by == method)]
     return rows if pixels is None else rows[rows["pixels"] == pixels]
 
 
@@ -56,9 +61,17 @@ def summary(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     ).reset_index()  # fmt: skip
 
 
+def by_search(table: pd.DataFrame, value: str = "test") -> pd.Series:
+    """The mean of a value over the trainings on each search's δ*: one number for each search."""
+    return table.groupby("search")[value].mean()
+
+
 def paired(
     table: pd.DataFrame, column: str, better: object, worse: object, value: str = "test"
 ) -> np.ndarray:
-    """Differences of a value, repeat by repeat, between two entries of a column."""
-    wide = table.pivot_table(index="repeat", columns=column, values=value)
+    """Differences of a value between two entries of a column, one for each search.
+
+    Trainings on the δ* of one search are no independent results: their mean counts once.
+    """
+    wide = table.pivot_table(index="search", columns=column, values=value)
     return (wide[better] - wide[worse]).dropna().to_numpy()

@@ -72,7 +72,7 @@ def _train(
     return model
 
 
-@step(version=1, label="{split}: {name}, run {run}", work=_passes)
+@step(version=1, label="{split}: {name}, run {run}", work=_passes, bulky=("weights",))
 def train(
     *, split: Split, name: str, net: str | Genome, run: int, start: int, epochs: int,
     batch_size: int, optimizer: str, lr: float, hold_out: int, gm: GM | None = None,
@@ -98,7 +98,7 @@ def train(
     return {"weights": kit.nets.weights(model), "train_accuracy": accuracy}
 
 
-@step(version=1, label="{split}: input gradients of the reference")
+@step(version=1, label="{split}: input gradients of the reference", bulky=("train", "test"))
 def gradients(
     *, split: Split, net: str | Genome, weights: Mapping[str, np.ndarray], hold_out: int
 ) -> dict:
@@ -119,7 +119,12 @@ def gradients(
     return {name: values.cpu().numpy() for name, values in units.items()}
 
 
-@step(version=1, label="{split}: {method} on {name}, run {run}", work=_attack_work)
+@step(
+    version=1,
+    label="{split}: {method} on {name}, run {run}",
+    work=_attack_work,
+    bulky=("images",),
+)
 def attack(
     *, split: Split, name: str, net: str | Genome, weights: Mapping[str, np.ndarray], run: int,
     method: str, eps: float, steps: int, step_size: float, hold_out: int = 0,

@@ -146,10 +146,13 @@ def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> Judged:
     """
     last = max(1, min(5, normal.shape[1] // 3))
     climbs = normal[:, -last:].mean(1) - normal[:, -2 * last : -last].mean(1)
-    # A fold's own maximum would always stand above its end: the other folds say where to look.
-    others = overfitting.sum(0) - overfitting
-    peaks = np.take_along_axis(overfitting, others.argmax(1)[:, None], 1)[:, 0]
-    falls = peaks - overfitting[:, -last:].mean(1)
+    stretches = np.lib.stride_tricks.sliding_window_view(overfitting, last, axis=1).mean(2)
+    # The peak lies before the last stretch: a curve that climbs to its end does not fall. A fold's
+    # own maximum would stand above its end by luck: the other folds say where to look.
+    before = stretches[:, : max(1, stretches.shape[1] - last)]
+    others = before.sum(0) - before
+    peaks = np.take_along_axis(before, others.argmax(1)[:, None], 1)[:, 0]
+    falls = peaks - stretches[:, -1]
     verdict, evidence = _all({
         "normal": results.positive(climbs, f"points up over the last {last} epochs"),
         "overfitting": results.positive(falls, f"points down from the peak to the last {last}"),

@@ -26,6 +26,7 @@ EXAMPLES = 8
     version=1,
     label="{split}: {folds} folds, learning rate {lr:g}",
     work=lambda split, folds, epochs, **_: split.about.train * folds * epochs,
+    bulky=("snapshots",),
 )
 def train_folds(*, split: Split, folds: int, epochs: int, batch_size: int, lr: float) -> dict:
     """Train one net per fold, all at once, and keep every epoch of each.

@@ -1,0 +1,68 @@
+"""What committed tables were computed from: one ``results.zip`` beside the tables of a notebook.
+
+It holds entries as the store does, without what is bulky (weights, images), and what is known of
+the data sets. With it anyone makes the tables again, without the data and within seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kit import runtime
+from kit.steps.store import Result, packed
+
+NAME = "results.zip"
+COMMITTED = ("ci", "paper")  # profiles whose results lie in the repository
+_SPLITS = "splits.json"
+
+
+def write(path: Path, results: Iterable[Result], splits: Iterable[Mapping[str, Any]]) -> None:
+    """Write an archive; equal results give equal bytes.
+
+    Parameters
+    ----------
+    path
+        Of the archive.
+    results
+        Of tasks.
+    splits
+        What is known of the data, as :func:`kit.data.splits.note` says it.
+    """
+    members: dict[str, bytes] = {_SPLITS: json.dumps(list(splits), indent=1).encode()}
+    for result in results:
+        kept = {name: result.field((name,)) for name in result if name not in result.bulky}
+        entry, arrays = packed(result.key, kept, result.record)
+        name = f"{result.record['step']}/{result.key}"
+        members[f"{name}.npz"] = arrays
+        members[f"{name}.json"] = json.dumps(entry, allow_nan=False).encode()
+    with runtime.atomic_write(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+        for name, content in sorted(members.items()):
+            info = zipfile.ZipInfo(name)  # of 1980, whenever it is written
+            kind = zipfile.ZIP_STORED if name.endswith(".npz") else zipfile.ZIP_DEFLATED
+            archive.writestr(info, content, kind)
+
+
+def committed() -> list[zipfile.Path]:
+    """The archives in the repository, those of the ``paper`` profile last."""
+    folders = [runtime.root() / "figures" / profile for profile in COMMITTED]
+    paths = [path for folder in folders for path in sorted(folder.glob(f"*/{NAME}"))]
+    return [_opened(path, path.stat().st_mtime_ns) for path in paths]
+
+
+@functools.cache
+def _opened(path: Path, changed: int) -> zipfile.Path:
+    return zipfile.Path(path)
+
+
+def split_note(identity: list) -> dict[str, Any] | None:
+    """What the archives know of a split of data, by its identity without the fingerprint."""
+    for archive in reversed(committed()):
+        for note in json.loads((archive / _SPLITS).read_text()):
+            if note["split"] == identity:
+                return note
+    return None

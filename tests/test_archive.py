@@ -1,0 +1,146 @@
+"""Results beside committed tables: the tables again without data, and only what must be, anew."""
+
+import dataclasses
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from kit import data, steps
+from kit.data import splits
+from kit.steps import archive
+
+CALLS = []
+
+
+@steps.step(version=1, bulky=("weights",))
+def trained(*, seed):
+    CALLS.append(f"trained {seed}")
+    return {"weights": np.full(1000, seed), "accuracy": seed / 10}
+
+
+@steps.step(version=1)
+def measured(*, weights, accuracy):
+    CALLS.append("measured")
+    return {"sum": np.array([np.sum(weights)]), "accuracy": accuracy}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    nets: list
+    measures: list
+
+
+def plan(count=2):
+    nets = [trained.task(seed=seed) for seed in range(1, count + 1)]
+    measures = [measured.task(weights=n["weights"], accuracy=n["accuracy"]) for n in nets]
+    return Plan(nets, measures)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
+    return tmp_path / "steps"
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch, store):
+    """Results of `plan`, written as an archive and forgotten by the store."""
+    first = tmp_path / "first"
+    monkeypatch.setenv("KIT_STEPS", str(first))
+    computed = steps.compute(plan(), jobs=1, device="cpu")
+    results = [leaf for leaf in steps.leaves(computed) if isinstance(leaf, steps.Result)]
+    digits = data.split("digits", train=100)
+    path = tmp_path / archive.NAME
+    archive.write(path, results, [splits.note(digits)])
+    monkeypatch.setenv("KIT_STEPS", str(store))
+    monkeypatch.setattr(archive, "committed", lambda: [zipfile.Path(path)])
+    CALLS.clear()
+    return path
+
+
+def compute(tree, **options):
+    return steps.compute(tree, jobs=1, device="cpu", **options)
+
+
+def test_results_are_read_and_nothing_is_computed(committed):
+    computed = compute(plan())
+    assert CALLS == []
+    assert [net["accuracy"] for net in computed.nets] == [0.1, 0.2]
+    assert [m["sum"].tolist() for m in computed.measures] == [[1000], [2000]]
+    assert steps.estimate(plan(), 1, "cpu").stored == 4
+
+
+def test_bulky_parts_are_left_out_and_a_sentence_says_so(committed):
+    assert committed.stat().st_size < 10_000
+    (net, _) = compute(plan()).nets
+    assert "weights" not in net
+    with pytest.raises(KeyError, match="weights is not kept with the committed results: compute"):
+        net["weights"]
+    assert "accuracy" in net
+
+
+def test_only_what_needs_a_bulky_part_computes_it_again(committed):
+    tree = plan(3)
+    computed = compute(tree)
+    assert CALLS == ["trained 3", "measured"]  # net 3 alone is new
+    CALLS.clear()
+    new = measured.task(weights=tree.nets[0]["weights"], accuracy=0.5)
+    assert compute([tree.nets[0], new])[1]["sum"].tolist() == [1000]
+    assert CALLS == ["trained 1", "measured"]
+    CALLS.clear()
+    assert compute(measured.task(weights=7, accuracy=tree.nets[1]["accuracy"]))["accuracy"] == 0.2
+    assert CALLS == ["measured"]  # of net 2 its accuracy is needed, which is there
+    assert computed.nets[2]["weights"].tolist() == [3] * 1000
+
+
+def test_the_whole_results_on_demand(committed):
+    assert compute(plan(), whole=True).nets[0]["weights"].tolist() == [1] * 1000
+    assert CALLS == ["trained 1", "trained 2"]
+
+
+def test_equal_results_make_equal_archives(committed, tmp_path, store):
+    results = [leaf for leaf in steps.leaves(compute(plan())) if isinstance(leaf, steps.Result)]
+    again = tmp_path / "again.zip"
+    archive.write(again, results[::-1], [splits.note(data.split("digits", train=100))])
+    assert again.read_bytes() == committed.read_bytes()
+
+
+def test_an_altered_entry_is_computed_again(committed, tmp_path, monkeypatch):
+    altered = tmp_path / "altered.zip"
+    with zipfile.ZipFile(committed) as old, zipfile.ZipFile(altered, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name.endswith(".json") and b'"accuracy": 0.2' in text:
+                text = text.replace(b'"accuracy": 0.2', b'"accuracy": 0.9')
+            new.writestr(name, text)
+    monkeypatch.setattr(archive, "committed", lambda: [zipfile.Path(altered)])
+    computed = compute(plan())
+    assert "trained 2" in CALLS
+    assert computed.nets[1]["accuracy"] == 0.2
+    assert CALLS.count("trained 1") == 0
+
+
+def test_what_is_known_of_a_data_set_serves_where_it_is_not_there(committed, monkeypatch, tmp_path):
+    with zipfile.ZipFile(committed) as entries:
+        (note,) = json.loads(entries.read("splits.json"))
+    digits = data.split("digits", train=100)
+    assert splits._noted(data.Split("digits", 100), note) == digits
+    missing = {**note, "split": ["mnist", 100, 0, 0, 0, 0]}
+    monkeypatch.setattr(archive, "committed", lambda: [tmp_path / "other"])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "splits.json").write_text(json.dumps([missing]))
+    mnist = data.split("mnist", tmp_path, train=100)
+    assert (mnist.fingerprint, mnist.about) == (digits.fingerprint, digits.about)
+    assert data.known(data.Split("mnist", 100), tmp_path)
+    assert not data.known(data.Split("mnist", 200), tmp_path)
+
+
+def test_a_lesson_without_its_data_set_uses_digits(capsys, tmp_path):
+    digits = data.split("digits", train=100)
+    other = dataclasses.replace(digits, name="mnist")
+    shown = data.sample(other, str(tmp_path), "cpu")
+    assert shown.name == "digits"
+    assert "is not in the data folder: what is tried here uses digits." in capsys.readouterr().out
+    assert len(data.sample(digits, "", "cpu").x_train) == 100

@@ -1,0 +1,185 @@
+"""Every claim of paper 1 on made-up results: reproduced, not reproduced, undecided, at a threshold.
+
+The results below reproduce everything. Each case changes some of them and says what must follow.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_evolved_perturbations import config
+
+from kit import results
+from kit.experiments import evolved_perturbations as study
+from kit.experiments.evolved_perturbations import claims, tables
+
+YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
+SEARCHES = (1, 2, 3, 4)
+JITTER = np.array([-1.0, -0.4, 0.4, 1.0])
+ONE, FIVE = ("evolved", 1, "adam", study.OURS), ("evolved", 5, "adam", study.OURS)
+RIVAL = ("evolved", 1, "sgd", study.OURS)
+PLAIN, RANDOM = ("evolved", 1, "adam", study.PLAIN), ("evolved", 1, "adam", study.RANDOM)
+UNIFORM, LEFT = ("uniform", 1, "", ""), ("left", 0, "", "")
+# Clean-test accuracy (%) by noise and optimizer.
+ACCURACY = {
+    (ONE, "adam"): 50, (ONE, "rmsprop"): 52, (ONE, "adabound"): 65, (ONE, "sgd"): 80,
+    (FIVE, "adam"): 40, (FIVE, "rmsprop"): 42, (FIVE, "adabound"): 55, (FIVE, "sgd"): 70,
+    (RIVAL, "adam"): 58, (RIVAL, "sgd"): 70, (PLAIN, "adam"): 60, (RANDOM, "adam"): 60,
+    (UNIFORM, "adam"): 62, (UNIFORM, "sgd"): 85, (LEFT, "adam"): 90, (LEFT, "sgd"): 92,
+}  # fmt: skip
+AUGMENTED = {(ONE, "adam"): 55, (UNIFORM, "adam"): 65, (LEFT, "adam"): 90}
+
+
+def rows(accuracy, first, train, noise=JITTER, augmented=False, spread=None):
+    """A row for each epoch of a training on each search's noise, or on each draw."""
+    return [
+        {
+            "net": "resnet8" if augmented else "graynet", "kind": kind, "pixels": pixels,
+            "aim": aim, "method": method, "search": search if kind == "evolved" else 1,
+            "noise": f"{kind} {pixels} {aim} {method}", "optimizer": optimizer, "repeat": search,
+            "augmented": augmented, "epoch": epoch, "train_loss": 0.1,
+            "train": train.get(optimizer, 99), "test": value + noise[search - 1],
+        }
+        for ((kind, pixels, aim, method), optimizer), last in accuracy.items()
+        for search in SEARCHES
+        for epoch, value in ((1, first.get(optimizer, last + 20)), (2, last))
+    ]  # fmt: skip
+
+
+def evidence(
+    *,
+    change=(),
+    augmented=(),
+    first=(),
+    train=(),
+    gain=(5, 6, 7, 8),
+    rise=(0.3, 0.1),
+    ends=(80, 50),
+    matched=(80, 50),
+    background=(40, 60),
+    noise=JITTER,
+):
+    table = rows({**ACCURACY, **dict(change)}, dict(first), dict(train), noise)
+    table += rows({**AUGMENTED, **dict(augmented)}, {}, dict(train), noise, augmented=True)
+
+    def of_optimizers(sgd, adam, **columns):
+        return pd.DataFrame([
+            {"optimizer": name, "search": s, "repeat": 1, "train": dict(train).get(name, 99),
+             "test": value + noise[s - 1] * (name == "sgd")}
+            | {k: v[name == "adam"] + 0.01 * noise[s - 1] * (name == "sgd")
+               for k, v in columns.items()}
+            for s in SEARCHES
+            for name, value in (("sgd", sgd), ("adam", adam))
+        ])  # fmt: skip
+
+    return claims.Evidence(
+        pd.DataFrame(table), {1: np.array(gain, float)},
+        pd.concat([of_optimizers(*matched).assign(pixels=p) for p in (1, 5)]),
+        of_optimizers(*ends, rise=rise),
+        {"clean": list(background[0] + noise), "perturbed": [background[1]] * 4},
+        resolution=0.1,
+    )  # fmt: skip
+
+
+def verdict(claim, label, **changes):
+    c = config(pixels=[1, 5])
+    judged = {(id, of): verdict for id, of, (verdict, _) in claims.verdicts(c, evidence(**changes))}
+    return judged[claim, label]
+
+
+def test_the_made_up_results_reproduce_everything():
+    c = config(pixels=[1, 5])
+    judged = list(claims.verdicts(c, evidence()))
+    assert {v for *_, (v, _) in judged} == {YES}
+    assert {id for id, *_ in judged} == set(study.STUDY.claims)
+    assert len(judged) == 1 + 1 + 1 + 2 + 1 + 1 + 1 + 2 * 4 + 2
+
+
+CASES = [
+    ("1.C1", "Np = 1", {"gain": (-5, -6, -7, -8)}, NO),
+    ("1.C1", "Np = 1", {"gain": (-5, 6, -7, 8)}, OPEN),
+    ("1.C1", "Np = 1", {"gain": (0.05,) * 4}, OPEN),  # less than one test image
+    ("1.C1", "Np = 1", {"gain": (0.15,) * 4}, YES),
+    ("1.C2", "Np = 1", {"change": {(UNIFORM, "adam"): 40}}, NO),
+    ("1.C2", "Np = 1", {"change": {(UNIFORM, "adam"): 50.2}}, OPEN),
+    ("1.C2", "Np = 1", {"change": {(UNIFORM, "sgd"): 10}}, YES),  # trained by another optimizer
+    ("1.C2", "Np = 1", {"change": {(RANDOM, "adam"): 10, (RIVAL, "adam"): 99}}, YES),
+    ("1.C2", "resnet8, augmented", {"augmented": {(UNIFORM, "adam"): 45}}, NO),
+    ("1.C2", "resnet8, augmented", {"augmented": {(UNIFORM, "adam"): 55}}, OPEN),
+    ("1.C3", "resnet8", {"augmented": {(LEFT, "adam"): 40}}, NO),
+    (
+        "1.C3",
+        "resnet8",
+        {"augmented": {(LEFT, "adam"): 60}},
+        NO,
+    ),  # evolved hurts more, uniform less
+    ("1.C3", "resnet8", {"augmented": {(LEFT, "adam"): 65}}, OPEN),
+    ("1.C4", "Np = 5 against 1", {"change": {(FIVE, "adam"): 60}}, NO),
+    ("1.C4", "Np = 5 against 1", {"change": {(FIVE, "adam"): 50}}, OPEN),
+    ("1.C5", "Np = 1", {"change": {(ONE, "sgd"): 45}}, NO),
+    ("1.C5", "Np = 1", {"change": {(ONE, "sgd"): 51}}, NO),  # above Adam, below RMSProp
+    ("1.C5", "Np = 5", {"change": {(ONE, "sgd"): 45}}, YES),
+    ("1.C6", "Np = 1", {"change": {(ONE, "adabound"): 85}}, NO),
+    ("1.C6", "Np = 1", {"change": {(ONE, "adabound"): 45}}, NO),
+    ("1.C6", "Np = 1", {"change": {(ONE, "adabound"): 50}}, OPEN),
+    ("1.C7", "Np = 1", {"rise": (0.1, 0.3)}, NO),
+    ("1.C7", "Np = 1", {"rise": (0.3, 0.3)}, OPEN),
+    ("1.C7", "Np = 1", {"ends": (45, 50)}, NO),
+    ("1.C8", "Np = 1", {"background": (60, 40)}, NO),
+    ("1.C8", "Np = 1", {"background": (50, 50)}, OPEN),
+    ("1.C9", "Np = 1", {"first": {"adam": 30}}, NO),
+    ("1.C9", "Np = 1", {"first": {"adam": 50}}, OPEN),
+    ("1.C9", "Np = 1", {"first": {"sgd": 30}}, YES),
+    ("1.X1", "Np = 1", {"matched": (45, 50)}, NO),
+    ("1.X1", "Np = 1", {"matched": (50, 50)}, OPEN),
+    ("1.X2", "against sgd", {"change": {(RIVAL, "sgd"): 90}}, NO),
+    ("1.X2", "against sgd", {"change": {(RIVAL, "sgd"): 80}}, OPEN),
+    ("1.X2", "against sgd", {"change": {(RIVAL, "adam"): 10}}, YES),
+    ("1.X3", "Np = 1", {"change": {(RANDOM, "adam"): 40}}, NO),
+    ("1.X3", "Np = 1", {"change": {(RANDOM, "adam"): 50}}, OPEN),
+    ("1.X3", "Np = 1", {"change": {(PLAIN, "adam"): 40}}, YES),
+    ("1.X4", "Np = 1", {"change": {(PLAIN, "adam"): 40}}, NO),
+    ("1.X4", "Np = 1", {"change": {(PLAIN, "adam"): 50}}, OPEN),
+    ("1.X4", "Np = 1", {"change": {(RANDOM, "adam"): 40}}, YES),
+]
+
+
+@pytest.mark.parametrize(("claim", "label", "changes", "wanted"), CASES)
+def test_verdicts(claim, label, changes, wanted):
+    assert verdict(claim, label, **changes) == wanted
+
+
+def test_every_claim_has_a_case_of_each_kind():
+    for claim in study.STUDY.claims:
+        assert {NO, OPEN} <= {wanted for id, *_, wanted in CASES if id == claim} or claim == "1.C5"
+
+
+# Which optimizers' nets have to have learnt their images for a claim to be decided.
+NEEDED = {
+    "1.C2": ("adam",), "1.C4": ("adam",), "1.C5": ("adam", "sgd"), "1.C7": ("adam", "sgd"),
+    "1.C9": ("adam",), "1.X1": ("adam", "sgd"), "1.X2": ("sgd",), "1.X3": ("adam",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("claim", NEEDED)
+def test_nets_that_learnt_nothing_decide_nothing(claim, optimizer):
+    c, made = config(pixels=[1, 5]), evidence(train={optimizer: 30})
+    judged = {id: verdict for id, _, (verdict, _) in claims.verdicts(c, made)}
+    assert judged[claim] == (OPEN if optimizer in NEEDED[claim] else YES)
+
+
+def test_trainings_on_one_search_are_one_result():
+    """Three searches decide, ten trainings on the result of one do not."""
+    made = evidence()
+    curves, several = made.curves, []
+    for repeat in range(10):
+        once = curves[(curves["kind"] == "evolved") & (curves["search"] == 1)]
+        several.append(once.assign(repeat=repeat, test=once["test"] + 0.1 * repeat))
+    others = curves[curves["kind"] != "evolved"]
+    made = dataclasses.replace(made, curves=pd.concat([*several, others]))
+    judged = {(id, of): v for id, of, (v, _) in claims.verdicts(config(pixels=[1, 5]), made)}
+    for claim, label in (("1.C2", "Np = 1"), ("1.C4", "Np = 5 against 1"), ("1.C5", "Np = 1")):
+        assert judged[claim, label] == OPEN
+    assert len(tables.by_search(tables.evolved(made.curves, "adam"))) == 1
