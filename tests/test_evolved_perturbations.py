@@ -28,7 +28,7 @@ NOTEBOOK = {
     "datasets": ["digits"], "special": {}, "train": 100, "test": 60, "size": 0, "pixels": [1, 2],
     "search_train": 60, "search_seeds": 2, "other_seeds": 1, "generations": 2, "popsize": 3,
     "start": "uniform", "saturation": 4.0, "rescored": 3, "sigma": 0.3,
-    "start_place": 0.5, "start_value": 0.75, "cma_options": {}, "search_epochs": 1,
+    "start_value": 0.75, "cma_options": {}, "search_epochs": 1,
     "search_optimizer": "adam",
     "discriminator": "linear", "discriminator_epochs": 1, "rival": "sgd",
     "optimizers": {"adam": 1e-3, "sgd": 0.1, "rmsprop": 1e-3, "adabound": 1e-3}, "epochs": 2,
@@ -40,7 +40,7 @@ NOTEBOOK = {
 OTHER = {
     "train": 90, "test": 50, "size": 10, "pixels": [2], "search_train": 50, "search_seeds": 1,
     "other_seeds": 2, "generations": 1, "popsize": 4, "start": "middle", "saturation": 2.0,
-    "rescored": 2, "sigma": 0.2, "start_place": 0.4, "start_value": 0.9,
+    "rescored": 2, "sigma": 0.2, "start_value": 0.9,
     "cma_options": {"tolfun": 1e-3}, "search_epochs": 2,
     "search_optimizer": "rmsprop", "discriminator": "graynet",
     "discriminator_epochs": 2, "rival": "rmsprop", "optimizers": {"adam": 1e-2, "sgd": 0.1},

@@ -219,7 +219,7 @@ def prepare(
 def unknown(settings: Settings) -> list[str]:
     """Data sets that would have to be fetched to plan the study."""
     names = []
-    for name in settings.datasets:
+    for name in getattr(settings, "datasets", ()):  # a tour has none
         c = settings.on(name)
         images = data.Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
         if not data.known(images, c.data_root):

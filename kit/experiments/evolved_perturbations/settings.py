@@ -86,7 +86,6 @@ class Settings(settings.Settings):
     saturation: Annotated[float, number(least=1)]
     rescored: Annotated[int, _RESCORED]
     sigma: Annotated[float, number(above=0)]
-    start_place: Annotated[float, number(least=0, to=1)]
     start_value: Annotated[float, number(least=0, to=1)]
     cma_options: Annotated[dict, MAPPING]
     search_epochs: Annotated[int, whole(0)]
@@ -144,7 +143,7 @@ class Settings(settings.Settings):
             "strategy": "random" if aim.method == RANDOM else "cma-es",
             "start": "middle" if plain else self.start,
             "saturation": 1.0 if plain else self.saturation,
-            "sigma": self.sigma, "place": self.start_place, "value": self.start_value,
+            "sigma": self.sigma, "value": self.start_value,
             "options": self.cma_options, "net": net, "epochs": self.search_epochs or self.epochs,
             "batch_size": self.batch_size, "optimizer": aim.optimizer,
             "lr": float(self.optimizers[aim.optimizer]), "discriminator": self.discriminator,
