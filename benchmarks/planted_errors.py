@@ -1,0 +1,169 @@
+"""Plant errors one by one in a copy of the project, and see whether the tests notice.
+
+    python -m benchmarks.planted_errors --jobs 2
+
+Each error is one replacement in one file; the tests named beside it must fail. It writes
+benchmarks/results/planted-errors.md and exits with 1 if fewer than 95 % are caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from kit import runtime
+
+SHARE = 0.95
+FOLDERS = ("kit", "tests", "notebooks", "pyproject.toml", "run_all.py")
+STUDIES = "kit/experiments/"
+ONE = f"{STUDIES}evolved_perturbations/"
+TWO = f"{STUDIES}overfitting_vs_robustness/"
+KNN, FOUR = f"{STUDIES}knn_tradeoff.py", f"{STUDIES}neuroevolution_gm/"
+NB2, NB3 = ("notebooks/02_overfitting_vs_robustness.ipynb", "notebooks/03_knn_tradeoff.ipynb")
+OF_ONE = "test_verdicts_evolved_perturbations test_evolved_perturbations test_evolution"
+OF_TWO = "test_verdicts_overfitting test_overfitting_vs_robustness"
+OF_KNN, OF_FOUR = "test_knn_tradeoff", "test_neuroevolution_gm test_neuroevolution"
+# What is wrong, where, the right text, the wrong text, and the test files that have to fail.
+ERRORS = [
+    ("2.C1 with the wrong sign", f"{TWO}claims.py", 'positive(change(normal["ASR CW"])', 'positive(-change(normal["ASR CW"])', OF_TWO),
+    ("2.C1 reads the other regime", f"{TWO}claims.py", 'change(normal["test accuracy"])', 'change(overfitting["test accuracy"])', OF_TWO),
+    ("2.C2 reads the other regime", f"{TWO}claims.py", 'settled(overfitting["ASR CW"]', 'settled(normal["ASR CW"]', OF_TWO),
+    ("2.C2's band moved down", f"{TWO}claims.py", "SETTLED = (45, 65)", "SETTLED = (35, 55)", OF_TWO),
+    ("2.C2's band moved up", f"{TWO}claims.py", "SETTLED = (45, 65)", "SETTLED = (50, 90)", OF_TWO),
+    ("2.C2 allows a climb", f"{TWO}claims.py", "CLIMB = 5", "CLIMB = 15", OF_TWO),
+    ("2.C2 over the first third", f"{TWO}claims.py", "rates[:, -max(1, rates.shape[1] // 3) :]", "rates[:, : max(1, rates.shape[1] // 3)]", OF_TWO),
+    ("2.C3's regimes swapped", f"{TWO}claims.py", 'last["overfitting"] - last["normal"]', 'last["normal"] - last["overfitting"]', OF_TWO),
+    ("2.C3 always by the mean", f"{TWO}claims.py", '"spread" if spread else "mean"', '"mean" if spread else "mean"', OF_TWO),
+    ("2.C4's limit moved", f"{TWO}claims.py", "BETWEEN = 2.0", "BETWEEN = 5.0", OF_TWO),
+    ("2.C4 takes the end for the peak", f"{TWO}claims.py", 'curves["normal"]["loss sensitivity"].max(1)', 'curves["normal"]["loss sensitivity"].min(1)', OF_TWO),
+    ("2.C5's limit moved", f"{TWO}claims.py", "CONSISTENT = 50", "CONSISTENT = 10", OF_TWO),
+    ("2.C5 by the best epoch", f"{TWO}claims.py", "rates.min(1) - CONSISTENT", "rates.max(1) - CONSISTENT", OF_TWO),
+    ("2.C6 with the wrong sign", f"{TWO}claims.py", 'norms[other][norm] - norms["CW"][norm]', 'norms["CW"][norm] - norms[other][norm]', OF_TWO),
+    ("2.C6 without L∞", f"{TWO}claims.py", 'for norm in ("L2", "Linf")', 'for norm in ("L2", "L2")', OF_TWO),
+    ("2.C7's regimes swapped", f"{TWO}claims.py", '-change(normal["empirical robustness"])', '-change(overfitting["empirical robustness"])', OF_TWO),
+    ("2.C8 with the wrong sign", f"{TWO}claims.py", "falls = peaks - stretches[:, -1]", "falls = stretches[:, -1] - peaks", OF_TWO),
+    ("2.X1 without the control", f"{TWO}claims.py", 'rates - late(curves[f"ASR {CONTROL}"])', "rates", OF_TWO),
+    ("2.X2's regimes swapped", f"{TWO}claims.py", 'norms["overfitting"]["CW, last"]["L2"] - norms["normal"]["CW, last"]["L2"]', 'norms["normal"]["CW, last"]["L2"] - norms["overfitting"]["CW, last"]["L2"]', OF_TWO),
+    ("2.X3 with the crafting epoch", f"{TWO}claims.py", 'overfitting["ASR CW, last"][:, :-1]', 'overfitting["ASR CW, last"]', OF_TWO),
+    ("curves from epoch 1", f"{TWO}claims.py", "FROM = 5", "FROM = 1", OF_TWO),
+    ("PGD with a tenth of ε", f"{TWO}steps.py", "net, x, y, eps=eps, norm=norm, steps=pgd_steps", "net, x, y, eps=eps / 10, norm=norm, steps=pgd_steps", OF_TWO),
+    ("the control without noise", f"{TWO}steps.py", "random_direction(x, eps=eps, norm=norm, seed=seed)", "random_direction(x, eps=1e-6, norm=norm, seed=seed)", OF_TWO),
+    ("norms over the wrong channel", f"{TWO}steps.py", "for channel in (None, 0)", "for channel in (None, 1)", OF_TWO),
+    ("the crafting snapshot one epoch off", f"{TWO}steps.py", "net = nets[epoch - 1]", "net = nets[epoch - 2]", OF_TWO),
+    ("images that the net gets wrong", f"{TWO}steps.py", "(kit.training.predict(net, data.x_test) == data.y_test)", "(kit.training.predict(net, data.x_test) != data.y_test)", OF_TWO),
+    ("CLEVER of another epoch", f"{TWO}steps.py", "net, out = _net(split, snapshots, epoch), {}", "net, out = _net(split, snapshots, 1), {}", OF_TWO),
+    ("best by training accuracy", f"{TWO}steps.py", "(1 + validation.argmax(1)).tolist()", "(1 + validation.argmin(1)).tolist()", OF_TWO),
+    ("ASR is accuracy", NB2, "missed = predictions(fold) != truth", "missed = predictions(fold) == truth", OF_TWO),
+    ("1.C1 with the wrong sign", "notebooks/01_evolved_perturbations.ipynb", '(s.last[\\"error\\"].mean() - s.first[\\"error\\"].mean())', '(s.first[\\"error\\"].mean() - s.last[\\"error\\"].mean())', OF_ONE),
+    ("1.C2 over trainings, not searches", f"{ONE}claims.py", 'return tables.by_search(rows) if (rows["kind"] == "evolved").all() else rows["test"]', 'return rows["test"]', OF_ONE),
+    ("1.C2 with the wrong sign", f"{ONE}claims.py", "welch(_units(others), _units(ours), other, name", "welch(_units(ours), _units(others), other, name", OF_ONE),
+    ("1.C4's numbers swapped", f"{ONE}claims.py", "for pixels in (more, fewer))", "for pixels in (fewer, more))", OF_ONE),
+    ("1.C5 without RMSProp", f"{ONE}claims.py", 'for name in ("adam", "rmsprop")', 'for name in ("adam", "adam")', OF_ONE),
+    ("1.C6 between the wrong two", f"{ONE}claims.py", '("sgd", "adabound")]', '("adabound", "rmsprop")]', OF_ONE),
+    ("1.C7 with the wrong sign", f"{ONE}claims.py", '"optimizer", "sgd", "adam", "rise")', '"optimizer", "adam", "sgd", "rise")', OF_ONE),
+    ("1.C8 with the wrong sign", f"{ONE}claims.py", "perturbed - clean", "clean - perturbed", OF_ONE),
+    ("1.C9 with the wrong sign", f"{ONE}claims.py", '"epoch", 1, last)', '"epoch", last, 1)', OF_ONE),
+    ("1.X2 trained by the wrong optimizer", f"{ONE}claims.py", 'small[small["optimizer"] == c.rival]', 'small[small["optimizer"] == aim]', OF_ONE),
+    ("1.X3 against the plain search", f"{ONE}claims.py", '("1.X3", RANDOM, "random search")', '("1.X3", PLAIN, "random search")', OF_ONE),
+    ("nets that learnt nothing count", f"{ONE}claims.py", "LEARNT = 50", "LEARNT = 5", OF_ONE),
+    ("the search maximises the wrong score", "kit/evolution.py", "return -np.where(np.isnan(total), worst, total)", "return np.where(np.isnan(total), worst, total)", OF_ONE),
+    ("F_m with the printed sign", "kit/evolution.py", "rows.append((clean - corrupted, learnt))", "rows.append((corrupted - clean, learnt))", OF_ONE),
+    ("the worst is chosen", f"{ONE}steps.py", "genomes[int(mean.argmax())]", "genomes[int(mean.argmin())]", OF_ONE),
+    ("fresh scores that are not fresh", f"{ONE}steps.py", 'derive_seed(seed, "again", repeat)', 'derive_seed(seed, "again", 0)', OF_ONE),
+    ("saturation forgotten", f"{ONE}noises.py", 'shape, saturation=noise["saturation"]', "shape, saturation=1.0", OF_ONE),
+    ("candidates trained without noise", f"{ONE}steps.py", "net = _train(data, split.seed, search[\"net\"], eta, start, **options)", "net = _train(data, split.seed, search[\"net\"], 0 * eta, start, **options)", OF_ONE),
+    ("tested on training images", f"{ONE}steps.py", "return 1 - kit.training.accuracy(net, data.x_test, data.y_test)", "return 1 - kit.training.accuracy(net, data.x_train, data.y_train)", OF_ONE),
+    ("the search starts in the middle", "kit/evolution.py", 'if start == "uniform":', 'if start == "middle":', OF_ONE),
+    ("Z-NN's failures left in", KNN, "kept = ~wrong[image] & (votes[:, -1] != labels[image])", "kept = votes[:, -1] != labels[image]", OF_KNN),
+    ("the adversarial set is what Z-NN gets right", KNN, "(votes[:, -1] != labels[image])", "(votes[:, -1] == labels[image])", OF_KNN),
+    ("DeepFool without its bound", KNN, "deepfool(net, x, y, max_eps=eps)", "deepfool(net, x, y)", OF_KNN),
+    ("FGSM with twice ε", KNN, "net, x, y, eps=eps, classes=len(data.classes)", "net, x, y, eps=2 * eps, classes=len(data.classes)", OF_KNN),
+    ("noise of one sign", KNN, "generator=generator) * 2 - 1", "generator=generator) * 0 + 1", OF_KNN),
+    ("LeNet of another run", KNN, 'derive_seed(seed, "net", run)', 'derive_seed(seed, "net", 1 - run)', OF_KNN),
+    ("slopes upside down", NB3, "slope=A[j] / A[j + 2]", "slope=A[j + 2] / A[j]", OF_KNN),
+    ("CW takes any success", "kit/attacks/carlini_wagner.py", "nearer = success & (distance < self.distance)", "nearer = success & (distance > 0)", "test_attacks"),
+    ("CW without confidence", "kit/attacks/carlini_wagner.py", "return self.confidence + ROUNDING", "return ROUNDING", "test_attacks"),
+    ("CW's margin not relative", "kit/attacks/carlini_wagner.py", "ROUNDING * _spread(logits)", "ROUNDING * logits.abs().amax(1).detach()", "test_attacks"),
+    ("PGD does not project", "kit/attacks/projected_gradient.py", "return change.clamp(-eps, eps)", "return change.clamp(-2 * eps, 2 * eps)", "test_attacks"),
+    ("targeted FGSM goes uphill", "kit/attacks/fast_gradient.py", 'model, x, aim, -eps, "linf"', 'model, x, aim, eps, "linf"', "test_attacks test_knn_tradeoff"),
+    ("CLEVER: the largest class decides", "kit/robustness/clever.py", "least = scores.argmin()", "least = scores.argmax()", "test_robustness"),
+    ("CLEVER without the cap", "kit/robustness/clever.py", "scores[least].clamp_max(radius)", "scores[least]", "test_robustness"),
+    ("CLEVER's dual norm", "kit/robustness/clever.py", 'dual = {"l2": 2, "linf": 1}[norm]', 'dual = {"l2": 2, "linf": 2}[norm]', "test_robustness"),
+    ("GM of the wrong rows", "kit/misalignment.py", "_between(grads, reference[rows])", "_between(grads, reference[: len(rows)])", "test_misalignment"),
+    ("GM rewards alignment", "kit/misalignment.py", "entropy + strength * combine", "entropy - strength * combine", "test_misalignment"),
+    ("fitness by the mean", "kit/neuroevolution/algorithm.py", "return min(clean, adversarial)", "return (clean + adversarial) / 2", OF_FOUR),
+    ("a child replaces on ties", "kit/neuroevolution/algorithm.py", "population[closest].fitness < child.fitness", "population[closest].fitness <= child.fitness", OF_FOUR),
+    ("the farthest candidate is replaced", "kit/neuroevolution/algorithm.py", "int(np.argmin(distances))", "int(np.argmax(distances))", OF_FOUR),
+    ("4.C1 without clean accuracy", f"{FOUR}claims.py", '_withstands(e.full, ["L∞-PGD"], COMPARABLE, e.resolution)', '_withstands(e.full, ["L∞-PGD"], None, e.resolution)', OF_FOUR),
+    ("4.C4 with the wrong sign", f"{FOUR}claims.py", "per_run(table, other, column) - per_run(table, BEST, column)", "per_run(table, BEST, column) - per_run(table, other, column)", OF_FOUR),
+    ("4.C6 by the larger of both", f"{FOUR}claims.py", "np.minimum(*both)", "np.maximum(*both)", OF_FOUR),
+    ("4.X1 keeps a tenth", f"{FOUR}claims.py", '"reference\'s") / 2', '"reference\'s") / 10', OF_FOUR),
+    ("an interval of zero width", "kit/results/statistics.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
+    ("two repeats decide", "kit/results/statistics.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
+]  # fmt: skip
+
+
+def caught(number: int, scratch: Path) -> bool:
+    """Do the tests fail with one of the errors planted?"""
+    _, path, right, wrong, tests = ERRORS[number]
+    copy = scratch / str(number)
+    copy.mkdir()
+    for name in FOLDERS:
+        source = runtime.root() / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+    text = (copy / path).read_text(encoding="utf-8")
+    if right not in text:
+        raise ValueError(f"{path} no longer holds {right!r}: mend the list of errors.")
+    (copy / path).write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    files = [f"tests/{name}.py" for name in tests.split()]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *files],
+        cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, timeout=900,
+    )  # fmt: skip
+    shutil.rmtree(copy)
+    return done.returncode == 1  # failed tests, not a broken run
+
+
+def main() -> int:
+    """Plant them all, write the table; 1 if too few are caught."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.planted_errors", description=__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--jobs", type=int, default=1)
+    jobs = parser.parse_args().jobs
+    with (
+        tempfile.TemporaryDirectory(prefix="planted-") as scratch,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        found = list(pool.map(lambda n: caught(n, Path(scratch)), range(len(ERRORS))))
+    table = pd.DataFrame(
+        [(what, path, "yes" if hit else "**no**") for (what, path, *_), hit in zip(ERRORS, found, strict=True)],
+        columns=["planted error", "file", "caught"],
+    )  # fmt: skip
+    summary = f"{sum(found)} of {len(found)} planted errors are caught."
+    text = f"# Planted errors\n\n{summary}\n\n{table.to_markdown(index=False)}\n"
+    out = Path(__file__).parent / "results" / "planted-errors.md"
+    out.write_text(text, encoding="utf-8")
+    print(
+        summary,
+        *[
+            f"missed: {row[0]} ({row[1]})"
+            for row in table.itertuples(index=False)
+            if row[2] != "yes"
+        ],
+        sep="\n",
+    )
+    return 0 if sum(found) >= SHARE * len(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Committed tables follow from the results that lie beside them, without any data."""
+
+import json
+
+import papermill
+import pytest
+
+from kit import runner, runtime
+from kit.steps import archive
+
+ROOT = runtime.root()
+FOLDERS = sorted(path.parent for path in ROOT.glob(f"figures/*/*/{archive.NAME}"))
+FOLDERS = [folder for folder in FOLDERS if folder.parent.name in archive.COMMITTED]
+
+
+def run(folder, out, monkeypatch, **changes):
+    """Execute a notebook with the parameters of committed results, where there are no data."""
+    monkeypatch.setenv("KIT_DATA", str(out / "no data"))
+    monkeypatch.setenv("KIT_STEPS", str(out / "steps"))
+    path = ROOT / "notebooks" / f"{folder.name}.ipynb"
+    known = runner.Notebook(path).parameters
+    given = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parameters"]
+    parameters = given | {"out": str(out / "results"), "device": "cpu", "jobs": 1} | changes
+    assert set(parameters) <= set(known), "results of a notebook as it was before"
+    papermill.execute_notebook(path, out / "executed.ipynb", parameters, progress_bar=False)
+    return out / "results"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f"{f.parent.name}-{f.name}")
+def test_every_committed_table_is_made_again(folder, tmp_path, monkeypatch):
+    new = run(folder, tmp_path, monkeypatch)
+    names = {path.name for path in folder.iterdir() if path.suffix in (".csv", ".md")}
+    assert names
+    for name in sorted(names | {"claims.json", "results.zip"}):
+        assert (new / name).read_bytes() == (folder / name).read_bytes(), name
+    figures = {path.name for path in folder.iterdir() if path.suffix in (".png", ".svg")}
+    assert figures == {path.name for path in new.iterdir() if path.suffix in (".png", ".svg")}
+    computed = list((tmp_path / "steps").glob("*/*.npz"))
+    assert not computed, "something was computed"
+
+
+def test_another_z_needs_no_data(tmp_path, monkeypatch):
+    folder = next((f for f in FOLDERS if f.name == "03_knn_tradeoff"), None)
+    if folder is None:
+        pytest.skip("no committed results of notebook 03")
+    new = run(folder, tmp_path, monkeypatch, z=5, flat=1.0)
+    assert (new / "3.F5.csv").read_text() != (folder / "3.F5.csv").read_text()
+    assert not list((tmp_path / "steps").glob("*/*.npz"))
+
+
+def test_committed_results_are_small():
+    sizes = {folder: (folder / archive.NAME).stat().st_size for folder in FOLDERS}
+    assert sum(sizes.values()) <= 25e6
