@@ -629,3 +629,19 @@ def test_real_mnist(shared_data):
     assert (mnist.shape, len(mnist.classes)) == ((1, 28, 28), 10)
     assert (len(mnist.y_train), len(mnist.y_test)) == (60_000, 10_000)
     assert (mnist.x_train.min(), mnist.x_train.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ("cifar10.npz", "CIFAR-10"),
+        ("torchvision, resized to 16×16", "CIFAR-10 (resized to 16×16)"),
+        ("cifar10.npz, resized to 16×16", "CIFAR-10 (resized to 16×16)"),
+        ("JPEG copy", "CIFAR-10 (JPEG copy)"),
+        ("JPEG copy, resized to 16×16", "CIFAR-10 (JPEG copy, resized to 16×16)"),
+    ],
+)
+def test_a_title_says_what_is_special_about_the_pixels(source, title):
+    digits = data.load("digits", train=10, test=10)
+    shown = dataclasses.replace(digits, name="cifar10", source=source)
+    assert shown.title == title

@@ -51,7 +51,8 @@ class Dataset:
         """Name for people, with the archive's note: to be shown with every number made from it."""
         title = TITLES.get(self.name, self.name)
         ordinary = (f"{self.name}.npz", "scikit-learn", "torchvision")
-        return title if self.source in ordinary else f"{title} ({self.source})"
+        notes = [note for note in self.source.split(", ") if note not in ordinary]
+        return f"{title} ({', '.join(notes)})" if notes else title
 
     @property
     def shape(self) -> tuple[int, ...]:
