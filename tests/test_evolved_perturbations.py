@@ -607,6 +607,8 @@ def test_every_claim_is_judged(computed, curves):
 
 def test_populations_are_compared_search_by_search(computed):
     search = computed.searches[study.Aim(1, "adam")]
+    made_up = study.Search([], None, {"error": np.array([0.1, 0.2])}, {"error": np.array([0.5])}, 0)
+    assert cells.population_gains([made_up]) == pytest.approx([35])
     (gain,) = cells.population_gains([search])
     errors = [search.first["error"], search.last["error"]]
     assert gain == pytest.approx(100 * (errors[1].mean() - errors[0].mean()))

@@ -139,6 +139,13 @@ def test_every_claim_has_a_case_of_each_kind():
         assert {NO, OPEN} <= {wanted for id, *_, wanted in CASES if id == claim}
 
 
+def test_earlier_snapshots_do_not_count():
+    """A climb before epoch 5 is none: the paper leaves these epochs out."""
+    rates = line(55, 55)
+    rates[:, :4] = 10
+    assert judged(overfitting={"ASR CW": rates})["2.C2", ""] == YES
+
+
 def test_the_crafting_epoch_itself_is_no_climb():
     """2.X3 stops one epoch before the last, in which success is certain."""
     rates = line(30, 30)
