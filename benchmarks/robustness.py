@@ -30,7 +30,5 @@ def rows(root: str, quick: bool) -> Iterator[Row]:
     ours, scores = ways["kit"](), theirs()
     same = ", ".join(f"{a:.2f} and {b:.2f}" for a, b in zip(ours.tolist(), scores, strict=True))
     seconds = in_turn(ways, 1 if quick else 3)
-    why = (
-        "backward convolutions, one for each class that may decide, take three quarters of the time"
-    )
+    why = "backward convolutions, one for each class that may decide, take most of the time"
     yield Row(f"CLEVER, {len(x)} images", "ART", *seconds.values(), 15, f"scores {same}", why)

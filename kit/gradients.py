@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kit.checks import check_logits, without_nan
-from kit.nets import eval_mode
+from kit.nets import channels_last, eval_mode
 
 BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
 
@@ -23,7 +23,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        with torch.no_grad(), eval_mode(model):
+        with torch.no_grad(), eval_mode(model), channels_last(model):
             yield
     finally:
         for parameter in trainable:

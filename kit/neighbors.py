@@ -13,6 +13,7 @@ AT_ONCE = 2**20  # values measured in float64 at once: 8 MB
 SPARE = 25  # candidates beyond K, so that rounding and lost directions rarely leave a doubt
 DIRECTIONS = 192  # to rank by, of images with several times as many values
 SAMPLE = 500  # training images that the directions are taken from
+BLOCK = 64  # columns whose best is looked at first
 ROUNDING = 2**-24  # of a float32 sum, for each term
 
 
@@ -105,7 +106,7 @@ def _best(
 ) -> Tensor:
     """The k nearest of each query among its best-scoring candidates, with proof or more of them."""
     candidates = min(k + SPARE, len(train))
-    best, index = score.topk(candidates, dim=1)
+    best, index = _largest(score, candidates)
     distance, index = _measured(train, queries, index)
     index = index[:, :k]
     # Whoever is nearer than the k-th candidate scores at least so much, up to rounding.
@@ -116,6 +117,23 @@ def _best(
         within = (score[row] >= least[row]).nonzero().T
         index[row] = _measured(train, queries[row : row + 1], within)[1][0, :k]
     return index
+
+
+def _largest(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As ``score.topk(k)``, in half the time: only the k blocks with the largest maxima can count.
+
+    Columns beyond the last full block are always looked at.
+    """
+    blocks = score.shape[1] // BLOCK
+    if blocks <= k:
+        return score.topk(k, dim=1)
+    columns = torch.arange(score.shape[1], device=score.device)
+    within, rest = columns[: blocks * BLOCK].view(blocks, BLOCK), columns[blocks * BLOCK :]
+    maxima = score[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK)).amax(2)
+    promising = within[maxima.topk(k, dim=1).indices].flatten(1)
+    promising = torch.cat([promising, rest.expand(len(score), -1)], 1)
+    best, place = score.gather(1, promising).topk(k, dim=1)
+    return best, promising.gather(1, place)
 
 
 def _measured(train: Tensor, queries: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -110,6 +110,14 @@ class Settings:
     def check(self) -> None:
         """Refuse what does not fit together on one data set, with a ValueError."""
 
+    @property
+    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+        """What claims compare: repeats, and those of a second, independent sample if there is one.
+
+        They limit the smallest effect that the claims can decide.
+        """
+        return {}
+
     def listed(self, name: str, datasets: Iterable[str]) -> None:
         """Refuse data sets that are not among this run's, with a ValueError."""
         for dataset in datasets:

@@ -1,6 +1,7 @@
 """All tests: a step store of their own, and no results among the project's."""
 
 import os
+import shutil
 import tempfile
 
 import pytest
@@ -47,3 +48,16 @@ def shared_data():
     if not (folder / "mnist.npz").is_file():
         pytest.skip("no shared/data/mnist.npz beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's chromium, driven by Playwright; without one of them a test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium: apt install chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -196,7 +196,24 @@ def test_a_claim_says_what_it_was_tested_on(report, dataset, label, data):
     report.finish()
     expected = {"claim": "3.C1", "data": data, "verdict": "reproduced", "statement": "It rises."}
     (claim,) = json.loads((report.folder / "claims.json").read_text())
-    assert list(claim.items()) == [*expected.items(), ("evidence", "2 points")]
+    assert list(claim.items()) == [
+        *expected.items(), ("evidence", "2 points"), ("survives Holm", None),
+    ]  # fmt: skip
+
+
+def test_verdicts_judged_at_once_say_whether_they_survive(report):
+    samples = {"sure": [5.0, 5.1, 5.2], "lucky": [1.0, 2.0, 1.4], "open": [1.0, -1.0, 0.5]}
+
+    def judged():
+        for label, values in samples.items():
+            yield "3.C1", results.positive(values, "points"), MNIST, label
+
+    report.judge(judged)
+    found = {claim["data"]: claim for claim in report.claims}
+    assert [found[f"MNIST, {label}"]["verdict"] for label in samples] == [
+        results.REPRODUCED, results.REPRODUCED, results.UNDECIDED,
+    ]  # fmt: skip
+    assert [found[f"MNIST, {label}"]["survives Holm"] for label in samples] == [True, False, False]
 
 
 def test_an_invented_verdict_or_claim_is_refused(report):

@@ -26,7 +26,7 @@ TINY = [
     "-p", "03.train=200", "-p", "03.test=100", "-p", "03.epochs=1", "-p", "03.z=3",
     "-p", "03.control_draws=1",
 ]  # fmt: skip
-HEAVY = {"torch", "pandas", "scipy", "sklearn", "matplotlib"}
+HEAVY = {"torch", "pandas", "scipy.stats", "sklearn", "matplotlib"}
 
 
 def refused(capsys, *arguments):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from kit import results
@@ -92,10 +94,54 @@ def test_a_resolution_that_is_none_is_refused(resolution):
         results.welch_interval([1.0, 2.0], [1.0, 3.0], resolution)
 
 
-@pytest.mark.parametrize("confidence", [0, 1, 95, np.nan])
-def test_a_confidence_that_is_none_is_refused(confidence):
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        results.mean_interval([1.0, 2.0], confidence)
+@pytest.mark.parametrize("level", [0, 1, 95, np.nan])
+def test_a_confidence_that_is_none_is_refused(level):
+    with pytest.raises(ValueError, match="between 0 and 1"), results.confidence(level):
+        pass
+
+
+def test_all_intervals_take_the_present_confidence():
+    a, b = [1.0, 2.0, 4.0, 3.0], [0.0, 1.0, 0.5, 0.7]
+    before = results.mean_interval(a), results.welch_interval(a, b), results.two_samples(a, b)
+    with results.confidence(0.99):
+        low, high = stats.t.interval(0.99, 3, np.mean(a), stats.sem(a))
+        assert results.mean_interval(a) == pytest.approx((2.5, low, high))
+        wider = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.99)
+        assert results.welch_interval(a, b) == pytest.approx(tuple(wider))
+        assert results.two_samples(a, b)["low"] == pytest.approx(wider.low)
+    after = results.mean_interval(a), results.welch_interval(a, b), results.two_samples(a, b)
+    assert before == after
+
+
+@given(st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=5), max_size=9))
+def test_holm_as_by_p_values(samples):
+    samples = [np.array(sample) + np.linspace(0, 1, len(sample)) for sample in samples]
+    surviving = results.holm(lambda: [results.positive(s, "")[0] for s in samples])
+    p_values = [stats.ttest_1samp(sample, 0).pvalue for sample in samples]
+    expected, rejected = [False] * len(samples), 0
+    for i in np.argsort(p_values):
+        if p_values[i] > 0.05 / (len(samples) - rejected):
+            break
+        expected[i], rejected = True, rejected + 1
+    assert surviving == expected
+
+
+@pytest.mark.parametrize(("repeats", "against"), [(3, None), (8, None), (5, 5), (8, 24)])
+def test_the_smallest_effect_is_decided_as_often_as_promised(repeats, against):
+    effect, rng = results.smallest_effect(repeats, against), np.random.default_rng(0)
+    decided = []
+    for _ in range(2000):
+        ours = rng.normal(effect, 1, repeats)
+        if against is None:
+            decided.append(results.positive(ours, "")[0])
+        else:
+            low, high = results.welch_interval(ours, rng.normal(0, 1, against))
+            decided.append(results.verdict(low, high))
+    assert decided.count(results.REPRODUCED) / 2000 == pytest.approx(0.8, abs=0.05)
+
+
+def test_two_repeats_decide_nothing_however_large_the_effect():
+    assert results.smallest_effect(2) == results.smallest_effect(2, 9) == np.inf
 
 
 @pytest.mark.parametrize(

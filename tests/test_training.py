@@ -49,7 +49,7 @@ def test_fit_is_a_plain_loop(digits, optimizer, batch_size):
     options = dict(optimizer=optimizer, batch_size=batch_size, lr=lr, seed=3)
     net, history = trained(digits, epochs=3, **options)
 
-    plain = nets.build("lenet5", digits.shape)
+    plain = nets.build("lenet5", digits.shape).to(memory_format=torch.channels_last)
     optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
     update = optimizers[optimizer](plain.parameters(), lr)
     order, losses, accuracies = torch.Generator().manual_seed(3), [], []
@@ -434,6 +434,7 @@ def test_adversarial_training_is_a_plain_loop(digits, name):
     net, plain = (nets.build(name, digits.shape) for _ in range(2))
     history = training.fit(net, x, y, epochs=2, batch_size=50, seed=3, perturb=steps_uphill)
 
+    plain = plain.to(memory_format=torch.channels_last)
     update, order, losses = torch.optim.Adam(plain.parameters(), fused=True), torch.Generator(), []
     order.manual_seed(3)
     for _ in range(2):

@@ -14,10 +14,13 @@ from kit.results.statistics import (
     VERDICTS,
     all_of,
     combine,
+    confidence,
+    holm,
     judge,
     mean_interval,
     positive,
     shown_number,
+    smallest_effect,
     two_samples,
     verdict,
     welch_interval,
@@ -26,6 +29,7 @@ from kit.results.study import Study
 
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
-    "Study", "all_of", "beside_printed", "combine", "judge", "mean_interval", "positive", "printed",
-    "shown_number", "two_samples", "verdict", "welch_interval",
+    "Study", "all_of", "beside_printed", "combine", "confidence", "holm", "judge", "mean_interval",
+    "positive", "printed", "shown_number", "smallest_effect", "two_samples", "verdict",
+    "welch_interval",
 ]  # fmt: skip

@@ -12,13 +12,13 @@ import importlib.metadata
 import io
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import runtime, steps
 from kit.data.splits import note
-from kit.results.statistics import VERDICTS, plural, shown_number
+from kit.results.statistics import VERDICTS, holm, plural, shown_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from kit.data import Dataset, Split
     from kit.results.study import Study
     from kit.settings import Settings
+
+    # ID of a claim, verdict and evidence, the data set, what of the claim is meant
+    Claimed = tuple[str, tuple[str, str], Dataset | Split | str | None, str]
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas", "matplotlib")
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
@@ -90,7 +93,7 @@ class Report:
         default = runtime.folder("figures") / "custom" / study.notebook
         self.folder = runtime.writable(Path(out or default).expanduser().resolve())
         (self.folder / "manifest.json").unlink(missing_ok=True)  # no longer whole
-        self.claims: list[dict[str, str]] = []
+        self.claims: list[dict[str, str | bool | None]] = []
         self.tables: dict[str, str] = {}
         self.figures: dict[str, str] = {}
 
@@ -159,6 +162,7 @@ class Report:
         evidence: str,
         dataset: Dataset | Split | str | None = None,
         label: str = "",
+        survives_holm: bool | None = None,
     ) -> None:
         """Note the verdict on a claim.
 
@@ -174,6 +178,8 @@ class Report:
             What it was tested on: a data set, or a data set's title.
         label
             Which part of it, such as the attack.
+        survives_holm
+            As :meth:`judge` finds it; None where it was not asked.
 
         Raises
         ------
@@ -185,10 +191,25 @@ class Report:
         if id not in self.study.claims:
             raise ValueError(f"Claim {id!r} is none of {', '.join(self.study.claims)}.")
         data = ", ".join(filter(None, (_title(dataset), label)))
-        self.claims.append(
-            {"claim": id, "data": data, "verdict": verdict, "statement": self.study.claims[id]}
-            | {"evidence": evidence}
-        )
+        statement = self.study.claims[id]
+        self.claims.append({
+            "claim": id, "data": data, "verdict": verdict, "statement": statement,
+            "evidence": evidence, "survives Holm": survives_holm,
+        })  # fmt: skip
+
+    def judge(self, verdicts: Callable[[], Iterable[Claimed]]) -> None:
+        """Note the verdicts on all claims, and which of them survive that they are so many.
+
+        Parameters
+        ----------
+        verdicts
+            Judges all claims, by intervals of the present :func:`~kit.results.confidence`: of each
+            the ID, verdict and evidence, the data set and what of the claim is meant. Whether a
+            verdict survives Holm's correction (:func:`~kit.results.holm`) needs stricter ones too.
+        """
+        surviving = holm(lambda: [judged[0] for _, judged, *_ in verdicts()])
+        for (id, judged, dataset, label), survives in zip(verdicts(), surviving, strict=True):
+            self.claim(id, *judged, dataset, label, survives)
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on the paper's data sets that this run did not use."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,19 +14,104 @@ REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 UNDECIDED, NOT_TESTED = "undecided", "not tested in this profile"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
 MIN_REPEATS = 3  # two repeats may agree by luck, and then their interval has no width
+ERROR = 0.05  # accepted chance of a verdict by luck
+_confidence = contextvars.ContextVar("confidence", default=1 - ERROR)
 
 
-def mean_interval(
-    values: ArrayLike, confidence: float = 0.95, resolution: float = 0.0
-) -> tuple[float, float, float]:
-    """Mean and its Student t interval.
+@contextlib.contextmanager
+def confidence(level: float) -> Iterator[None]:
+    """Intervals of another confidence than 95 % inside the block.
+
+    Examples
+    --------
+    >>> with confidence(0.9):
+    ...     positive([1.0, 2.0, 3.0], "points")[0]
+    'reproduced'
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"confidence is {level}: use a number between 0 and 1, such as 0.95.")
+    token = _confidence.set(level)
+    try:
+        yield
+    finally:
+        _confidence.reset(token)
+
+
+def holm(judge_all: Callable[[], Sequence[str]]) -> list[bool]:
+    """Which of several verdicts still stand when they are judged at once (Holm 1979).
+
+    The most certain one has to stand at an error of 5 % divided by the number of verdicts, the next
+    at 5 % divided by one fewer, and so on: then the chance that *any* of those that survive came by
+    luck is 5 % at most.
+
+    Parameters
+    ----------
+    judge_all
+        Gives all verdicts, by intervals of the present :func:`confidence`.
+
+    Returns
+    -------
+    list of bool
+        For each verdict whether it is decided and survives.
+
+    Examples
+    --------
+    >>> holm(lambda: [positive(values, "points")[0] for values in ([5, 5.1, 5.2], [1, 2, 1.5])])
+    [True, True]
+    >>> holm(lambda: [positive(values, "points")[0] for values in ([1, 2, 1.4], [1, 2, 1.5])])
+    [False, False]
+    """
+    surviving = [False] * len(judge_all())
+    while not all(surviving):
+        with confidence(1 - ERROR / surviving.count(False)):
+            stands = [verdict in (REPRODUCED, NOT_REPRODUCED) for verdict in judge_all()]
+        now = [old or new for old, new in zip(surviving, stands, strict=True)]
+        if now == surviving:
+            break
+        surviving = now
+    return surviving
+
+
+def smallest_effect(repeats: int, against: int | None = None, power: float = 0.8) -> float:
+    """The effect that so many repeats decide with the given chance, by 95 % intervals.
+
+    Parameters
+    ----------
+    repeats
+        Differences, each of one repeat.
+    against
+        For two independent samples (Welch) the size of the other one.
+    power
+        Chance that the interval leaves zero out.
+
+    Returns
+    -------
+    float
+        In standard deviations of a repeat; infinite for fewer than three repeats.
+
+    Examples
+    --------
+    >>> round(smallest_effect(5), 2), round(smallest_effect(8, 24), 2)
+    (1.68, 1.25)
+    """
+    from scipy import special  # scipy.stats would take as long to load as all the rest
+
+    sizes = np.array([n for n in (repeats, against) if n is not None])
+    if sizes.min() < MIN_REPEATS:
+        return np.inf
+    error = np.sqrt((1 / sizes).sum())
+    freedom = error**4 / (1 / (sizes**2 * (sizes - 1))).sum()  # Welch's, of equal variances
+    limit = special.stdtrit(freedom, 1 - ERROR / 2)
+    return float(special.nctdtrinc(freedom, 1 - power, limit) * error)
+
+
+def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, float, float]:
+    """Mean and its Student t interval, of the present :func:`confidence` (by default 95 %).
 
     Parameters
     ----------
     values
         One number per repeat.
-    confidence
-        In (0, 1).
     resolution
         The smallest step that the measurement can show, in the unit of the values: for accuracies
         in per cent it is ``100 / len(test)``, one test image. The interval reaches at least as far
@@ -44,13 +131,11 @@ def mean_interval(
     """
     from scipy import stats
 
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}: use a number between 0 and 1, such as 0.95.")
     _check_resolution(resolution)
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
-    reach = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    reach = stats.t.ppf((1 + _confidence.get()) / 2, len(values) - 1) * stats.sem(values)
     reach = float(np.maximum(reach, resolution))  # NaN stays NaN
     mean = float(values.mean())
     return mean, mean - reach, mean + reach
@@ -72,7 +157,7 @@ def two_samples(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        The means, the difference a − b with Welch's 95 % interval, and the p-values of Welch's
+        The means, the difference a − b with Welch's interval, and the p-values of Welch's
         test (which takes the samples for independent) and of the paired t-test. NaN where fewer
         than two pairs are given or nothing varies.
     """
@@ -87,13 +172,13 @@ def two_samples(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
         warnings.simplefilter("ignore")  # one sample, or the difference, does not vary
         welch = stats.ttest_ind(a, b, equal_var=False)
         paired = stats.ttest_rel(a, b)
-        low, high = welch.confidence_interval(0.95)
+        low, high = welch.confidence_interval(_confidence.get())
     numbers = (np.mean(a), np.mean(b), np.mean(a) - np.mean(b), low, high, welch.pvalue)
     return dict(zip(names, map(float, (*numbers, paired.pvalue)), strict=True))
 
 
 def welch_interval(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> tuple[float, float]:
-    """Welch's 95 % interval for the difference of the means of two independent samples.
+    """Welch's interval for the difference of two means, of the present :func:`confidence`.
 
     Parameters
     ----------
@@ -126,7 +211,7 @@ def welch_interval(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> tuple
         return difference - reach, difference + reach
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a sample may hardly vary
-        interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+        interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(_confidence.get())
     low, high = float(interval.low), float(interval.high)
     if high - low < 2 * resolution:
         return difference - resolution, difference + resolution

@@ -10,9 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-import papermill
-
 from kit import runtime
+from kit.runner.fast_papermill import papermill
 
 # Seconds that a cell's last output may take to arrive once the cell is done. By default 4, and then
 # the notebook fails: too few for a cell that prints 100 MB at once. After ours it merely goes on,

@@ -254,9 +254,29 @@ def describe(
         needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
         lines.append(f"data set {name}: {'there' if there else f'not there, {needed}'}")
     if notebook.experiment:
+        lines += decidable(notebook.experiment.Settings.read(values))
         lines.append(f"device: {kind}, {jobs} process{'' if jobs == 1 else 'es'}")
         lines.append(cost(estimate, jobs))
     return "\n".join(lines)
+
+
+def decidable(settings: Settings) -> list[str]:
+    """How large an effect has to be for the planned repeats to decide a claim."""
+    from kit.results import smallest_effect
+
+    names: dict[tuple[str, int, int | None], list[str]] = {}
+    for name in getattr(settings, "datasets", ()):  # a tour has none
+        for label, sizes in settings.on(name).comparisons.items():
+            names.setdefault((label, *sizes), []).append(name)
+    rows = [
+        (label, f"{n} and {m}" if m else n, smallest_effect(n, m), ", ".join(where))
+        for (label, n, m), where in names.items()
+    ]
+    heads = ("comparison", "repeats", "smallest effect", "data sets")
+    meaning = (
+        "smallest effect: decided with a chance of 80 %, in standard deviations of repeats"
+    )
+    return [tabulate(rows, heads, floatfmt=".1f"), meaning] if rows else []
 
 
 def cost(estimate: steps.Estimate | None, jobs: int) -> str:

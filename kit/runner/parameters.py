@@ -173,7 +173,7 @@ def _sections(path: Path) -> dict[str, dict[str, Any]]:
 @functools.lru_cache(maxsize=64)
 def _inspect(path: Path, modified: int) -> dict[str, Parameter]:
     """The parameters that papermill finds in a file of this age."""
-    import papermill  # takes a second or more
+    from kit.runner.fast_papermill import papermill  # takes a moment
 
     try:
         with _quiet():

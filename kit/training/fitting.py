@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kit import nets
 from kit.optimizers import OPTIMIZERS
 from kit.training.losses import Loss, mean_cross_entropy
 
@@ -109,8 +110,9 @@ def fit(
         if on_epoch:
             on_epoch(epoch, model)
 
-    weights = model.parameters()
-    return _train(step, weights, len(x), schedule, generator, start=model.train, finish=finish)[0]
+    options: dict[str, Any] = dict(start=model.train, finish=finish)
+    with nets.channels_last(model):
+        return _train(step, model.parameters(), len(x), schedule, generator, **options)[0]
 
 
 def fit_many(
@@ -303,6 +305,7 @@ def _train(step, weights, count, schedule, generator, members=1, *, start=None, 
             for history, mean in zip(histories, (total / seen).reshape(-1).tolist(), strict=True):
                 history[name].append(mean)
         finish(epoch)
+    update.zero_grad()  # what follows finds no gradients
     return histories
 
 

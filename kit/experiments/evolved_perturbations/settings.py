@@ -124,6 +124,18 @@ class Settings(settings.Settings):
         self.listed("table_datasets", self.table_datasets)
 
     @property
+    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+        """Searches, against draws, and against each other."""
+        more = {"larger against smaller Np": (self.other_seeds, self.search_seeds)}
+        return {
+            "optimizers on the δ* of a search": (self.search_seeds, None),
+            "evolved against uniform": (self.search_seeds, self.uniforms),
+            **(more if len(self.pixels) > 1 else {}),
+            "against other searches": (self.search_seeds, self.other_seeds),
+            "in the table with larger nets": (self.table_repeats, self.table_repeats),
+        }
+
+    @property
     def aims(self) -> list[Aim]:
         """All searches: the paper's, and its controls for the smallest Np."""
         least, aimed = self.pixels[0], self.search_optimizer

@@ -94,6 +94,11 @@ class Settings(settings.Settings):
             raise ValueError(f"full: {error}")
 
     @property
+    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+        """Runs of everything from the reference on."""
+        return {"difference within a run": (self.runs, None)}
+
+    @property
     def training(self) -> dict[str, Any]:
         """How every net is trained: by Adam with torch's defaults, as the paper says."""
         names = ("epochs", "batch_size", "hold_out")

@@ -72,6 +72,11 @@ class Settings(settings.Settings):
             number(above=0, to=1).check("epsilon", self.epsilon)
 
     @property
+    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+        """Folds: each trains both regimes."""
+        return {"change within a fold": (self.folds, None)}
+
+    @property
     def rates(self) -> dict[str, float]:
         """Learning rate of each regime."""
         return {"normal": self.lr_normal, "overfitting": self.lr_overfitting}
