@@ -149,3 +149,20 @@ def test_two_repeats_decide_nothing_however_large_the_effect():
 )
 def test_numbers_are_shown_as_people_read_them(value, shown):
     assert results.shown_number(value) == shown
+
+
+@pytest.mark.parametrize("two", [False, True])
+@pytest.mark.parametrize("effect", [0.3, 0.8, 2.0])
+def test_so_many_repeats_and_no_fewer_decide_an_effect(effect, two):
+    needed = int(results.repeats_needed(effect, two))
+    assert results.smallest_effect(needed, needed if two else None) <= effect
+    assert results.smallest_effect(needed - 1, needed - 1 if two else None) > effect
+
+
+def test_an_undecided_mean_says_how_many_repeats_it_needs():
+    verdict, evidence = results.positive([1.0, -1.0, 0.5, 0.2], "points")
+    effect = np.mean([1.0, -1.0, 0.5, 0.2]) / np.std([1.0, -1.0, 0.5, 0.2], ddof=1)
+    assert verdict == results.UNDECIDED
+    assert evidence.endswith(f"takes {results.repeats_needed(effect)}")
+    assert "takes" not in results.positive([1.0, 1.1, 1.2], "points")[1]
+    assert "takes" not in results.positive([0.0, 0.0, 0.0], "points")[1]

@@ -19,6 +19,7 @@ from kit.results.statistics import (
     judge,
     mean_interval,
     positive,
+    repeats_needed,
     shown_number,
     smallest_effect,
     two_samples,
@@ -30,6 +31,6 @@ from kit.results.study import Study
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
     "Study", "all_of", "beside_printed", "combine", "confidence", "holm", "judge", "mean_interval",
-    "positive", "printed", "shown_number", "smallest_effect", "two_samples", "verdict",
-    "welch_interval",
+    "positive", "printed", "repeats_needed", "shown_number", "smallest_effect", "two_samples",
+    "verdict", "welch_interval",
 ]  # fmt: skip

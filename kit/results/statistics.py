@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import contextvars
 import warnings
@@ -103,6 +104,30 @@ def smallest_effect(repeats: int, against: int | None = None, power: float = 0.8
     freedom = error**4 / (1 / (sizes**2 * (sizes - 1))).sum()  # Welch's, of equal variances
     limit = special.stdtrit(freedom, 1 - ERROR / 2)
     return float(special.nctdtrinc(freedom, 1 - power, limit) * error)
+
+
+def repeats_needed(effect: float, two_samples: bool = False, most: int = 1000) -> str:
+    """Fewest repeats that decide an effect of so many standard deviations with a chance of 80 %.
+
+    Parameters
+    ----------
+    effect
+        A mean, or the difference of the means of two independent samples of equal size.
+    most
+        More are not counted.
+
+    Examples
+    --------
+    >>> repeats_needed(1.7), repeats_needed(-0.5, two_samples=True), repeats_needed(0.01)
+    ('5', '64', 'more than 1,000')
+    """
+
+    def decided(n: int) -> float:
+        return -smallest_effect(n, n if two_samples else None)
+
+    enough = range(MIN_REPEATS, most + 1)
+    place = bisect.bisect_left(enough, -abs(effect), key=decided)
+    return str(enough[place]) if place < len(enough) else f"more than {most:,}"
 
 
 def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, float, float]:
@@ -262,7 +287,7 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
     Examples
     --------
     >>> positive([1.0, 2.0, 3.0], "points")
-    ('undecided', '2 points [−0.4841, 4.484] over 3 runs')
+    ('undecided', '2 points [−0.4841, 4.484] over 3 runs; to decide such a mean takes 5')
     >>> positive([2.0, 2.1, 2.2], "points")[0]
     'reproduced'
     """
@@ -273,9 +298,13 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
     evidence = f"{shown_number(mean)} {unit} {span} over {plural(len(finite), 'run')}"
     if len(finite) < len(values):
         evidence += f", {len(values) - len(finite)} without a value"
+    verdict = judge(low, high, len(finite))
     if len(finite) < MIN_REPEATS:
         evidence += " (too few to decide)"
-    return judge(low, high, len(finite)), evidence
+    elif verdict == UNDECIDED and np.ptp(finite) > 0:
+        needed = repeats_needed(mean / finite.std(ddof=1))
+        evidence += f"; to decide such a mean takes {needed}"
+    return verdict, evidence
 
 
 def all_of(verdicts: Collection[str]) -> str:

@@ -178,4 +178,9 @@ def welch(a: pd.Series, b: pd.Series, name_a: str, name_b: str, resolution: floa
     means = f"{name_a} {show(float(a.mean()))} %, {name_b} {show(float(b.mean()))} %"
     interval = f"difference {show(float(a.mean() - b.mean()))} [{show(low)}, {show(high)}] points"
     verdict = results.judge(low, high, min(len(a), len(b)))
-    return verdict, f"{means}, {interval}, {len(a)} and {len(b)} repeats"
+    evidence = f"{means}, {interval}, {len(a)} and {len(b)} repeats"
+    spread = float(np.sqrt((a.var() + b.var()) / 2))
+    if verdict == results.UNDECIDED and spread > 0:
+        needed = results.repeats_needed((a.mean() - b.mean()) / spread, two_samples=True)
+        evidence += f"; to decide such a difference takes {needed} of each"
+    return verdict, evidence
