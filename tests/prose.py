@@ -1,5 +1,6 @@
 """Numbers in the sentences of a document, and where they come from."""
 
+import functools
 import json
 import re
 import tomllib
@@ -55,7 +56,7 @@ def sources(paragraph, first, folder):
 
 def _committed(path):
     table = path.with_suffix(".csv") if path.suffix == ".png" else path
-    if table.is_file() and table.name != "manifest.json" and table.suffix in (".csv", ".md", ".json"):
+    if table.is_file() and (table.suffix in (".csv", ".md") or table.name == "claims.json"):
         text = table.read_text()
         yield text if table.suffix == ".csv" else re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
     folder = path if path.is_dir() else path.parent
@@ -93,10 +94,11 @@ def found(number, texts):
     )
 
 
+@functools.cache
 def _values(text):
     text = ID.sub("", text.replace("−", "-"))
-    found = re.findall(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text)
-    return [float(number) for number in found]
+    written = re.findall(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]?\d+)?", text)
+    return [float(number) for number in written]
 
 
 def missing(document, folder=None):

@@ -13,12 +13,11 @@ import setuptools
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
+from prose import linked
 
 import kit
 from kit import page, runtime
 from kit.results import glance
-
-from prose import linked
 
 ROOT = runtime.root()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,7 +15,9 @@ def test_numbers_stand_in_the_files_that_are_linked(document):
 
 
 def test_what_is_a_number():
-    text = "L2 of CIFAR-10 in 2021, notebook 03: 1,000 of 4.X1, −0.5 at 2.2/255, torch 2.15.0, `7`. 8."
+    text = (
+        "L2, CIFAR-10 in 2021, notebook 03: 1,000 of 4.X1, −0.5 at 2.2/255, torch 2.15.0, `7`, 8."
+    )
     assert prose.numbers(text) == ["1,000", "−0.5", "2.2/255", "2.15.0", "8"]
 
 

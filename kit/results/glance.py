@@ -60,9 +60,7 @@ def _short(statement: str) -> str:
 def _count(verdicts: Sequence[str]) -> str:
     counts = Counter(verdicts)
     signs = [
-        f"{counts[v]} {sign}" if counts[v] > 1 else sign
-        for v, sign in SIGNS.items()
-        if counts[v]
+        f"{counts[v]} {sign}" if counts[v] > 1 else sign for v, sign in SIGNS.items() if counts[v]
     ]
     return ", ".join(signs) or "–"
 
