@@ -13,11 +13,14 @@ import setuptools
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
+from prose import linked
 
 import kit
 from kit import page, runtime
+from kit.results import glance
 
 ROOT = runtime.root()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIREMENTS = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
 TESTING = [Requirement(r) for r in PYPROJECT["project"]["optional-dependencies"]["test"]]
@@ -63,21 +66,40 @@ def test_one_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == kit.__version__
 
 
-def test_readme_and_environment_use_files_that_exist():
-    for document in ("README.md", "CONTRIBUTING.md"):
-        text = (ROOT / document).read_text()
-        for link in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (ROOT / link).exists(), f"{document} links to {link}"
+def test_links_lead_to_files():
+    for document in [ROOT / "CONTRIBUTING.md", *DOCUMENTS]:
+        for link in linked(document.read_text(), document.parent):
+            assert link.exists(), f"{document.name} links to {link}"
 
 
-def test_readme_shows_the_verdicts_of_the_reference_results():
-    text = (ROOT / "README.md").read_text()
-    notebooks = {claims.parent.name for claims in ROOT.glob("figures/*/*/claims.json")}
-    assert notebooks == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    for name in notebooks:
-        folders = [ROOT / "figures" / profile / name for profile in ("paper", "ci")]
-        shown = next(folder for folder in folders if (folder / "claims.json").is_file())
-        assert page.at_a_glance(shown) in text
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_example_in_readme_runs(capsys):
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(example, {})
+    clean, attacked, by_k = capsys.readouterr().out.splitlines()
+    assert float(attacked) < 0.5 < 0.8 < float(clean)
+    assert set(ast.literal_eval(by_k)) == {1, 3, 5, 7}
+
+
+def reference_results():
+    """The folder with the reference results of each notebook: the paper's sizes go first."""
+    for notebook in sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb")):
+        folders = [ROOT / "figures" / profile / notebook.stem for profile in ("paper", "ci")]
+        yield next(folder for folder in folders if (folder / "claims.json").is_file())
+
+
+def test_readme_shows_all_verdicts_in_one_table():
+    table = glance.matrix(reference_results())
+    assert table in (ROOT / "README.md").read_text(), f"put into README.md:\n{table}"
+
+
+@pytest.mark.parametrize("folder", reference_results(), ids=lambda folder: folder.name)
+def test_docs_show_the_verdicts_of_the_reference_results(folder):
+    table = page.at_a_glance(folder)
+    assert table in (ROOT / "docs" / f"{folder.name}.md").read_text(), f"put there:\n{table}"
 
 
 def test_reference_results_are_whole_and_name_no_place():
