@@ -46,7 +46,11 @@ def image_rows(
                     axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                     axis.set_title(captions[title][place], fontsize="small")
                     for y, x in (circles or {}).get(title, [()] * count)[place]:
-                        axis.plot(x, y, "o", markersize=11, markerfacecolor="none", color="#d55e00")
+                        # At the border, too, a whole circle.
+                        axis.plot(
+                            x, y, "o", markersize=11, markerfacecolor="none", color="#d55e00",
+                            clip_on=False,
+                        )  # fmt: skip
             line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
         plt.close(figure)
     return figure

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -27,6 +29,16 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 _DASHES = ("-", "--", "-.", ":")
+# One colour for one thing, by its place in the palette: names that meet in a figure differ.
+_PLACES = {
+    "FGSM": 0, "CW": 1, "DeepFool": 3, "PGD": 4, "random signs": 7, "noise (control)": 7,
+    "train": 1, "perturbed training": 1, "validation": 0, "test": 2, "clean test": 2,
+    "whole test set": 2, "misclassified": 5, "before attack": 5,
+    "normal": 0, "overfitting": 3, "logits": 0, "softmax": 1,
+    "adam": 0, "sgd": 1, "rmsprop": 2, "adabound": 3, "Np = 1": 0, "Np = 5": 1,
+    "evolved": 0, "random": 1, "cosine": 0, "absolute": 1,
+}  # fmt: skip
+_NAMES = {"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSProp", "adabound": "AdaBound"}
 
 
 @contextlib.contextmanager
@@ -40,6 +52,36 @@ def style() -> Iterator[None]:
         mpl.rc_context(_STYLE),
     ):
         yield
+
+
+def colors(names: Iterable[object]) -> dict[object, ColorType]:
+    """A colour for each name: its own in every figure, where it has one; else the next free one."""
+    names = list(dict.fromkeys(names))
+    taken: dict[object, int] = {}
+    for name in names:
+        place = _PLACES.get(str(name))
+        if place is not None and place not in taken.values():
+            taken[name] = place
+    palette = sns.color_palette("colorblind")
+    free = itertools.cycle([k for k in range(len(palette)) if k not in taken.values()] or [0])
+    return {name: palette[taken[name] if name in taken else next(free)] for name in names}
+
+
+def called(text: object) -> str:
+    """A label with the names that the field uses.
+
+    Examples
+    --------
+    >>> called("evolved Np = 1 (adam)"), called("rmsprop")
+    ('evolved Np = 1 (Adam)', 'RMSProp')
+    """
+    return re.sub("|".join(rf"\b{name}\b" for name in _NAMES), lambda m: _NAMES[m[0]], str(text))
+
+
+def _headed(text: str) -> str:
+    """The title of a panel."""
+    text = called(text)
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text  # λ is not Λ
 
 
 def lines(
@@ -71,8 +113,10 @@ def lines(
         The paper's values in columns `hue`, `x` and `y`, marked as crosses.
     """
     names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
-    palette = sns.color_palette("colorblind", len(names))
-    looks = {name: (palette[i], "osD^vPX*"[i]) for i, name in enumerate(names)}
+    looks = {
+        name: (color, marker)
+        for (name, color), marker in zip(colors(names).items(), itertools.cycle("osD^vPX*"))
+    }
     with _panels(panels) as (figure, axes):
         for axis, (title, shown) in zip(axes, panels.items(), strict=True):
             for place, name in enumerate(shown):
@@ -80,13 +124,13 @@ def lines(
                 shift = 0.08 * (place - (len(shown) - 1) / 2)  # so that bars do not hide each other
                 color, marker = looks[name]
                 axis.errorbar(
-                    points.index + shift, points["mean"], points["std"].fillna(0), label=name,
-                    color=color, marker=marker, capsize=3,
+                    points.index + shift, points["mean"], points["std"].fillna(0), capsize=3,
+                    color=color, marker=marker, label=called(name),
                 )  # fmt: skip
             if printed is not None:
                 crosses = printed[printed[hue].isin(shown)]
                 axis.plot(crosses[x], crosses[y], "x", color="black", label="printed", zorder=5)
-            axis.set(title=title, xlabel=labels[0], xticks=sorted(table[x].unique()))
+            axis.set(title=_headed(title), xlabel=labels[0], xticks=sorted(table[x].unique()))
         axes[0].set(ylabel=labels[1], ylim=limits)
         _shared_legend(figure, axes)
     return figure
@@ -124,8 +168,8 @@ def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> 
         Where to draw the dashed lines of significance.
     """
     attacks = list(dict.fromkeys(table["attack"]))
-    colors = sns.color_palette("colorblind")
-    tests = {"p Welch": ("o", colors[0], -0.1), "p paired": ("s", colors[1], 0.1)}
+    palette = sns.color_palette("colorblind")
+    tests = {"p Welch": ("o", palette[0], -0.1), "p paired": ("s", palette[1], 0.1)}
     with _panels(attacks) as (figure, axes):
         for axis, attack in zip(axes, attacks, strict=True):
             rows = table[table["attack"] == attack].reset_index(drop=True)
@@ -149,24 +193,24 @@ def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> 
                     xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
                     fontsize="small",
                 )  # fmt: skip
-            axis.set(title=attack, xlabel="slope", xlim=(-0.5, len(rows) - 0.5))
+            axis.set(title=_headed(attack), xlabel="slope", xlim=(-0.5, len(rows) - 0.5))
             axis.set_xticks(range(len(rows)), rows["quantity"])
         smallest = np.nanmin([levels[-1], *table["p Welch"], *table["p paired"]])
         axes[0].set(yscale="log", ylabel="p-value", ylim=(smallest / 3, 2))
-        handles = _test_handles(colors)
+        handles = _test_handles(palette)
         figure.legend(handles=handles, loc="outside right center", fontsize="small")
     return figure
 
 
-def _test_handles(colors: Sequence[ColorType]) -> list[Line2D]:
+def _test_handles(palette: Sequence[ColorType]) -> list[Line2D]:
     def mark(marker: str, color: ColorType, face: ColorType, label: str) -> Line2D:
         return Line2D(
             [], [], marker=marker, color=color, markerfacecolor=face, linestyle="none", label=label
         )
 
     return [
-        mark("o", colors[0], colors[0], "Welch"),
-        mark("s", colors[1], colors[1], "paired"),
+        mark("o", palette[0], palette[0], "Welch"),
+        mark("s", palette[1], palette[1], "paired"),
         mark("o", "gray", "gray", "slope larger\non attacked images"),
         mark("o", "gray", "none", "slope smaller\non attacked images"),
     ]
@@ -203,7 +247,7 @@ def curves(
         Labels of y axes with a logarithmic scale.
     """
     names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
-    looks = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    looks = colors(names)
     columns = columns or len(panels)
     rows = -(-len(panels) // columns)
     with style():
@@ -220,7 +264,7 @@ def curves(
                     word, (place, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom",
                     fontsize="small", color="dimgray",
                 )  # fmt: skip
-            axis.set_title(title, pad=16 if marks else None)
+            axis.set_title(_headed(title), pad=16 if marks else None)
             axis.set(xlabel=x_label, ylabel=y_label)
             if y_label in logarithmic:
                 axis.set_yscale("log")
@@ -229,6 +273,7 @@ def curves(
                 axis.sharey(first[y_label])
             elif limits and y_label in limits:
                 axis.set_ylim(limits[y_label])
+        _begin_at_zero([axis for label, axis in first.items() if label not in (limits or {})])
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         sns.despine(figure)
@@ -244,12 +289,24 @@ def _band(
     mean = values.mean(0)
     few = len(mean) <= 25
     axis.plot(
-        x, mean, color=color, linestyle=linestyle, label=name, marker="o" if few else None,
+        x, mean, color=color, linestyle=linestyle, label=called(name), marker="o" if few else None,
         markersize=3,
     )  # fmt: skip
     if len(values) > 1:
         spread = values.std(0, ddof=1)
         axis.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+
+
+def _begin_at_zero(axes: Collection[Axes]) -> None:
+    """Let axes of positive values begin at 0, unless that would squeeze the curves."""
+    for axis in axes:
+        # Of those that share their y axis, all curves count.
+        together = axis.get_shared_y_axes().get_siblings(axis)
+        curves = [line for a in together for line in a.lines if line.get_label()[:1] != "_"]
+        values = np.array([y for line in curves for y in np.ravel(line.get_ydata())], float)
+        values = values[np.isfinite(values)]
+        if axis.get_yscale() == "linear" and len(values) and 0 <= values.min() < values.max() / 2:
+            axis.set_ylim(bottom=0)
 
 
 def scatter(table: pd.DataFrame, *, x: str, y: str, hue: str, labels: tuple[str, str]) -> Figure:
@@ -266,11 +323,9 @@ def scatter(table: pd.DataFrame, *, x: str, y: str, hue: str, labels: tuple[str,
     """
     names = list(dict.fromkeys(table[hue]))
     with _panels([""]) as (figure, (axis,)):
-        for name, color, marker in zip(
-            names, sns.color_palette("colorblind", len(names)), "osD^vPX*", strict=False
-        ):
+        for (name, color), marker in zip(colors(names).items(), itertools.cycle("osD^vPX*")):
             rows = table[table[hue] == name]
-            axis.plot(rows[x], rows[y], marker, color=color, label=str(name), alpha=0.7)
+            axis.plot(rows[x], rows[y], marker, color=color, label=called(name), alpha=0.7)
         axis.set(xlabel=labels[0], ylabel=labels[1])
         _shared_legend(figure, [axis])
     return figure
@@ -306,7 +361,7 @@ def bars(
     """
     titles, groups = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
     hues = list(dict.fromkeys(table[hue]))
-    colors = dict(zip(hues, sns.color_palette("colorblind", len(hues)), strict=True))
+    looks = colors(hues)
     width = 0.8 / len(hues)
     with _panels(titles) as (figure, axes):
         for axis, title in zip(axes, titles, strict=True):
@@ -320,14 +375,14 @@ def bars(
                 places = places + (i - (len(hues) - 1) / 2) * width
                 axis.bar(
                     places, rows[y]["mean"], width * 0.92, yerr=rows[y]["std"].fillna(0), capsize=3,
-                    color=colors[name], label=str(name), error_kw={"linewidth": 1},
+                    color=looks[name], label=called(name), error_kw={"linewidth": 1},
                 )  # fmt: skip
                 axis.plot(
                     places, rows[beside]["mean"], "D", color="black", markerfacecolor="white",
                     markersize=4, linestyle="none", label=labels["beside"],
                 )  # fmt: skip
-            axis.set(title=title, ylim=limits)
-            axis.set_xticks(range(len(groups)), groups, rotation=20)
+            axis.set(title=_headed(title), ylim=limits)
+            axis.set_xticks(range(len(groups)), map(called, groups))
         axes[0].set_ylabel(labels["y"])
         _shared_legend(figure, axes)
     return figure
@@ -346,7 +401,7 @@ def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> F
         Of the y axis, with unit.
     """
     titles, categories = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
-    colors = sns.color_palette("colorblind", len(categories))
+    looks = colors(categories)
     with _panels(titles, height=4) as (figure, axes):
         for axis, title in zip(axes, titles, strict=True):
             rows = table[table[panels] == title]
@@ -355,9 +410,12 @@ def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> F
                 if not len(values):
                     continue
                 spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
-                axis.plot(place + np.array(spread), values, "o", color=colors[place], alpha=0.7)
+                axis.plot(place + np.array(spread), values, "o", color=looks[name], alpha=0.7)
                 axis.hlines(values.mean(), place - 0.3, place + 0.3, color="black", linewidth=2)
-            axis.set_title(title)
-            axis.set_xticks(range(len(categories)), categories, rotation=35, ha="right")
+            axis.set_title(_headed(title))
+            axis.set_xticks(
+                range(len(categories)), map(called, categories), rotation=35, ha="right",
+                rotation_mode="anchor",
+            )  # fmt: skip
         axes[0].set_ylabel(label)
     return figure

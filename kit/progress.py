@@ -195,16 +195,16 @@ class _Page(Display):
         self.draw(state)
 
     def draw(self, state: State) -> None:
-        self._replace(state, line(state))
+        bar = f'<progress max="{state.total}" value="{state.done}"></progress>'
+        text = line(state)
+        self._replace({"text/html": f"{bar} {html.escape(text)}", "text/plain": text})
 
     def finish(self, state: State) -> None:
-        self._replace(state, state.end)
+        self._replace({"text/plain": state.end})  # what a saved notebook keeps
 
-    def _replace(self, state: State, text: str) -> None:
+    def _replace(self, bundle: dict[str, str]) -> None:
         from IPython.display import display
 
-        bar = f'<progress max="{state.total}" value="{state.done}"></progress>'
-        bundle = {"text/html": f"{bar} {html.escape(text)}", "text/plain": text}
         if self.handle is None:
             self.handle = display(bundle, raw=True, display_id=True)
         else:

@@ -101,6 +101,57 @@ def test_p_value_figure_takes_undefined_and_infinite_slopes():
     assert figure.axes[0].get_ylim()[0] < 1e-9
 
 
+def test_one_thing_has_one_colour_in_every_figure():
+    few, more = plots.colors(["PGD", "FGSM"]), plots.colors(["new", "FGSM", "CW", "PGD", "other"])
+    assert few["FGSM"] == more["FGSM"]
+    assert few["PGD"] == more["PGD"]
+    assert len(set(more.values())) == 5
+    # Names with one colour that meet nevertheless, and more names than colours.
+    assert len(set(plots.colors(["normal", "adam", "FGSM"]).values())) == 3
+    assert len(plots.colors(range(25))) == 25
+
+
+def test_names_that_meet_in_a_figure_of_the_papers_have_colours_of_their_own():
+    for names in (
+        ["FGSM", "DeepFool", "noise (control)", "misclassified", "whole test set"],
+        ["test", "before attack", "CW", "FGSM", "PGD", "random signs"],
+        ["adam", "sgd", "rmsprop", "adabound"],
+    ):
+        places = [plots._PLACES[name] for name in names]
+        assert len(set(places)) == len(places)
+
+
+def test_labels_use_the_names_of_the_field():
+    rows = {"data": "d", "optimizer": ["adam", "adabound"], "set": "evolved (sgd)", "y": [1.0, 2.0]}
+    table = pd.DataFrame(rows).assign(z=3.0)
+    figure = plots.bars(
+        table, "data", x="optimizer", hue="set", y="y", beside="z", labels={"beside": "z", "y": "%"}
+    )
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["Adam", "AdaBound"]
+    assert "evolved (SGD)" in [t.get_text() for t in figure.legends[0].get_texts()]
+    assert plots.called("Adamant admirals") == "Adamant admirals"  # whole words alone
+
+
+def test_axes_begin_at_zero_unless_that_squeezes_the_curves():
+    def bottom(values, **options):
+        panels = {"p": {"u": (range(2), [values]), "v": (range(2), [values])}}
+        figure = plots.curves(panels, x_label="x", y_labels=["y"], **options)
+        return figure.axes[0].get_ylim()[0]
+
+    assert bottom([0.3, 1.0]) == bottom([0.3, 1.0], marks=[(0, "start")]) == 0
+    assert bottom([90.0, 95.0]) > 80
+    assert bottom([-1.0, 1.0]) < -1
+    assert bottom([0.1, 1.0], logarithmic=["y"]) > 0
+    assert bottom([0.3, 1.0], limits={"y": (-4, 104)}) == -4
+    assert bottom([np.nan, np.nan]) is not None
+
+
+def test_a_circle_at_the_border_is_whole():
+    image = np.zeros((1, 1, 8, 8), np.uint8)
+    figure = pictures.image_rows({"a": image}, {"a": "x"}, {"a": [[(0, 0)]]})
+    assert not figure.axes[0].lines[0].get_clip_on()
+
+
 # --- drawings of architectures -------------------------------------------------------------------
 
 

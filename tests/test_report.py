@@ -11,7 +11,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from kit import data, plots, results, runtime, steps
-from kit.results.report import REFERENCE
+from kit.results.report import REFERENCE, on_screen
 
 STUDY = results.Study(
     notebook="03_x",
@@ -224,6 +224,45 @@ def test_an_invented_verdict_or_claim_is_refused(report):
     assert not report.claims
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "text"),
+    [
+        (71.62, 7.511, "71.6 ± 7.5"), (71.62, 0.0996, "71.62 ± 0.10"), (94.9, 12.3, "95 ± 12"),
+        (296.2, 270.4, "300 ± 270"), (-0.1096, 0.062, "−0.110 ± 0.062"), (0.3, 0.0, "0.3 ± 0"),
+        (1.0, 2.94e-7, "1 ± 2.94e−07"), (5.0, np.nan, "5"), (np.nan, np.nan, "–"),
+        (np.inf, np.nan, "∞"), (-0.01, 1.4, "0.0 ± 1.4"),
+    ],
+)  # fmt: skip
+def test_on_screen_a_standard_deviation_has_two_digits(mean, std, text):
+    shown = on_screen(pd.DataFrame({"net": ["a"], "accuracy": [mean], "std": [std]}))
+    assert shown.to_dict("list") == {"net": ["a"], "accuracy": [text]}
+
+
+def test_on_screen_each_column_meets_its_own_spread():
+    names = ["L0", "L0 std", "L0 (printed)", "L0 std (printed)", "sharpness", "std_of_sharpness"]
+    shown = on_screen(pd.DataFrame([[8.0, 1.0, 9.0, 2.0, 3.0, 0.5]], columns=names))
+    assert shown.iloc[0].to_dict() == {
+        "L0": "8.0 ± 1.0", "L0 (printed)": "9.0 ± 2.0", "sharpness": "3.00 ± 0.50",
+    }  # fmt: skip
+    alone = pd.DataFrame({"mean": [2.0], "images": [3], "low": [-0.549], "high": [0.027]})
+    assert on_screen(alone).iloc[0].to_dict() == {
+        "mean": "2", "images": "3", "interval": "[−0.55, 0.03]",
+    }  # fmt: skip
+    unknown = pd.DataFrame({"low": [np.nan, -np.inf], "high": [np.nan, 1.0]})
+    assert list(on_screen(unknown)["interval"]) == ["–", "[−∞, 1]"]
+
+
+def test_a_figure_names_its_data_once(report, figure):
+    report.show("3.F7", figure, MNIST, "p-values")
+    assert figure.get_suptitle() == "MNIST"
+    named, axes = plt.subplots()
+    axes.set_title("MNIST")
+    plt.close(named)
+    report.show("3.F7", named, MNIST, "p-values", part="b")
+    report.show("3.F7", plt.Figure(), None, "p-values")
+    assert not named.get_suptitle()
+
+
 CELLS = """
 import sys, tempfile
 import pandas as pd
@@ -234,7 +273,7 @@ from test_report import report_in, STUDY
 shell = InteractiveShell(config=Config(HistoryManager={{"enabled": False}}))
 InteractiveShell._instance = shell
 shell.user_ns |= dict(
-    report=report_in(tempfile.mkdtemp()), frame=pd.DataFrame({{"unicorn": [1.0]}})
+    report=report_in(tempfile.mkdtemp()), frame=pd.DataFrame({{"unicorn": [1.0], "std": [0.5]}})
 )
 for cell in (
     "report.show('t', frame)",
@@ -252,7 +291,18 @@ def test_a_cell_shows_a_result_once(tmp_path, monkeypatch):
     out = subprocess.check_output([sys.executable, "-c", code], text=True)
     shown = out.split("=== cell")[1:]
     assert [cell.count("unicorn") for cell in shown] == [1, 2, 0]
+    assert [cell.count("1.00 ± 0.50") for cell in shown] == [1, 2, 0]
     assert shown[-1].count("Figure") == 1
+
+
+def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, monkeypatch):
+    published = []
+    monkeypatch.setattr("kit.results.report._shell", lambda: object())
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *shown, **options: published.append(options)
+    )
+    report.show("3.F7", figure, MNIST, "p-values on MNIST")
+    assert published[-1] == {"metadata": {"image/png": {"alt": "p-values on MNIST"}}}
 
 
 def test_importing_results_loads_nothing_heavy():

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,11 @@ def dies(*, n):
     if n:
         os.kill(os.getpid(), 9)
     return {"n": n}
+
+
+@step(version=1)
+def blocked_signals(*, n):
+    return {"blocked": [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])]}
 
 
 @step(version=1)
@@ -270,6 +276,24 @@ def test_an_interrupt_says_what_is_kept_and_has_no_traceback():
     assert CALLS == [1, 2, 3]
 
 
+def test_an_interrupt_before_the_first_task_has_no_traceback_either(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "read", interrupted)
+    with pytest.raises(steps.Interrupted, match="run the cell again to go on") as stop:
+        one(squares.task(n=1))
+    assert stop.value._render_traceback_() == [str(stop.value)]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on Windows")
+def test_an_interrupt_reaches_no_worker_not_even_one_that_is_starting():
+    found = compute([blocked_signals.task(n=n) for n in (1, 2)], jobs=2, device="cpu")
+    assert [signal.SIGINT in r["blocked"] for r in found] == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGINT not in one(blocked_signals.task(n=3))["blocked"]  # in this process
+
+
 CELL = """
 import time
 from kit import steps
@@ -284,7 +308,7 @@ steps.compute([slow.task(n=n) for n in range(5)], jobs=1, device="cpu")
 def test_the_stop_button_of_a_notebook_leaves_one_line(store):
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(runtime.root()))
     try:
-        sent = client.execute(CELL)
+        sent, after = client.execute(CELL), client.execute("print('with what results?')")
         deadline = time.monotonic() + 100
         while len(list(store.glob("*/*.json"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -292,12 +316,15 @@ def test_the_stop_button_of_a_notebook_leaves_one_line(store):
         manager.interrupt_kernel()
         while (reply := client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != sent:
             pass
+        while (later := client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != after:
+            pass
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert reply["content"]["status"] == "error"
     sentence = "Interrupted: 2 of 5 tasks are kept; run the cell again to go on."
     assert reply["content"]["traceback"] == [sentence]
+    assert later["content"]["status"] == "aborted"  # "Run All" goes no further
 
 
 def test_the_record_says_how_it_was_made():

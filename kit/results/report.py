@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -61,6 +62,66 @@ def beside_printed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     keys = [c for c in theirs if c in frame and not is_float_dtype(frame[c])]
     renamed = {c: f"{c} (printed)" for c in theirs if c not in keys}
     return frame.merge(theirs.rename(columns=renamed), how="left", on=keys)
+
+
+def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table as people read it: in one column each mean ± std and [low, high].
+
+    The standard deviation of a column ``X`` stands in ``X std`` or ``std_of_X``, or right behind it
+    in ``std``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"net": ["Ref"], "accuracy": [71.62], "std": [7.511]})
+    >>> on_screen(frame).to_dict("records")
+    [{'net': 'Ref', 'accuracy': '71.6 ± 7.5'}]
+    """
+    import pandas as pd
+
+    names, shown, done = list(frame), dict[str, list[str]](), set[str]()
+    for place, name in enumerate(names):
+        if name in done:
+            continue
+        values, spread = frame[name], _spread(name, names[place + 1 :])
+        if spread:
+            done.add(spread)
+            shown[name] = [_with_spread(*pair) for pair in zip(values, frame[spread], strict=True)]
+        elif name == "low" and "high" in names:
+            done.add("high")
+            shown["interval"] = [_interval(*p) for p in zip(values, frame["high"], strict=True)]
+        else:
+            shown[name] = [shown_number(value) for value in values]
+    return pd.DataFrame(shown)
+
+
+def _spread(name: str, after: list[str]) -> str | None:
+    """The column with the standard deviation of another one."""
+    stem = name.removesuffix(" (printed)")
+    candidates = {f"{stem} std" + name[len(stem) :], f"std_of_{name}", *({"std"} & {*after[:1]})}
+    return next((other for other in after if other in candidates), None)
+
+
+def _with_spread(mean: Any, std: Any) -> str:
+    """Mean ± standard deviation, rounded so that the latter has two digits."""
+    if not isinstance(mean, float) or not math.isfinite(mean) or math.isnan(std):
+        return shown_number(mean)
+    return f"{_rounded(mean, std)} ± {_rounded(std, std)}"
+
+
+def _interval(low: Any, high: Any) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "–" if math.isnan(low) else f"[{shown_number(low)}, {shown_number(high)}]"
+    width = (high - low) / 2
+    return f"[{_rounded(low, width)}, {_rounded(high, width)}]"
+
+
+def _rounded(value: float, scale: float) -> str:
+    """A number to two digits of `scale`."""
+    decimals = 1 - int(f"{scale:.1e}".partition("e")[2]) if scale else 99
+    if decimals > 5:  # a spread of rounding errors alone
+        return shown_number(float(value))
+    return f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}".replace("-", "−")
 
 
 class Report:
@@ -144,11 +205,17 @@ class Report:
 
         name = self.study.name(id, None if dataset is None else dataset.name, part)
         if isinstance(result, Figure):
+            _name_data(result, _title(dataset))
             self._write_figure(name, result, title)
-            _display(name, title, result)
+            _display(name, title, result, metadata={"image/png": {"alt": title or name}})
         elif isinstance(result, pd.DataFrame):
             whole = self._write_table(name, result, title, as_printed)
-            _display(name, self.tables[name], whole.map(shown_number))
+            shown = on_screen(whole)
+            bundle = {
+                "text/html": shown.to_html(index=False, border=0),
+                "text/plain": shown.to_string(index=False),
+            }
+            _display(name, self.tables[name], bundle, raw=True)
         else:
             raise ValueError(
                 f"{name} is a {type(result).__name__}: show a pandas DataFrame or a matplotlib "
@@ -299,17 +366,27 @@ def _title(dataset: Dataset | Split | str | None) -> str:
     return described.title
 
 
+def _name_data(figure: Figure, title: str) -> None:
+    """Write on a figure what data it shows, unless a panel's title says so."""
+    from kit import plots
+
+    if title and not any(title in axis.get_title() for axis in figure.axes):
+        with plots.style():
+            figure.suptitle(title, x=0.01, ha="left", fontsize="small", color="dimgray")
+
+
 def _shell() -> Any:
     """The IPython shell that runs this code, or None; who has no IPython need not import it."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
-def _display(name: str, title: str, result: pd.DataFrame | Figure) -> None:
+def _display(name: str, title: str, result: object, **options: Any) -> None:
     """In a notebook: name and title, and the result below."""
     if _shell() is not None:
         from IPython.display import Markdown, display
 
-        display(Markdown(f"**{name}** {title}"), result)
+        display(Markdown(f"**{name}** {title}"))
+        display(result, **options)
 
 
 def _json(value: object) -> str:

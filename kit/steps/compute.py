@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import datetime
 import heapq
+import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -69,16 +70,29 @@ def compute(
     Interrupted
         Likewise, when the user stops it.
     """
+    try:
+        return _compute(tree, executor, jobs, runtime.Context(device, data_root), whole)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:  # before the first task began, or after the last one
+        raise Interrupted(
+            "Interrupted: finished tasks are kept; run the cell again to go on."
+        ) from None
+
+
+def _compute(
+    tree: Any, executor: Executor | None, jobs: int, context: runtime.Context, whole: bool
+) -> Any:
     store = Store(archives=archive.committed())
     runtime.clear_unfinished(store.folder)
     results, missing = _lookup(tree, store, whole)
-    context = runtime.Context(device, data_root)
     with progress.track(len(results) + len(missing), len(results)) as bar:
         if store.damaged:
             bar.note(f"{len(store.damaged)} stored results do not fit and are computed again.")
         if missing:
             jobs = jobs or getattr(executor, "_max_workers", 0)
-            jobs = min(len(missing), jobs or runtime.workers(0, runtime.device_type(device)))
+            most = jobs or runtime.workers(0, runtime.device_type(context.device))
+            jobs = min(len(missing), most)
             schedule = _Schedule(missing, results, store, context, jobs, bar)
             with _running(executor, jobs, schedule) as pool:
                 schedule.run(pool)
@@ -195,7 +209,8 @@ class _Schedule:
                 arguments = mapped(
                     task.arguments, lambda leaf: _value(leaf, self.results, whole=True)
                 )
-                running[pool.submit(_work, task.step, arguments, self.context)] = task
+                with _interrupts_spare_workers(pool):
+                    running[pool.submit(_work, task.step, arguments, self.context)] = task
             done = wait(running, timeout=1, return_when=FIRST_COMPLETED).done
             failures = [future.exception() for future in done]
             for future in done:
@@ -258,6 +273,23 @@ def _running(executor: Executor | None, jobs: int, schedule: _Schedule) -> Itera
         raise
     if executor is None:
         pool.shutdown()
+
+
+@contextlib.contextmanager
+def _interrupts_spare_workers(pool: Executor) -> Iterator[None]:
+    """Worker processes that start inside never see an interrupt: the caller alone answers it.
+
+    It reaches the whole process group, and a worker that is still importing would fill the cell
+    with its traceback.
+    """
+    if not isinstance(pool, ProcessPoolExecutor) or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _InProcess(Executor):
