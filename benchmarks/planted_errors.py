@@ -1,6 +1,7 @@
 """Plant errors one by one in a copy of the project, and see whether the tests notice.
 
     python -m benchmarks.planted_errors --jobs 2
+    python -m benchmarks.planted_errors --only 3.C2      # those that are called so; writes nothing
 
 Each error is one replacement in one file; the tests named beside it must fail. It writes
 benchmarks/results/planted-errors.md and exits with 1 if fewer than 95 % are caught.
@@ -27,13 +28,14 @@ STUDIES = "kit/experiments/"
 ONE = f"{STUDIES}evolved_perturbations/"
 TWO = f"{STUDIES}overfitting_vs_robustness/"
 KNN, FOUR = f"{STUDIES}knn_tradeoff.py", f"{STUDIES}neuroevolution_gm/"
-NB2, NB3 = ("notebooks/02_overfitting_vs_robustness.ipynb", "notebooks/03_knn_tradeoff.ipynb")
+NB2, NB3, NB4 = (
+    f"notebooks/{name}.ipynb"
+    for name in ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
+)
 OF_ONE = "test_verdicts_evolved_perturbations test_evolved_perturbations test_evolution"
 OF_TWO = "test_verdicts_overfitting test_overfitting_vs_robustness"
-OF_KNN, OF_FOUR = (
-    "test_knn_tradeoff",
-    "test_verdicts_neuroevolution_gm test_neuroevolution_gm test_neuroevolution",
-)
+OF_KNN = "test_verdicts_knn_tradeoff test_knn_tradeoff"
+OF_FOUR = "test_verdicts_neuroevolution_gm test_neuroevolution_gm test_neuroevolution"
 # What is wrong, where, the right text, the wrong text, and the test files that have to fail.
 ERRORS = [
     ("2.C1 with the wrong sign", f"{TWO}claims.py", 'positive(change(normal["ASR CW"])', 'positive(-change(normal["ASR CW"])', OF_TWO),
@@ -92,6 +94,28 @@ ERRORS = [
     ("noise of one sign", KNN, "generator=generator) * 2 - 1", "generator=generator) * 0 + 1", OF_KNN),
     ("LeNet of another run", KNN, 'derive_seed(seed, "net", run)', 'derive_seed(seed, "net", 1 - run)', OF_KNN),
     ("slopes upside down", NB3, "slope=A[j] / A[j + 2]", "slope=A[j + 2] / A[j]", OF_KNN),
+    ("3.C1 with the wrong sign", NB3, 'results.positive(part[\\"difference\\"]', 'results.positive(-part[\\"difference\\"]', OF_KNN),
+    ("3.C1 by the slopes", NB3, 'results.positive(part[\\"difference\\"]', 'results.positive(part[\\"slope\\"]', OF_KNN),
+    ("3.C1 on the control set", NB3, 'table.query(\\"set == @attack\\")', 'table.query(\\"set == @study.CONTROL\\")', OF_KNN),
+    ("3.C1 finer than one image", NB3, "100 / max(images.sum(), 1)", "1 / max(images.sum(), 1)", OF_KNN),
+    ("3.C1 and 3.X1 of one attack alone", NB3, "for claim, verdict in about_attacks(name, attack)", 'for claim, verdict in about_attacks(name, \\"FGSM\\")', OF_KNN),
+    ("3.C2 with S_1 alone", NB3, ".iloc[:-1]", ".iloc[:-2]", OF_KNN),
+    ("3.C2 with the infinite slope", NB3, ".iloc[:-1]", ".iloc[:]", OF_KNN),
+    ("3.C2 against the control", NB3, "faster(compare(table, attack))", "faster(compare(table, attack, study.CONTROL))", OF_KNN),
+    ("3.C2 with the sets swapped", NB3, "sample[[attack, other]]", "sample[[other, attack]]", OF_KNN),
+    ("3.C2 without the runs that have no slope", NB3, 'if row[\\"runs used\\"] == row[\\"of\\"]', 'if row[\\"runs used\\"]', OF_KNN),
+    ("3.C3 with the wrong sign", NB3, "limit - high, limit - low", "low - limit, high - limit", OF_KNN),
+    ("3.C3 from K = 1 to Z alone", NB3, "changes = whole.max() - whole.min()", "changes = whole.first() - whole.last()", OF_KNN),
+    ("3.C3 on the misclassified images", NB3, 'table[\\"set\\"] == study.WHOLE', 'table[\\"set\\"] == study.WRONG', OF_KNN),
+    ("3.C3 with twice the limit", NB3, "c.on(name).flat, one_image", "2 * c.on(name).flat, one_image", OF_KNN),
+    ("3.X1 with the wrong sign", NB3, "rises[name][attack] - rises[name][study.CONTROL]", "rises[name][study.CONTROL] - rises[name][attack]", OF_KNN),
+    ("3.X1 against the misclassified", NB3, "rises[name][attack] - rises[name][study.CONTROL]", "rises[name][attack] - rises[name][study.WRONG]", OF_KNN),
+    ("3.X1 by the first step of the rise", NB3, "wide[1] - wide[max(wide.columns)]", "wide[1] - wide[3]", OF_KNN),
+    ("DeepFool with twice ε", KNN, "max_eps=eps)", "max_eps=2 * eps)", OF_KNN),
+    ("batches in another order", KNN, 'derive_seed(seed, "order", run)', 'derive_seed(seed, "order", run + 1)', OF_KNN),
+    ("only what every K gets right is attacked", KNN, "np.flatnonzero(right.any(1))", "np.flatnonzero(right.all(1))", OF_KNN),
+    ("neighbours among the test images", KNN, "kit.neighbors.predict(data.x_train, data.y_train, x", "kit.neighbors.predict(data.x_test, data.y_test, x", OF_KNN),
+    ("the sets of a smaller Z", KNN, "columns = z // 2 + 1", "columns = z // 2", OF_KNN),
     ("CW takes any success", "kit/attacks/carlini_wagner.py", "nearer = success & (distance < self.distance)", "nearer = success & (distance > 0)", "test_attacks"),
     ("CW without confidence", "kit/attacks/carlini_wagner.py", "return self.confidence + ROUNDING", "return ROUNDING", "test_attacks"),
     ("CW's margin not relative", "kit/attacks/carlini_wagner.py", "ROUNDING * _spread(logits)", "ROUNDING * logits.abs().amax(1).detach()", "test_attacks"),
@@ -105,10 +129,40 @@ ERRORS = [
     ("fitness by the mean", "kit/neuroevolution/algorithm.py", "return min(clean, adversarial)", "return (clean + adversarial) / 2", OF_FOUR),
     ("a child replaces on ties", "kit/neuroevolution/algorithm.py", "population[closest].fitness < child.fitness", "population[closest].fitness <= child.fitness", OF_FOUR),
     ("the farthest candidate is replaced", "kit/neuroevolution/algorithm.py", "int(np.argmin(distances))", "int(np.argmax(distances))", OF_FOUR),
-    ("4.C1 without clean accuracy", f"{FOUR}claims.py", '_withstands(e.full, ["L∞-PGD"], COMPARABLE, e.resolution)', '_withstands(e.full, ["L∞-PGD"], None, e.resolution)', OF_FOUR),
+    ("4.C1 without clean accuracy", f"{FOUR}claims.py", '_withstands(e.full, ["L∞-PGD"], COMPARABLE', '_withstands(e.full, ["L∞-PGD"], None', OF_FOUR),
     ("4.C4 with the wrong sign", f"{FOUR}claims.py", "per_run(table, other, column) - per_run(table, BEST, column)", "per_run(table, BEST, column) - per_run(table, other, column)", OF_FOUR),
     ("4.C6 by the larger of both", f"{FOUR}claims.py", "np.minimum(*both)", "np.maximum(*both)", OF_FOUR),
     ("4.X1 keeps a tenth", f"{FOUR}claims.py", '"reference\'s") / 2', '"reference\'s") / 10', OF_FOUR),
+    ("4.C1 allows five points", f"{FOUR}claims.py", "COMPARABLE = 2.0", "COMPARABLE = 5.0", OF_FOUR),
+    ("4.C1 on the reduced data", f"{FOUR}claims.py", '"", _withstands(e.full, ["L∞-PGD"]', '"", _withstands(e.reduced, ["L∞-PGD"]', OF_FOUR),
+    ("4.C1 without Ref+GM", f"{FOUR}claims.py", 'for other in ("Ref", "Ref+GM")\n', 'for other in ("Ref", "Ref")\n', OF_FOUR),
+    ("the second best net for the best", f"{FOUR}claims.py", 'BEST = "NE+GM 1"', 'BEST = "NE+GM 2"', OF_FOUR),
+    ("gains with the wrong sign", f"{FOUR}claims.py", "gain = per_run(table, better) - per_run(table, worse)", "gain = per_run(table, worse) - per_run(table, better)", OF_FOUR),
+    ("runs not paired", f"{FOUR}tables.py", 'table[table["net"] == net].sort_values("run")[column]', 'table[table["net"] == net][column]', OF_FOUR),
+    ("4.C2 on the reference's examples", f"{FOUR}claims.py", "_withstands(e.full, [source], None", '_withstands(e.full, ["L∞-PGD"], None', OF_FOUR),
+    ("4.C3 without clean accuracy", f"{FOUR}claims.py", '_withstands(rows, ["L∞-PGD"], COMPARABLE', '_withstands(rows, ["L∞-PGD"], None', OF_FOUR),
+    ("4.C3 by an image of the full data", f"{FOUR}claims.py", "e.resolution[scale]", 'e.resolution["full"]', OF_FOUR),
+    ("4.C4 under FGSM", f"{FOUR}claims.py", 'for attack in ("L∞-PGD", "L2-PGD")', 'for attack in ("L∞-PGD", "FGSM")', OF_FOUR),
+    ("4.C4 counts clean errors", f"{FOUR}claims.py", '["Ref+GM", "HE+GM"], "both right"', '["Ref+GM", "HE+GM"], "clean errors counted"', OF_FOUR),
+    ("4.C5 against the bare reference", f"{FOUR}claims.py", 'label = f"Ref, {defense}"', 'label = "Ref"', OF_FOUR),
+    ("4.C6 without the clean images", f"{FOUR}claims.py", 'for images in ("clean", "L∞-PGD")]', 'for images in ("L∞-PGD", "L∞-PGD")]', OF_FOUR),
+    ("4.C7 without HE+GM", f"{FOUR}claims.py", 'for net in ("Ref+GM", "HE+GM", BEST)', 'for net in ("Ref+GM", BEST)', OF_FOUR),
+    ("4.C7 allows nothing", f"{FOUR}claims.py", '"Ref+GM", one_image, COMPARABLE)', '"Ref+GM", one_image)', OF_FOUR),
+    ("4.X1 without Ref", f"{FOUR}claims.py", 'for least, name in ((half, "half"), (per_run(e.stronger, "Ref", label), "Ref")):', 'for least, name in ((half, "half"),):', OF_FOUR),
+    ("4.X1 by the white-box examples twice", f"{FOUR}claims.py", "kept = per_run(e.stronger, BEST, label)", 'kept = per_run(e.stronger, BEST, "white-box")', OF_FOUR),
+    ("4.X2 with the wrong sign", f"{FOUR}claims.py", '(covered["adversarial"] - equal)', '(equal - covered["adversarial"])', OF_FOUR),
+    ("4.X2 with λ = 0", f"{FOUR}claims.py", '(rows["strength"] > 0)', '(rows["strength"] >= 0)', OF_FOUR),
+    ("4.X2 beyond what |cos| reaches", f"{FOUR}claims.py", 'covered = signed[signed["clean"].between(absolute["clean"].min(), absolute["clean"].max())]', "covered = signed", OF_FOUR),
+    ("L2-PGD in L∞", f"{FOUR}steps.py", 'norm="l2" if method == "L2-PGD" else "linf"', 'norm="linf"', OF_FOUR),
+    ("FGSM with ε alone", f"{FOUR}plan.py", "sizes = (c.epsilon, c.epsilon_l2, 2 * c.epsilon)", "sizes = (c.epsilon, c.epsilon_l2, c.epsilon)", OF_FOUR),
+    ("twice ε for L∞-PGD", f"{FOUR}plan.py", "sizes = (c.epsilon, c.epsilon_l2, 2 * c.epsilon)", "sizes = (2 * c.epsilon, c.epsilon_l2, 2 * c.epsilon)", OF_FOUR),
+    ("PGD from another start", f"{FOUR}steps.py", 'step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run)', 'step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run + 1)', OF_FOUR),
+    ("PGD's step not a part of ε", f"{FOUR}steps.py", "step_size=step_size * eps, seed=runtime", "step_size=step_size, seed=runtime", OF_FOUR),
+    ("compared nets start as the reference", f"{FOUR}plan.py", 'start = start or (1 if name == "Ref" else 2)', "start = start or 1", OF_FOUR),
+    ("the fitness sees the test images", f"{FOUR}steps.py", "return data.x_train[:hold_out], data.y_train[:hold_out]", "return data.x_test[:hold_out], data.y_test[:hold_out]", OF_FOUR),
+    ("the least fit architecture is the best", f"{FOUR}steps.py", "key=lambda member: -member.fitness", "key=lambda member: member.fitness", OF_FOUR),
+    ("filters left out", f"{FOUR}steps.py", "        if image_filter:\n", "        if not image_filter:\n", OF_FOUR),
+    ("fooled among what the reference gets wrong", NB4, 'of_reference = reference[\\"clean\\"] == true', 'of_reference = reference[\\"clean\\"] != true', OF_FOUR),
     ("an interval of zero width", "kit/results/statistics.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
     ("two repeats decide", "kit/results/statistics.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
 ]  # fmt: skip
@@ -142,20 +196,25 @@ def main() -> int:
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--jobs", type=int, default=1)
-    jobs = parser.parse_args().jobs
+    parser.add_argument("--only", default="", help="part of an error's name or of its file's")
+    options = parser.parse_args()
+    chosen = [n for n, (what, path, *_) in enumerate(ERRORS) if options.only in f"{what} {path}"]
+    if not chosen:
+        parser.error(f"no planted error or file has {options.only!r} in its name: see ERRORS.")
     with (
         tempfile.TemporaryDirectory(prefix="planted-") as scratch,
-        ThreadPoolExecutor(jobs) as pool,
+        ThreadPoolExecutor(options.jobs) as pool,
     ):
-        found = list(pool.map(lambda n: caught(n, Path(scratch)), range(len(ERRORS))))
+        found = list(pool.map(lambda n: caught(n, Path(scratch)), chosen))
     table = pd.DataFrame(
-        [(what, path, "yes" if hit else "**no**") for (what, path, *_), hit in zip(ERRORS, found, strict=True)],
+        [(*ERRORS[n][:2], "yes" if hit else "**no**") for n, hit in zip(chosen, found, strict=True)],
         columns=["planted error", "file", "caught"],
     )  # fmt: skip
     summary = f"{sum(found)} of {len(found)} planted errors are caught."
     text = f"# Planted errors\n\n{summary}\n\n{table.to_markdown(index=False)}\n"
-    out = Path(__file__).parent / "results" / "planted-errors.md"
-    out.write_text(text, encoding="utf-8")
+    if not options.only:
+        out = Path(__file__).parent / "results" / "planted-errors.md"
+        out.write_text(text, encoding="utf-8")
     print(
         summary,
         *[

@@ -13,7 +13,7 @@ from models import Deaf, Diverged, Linear, random
 from torch import nn
 
 from kit import attacks, data, gradients, nets, training
-from kit.attacks import projected_gradient
+from kit.attacks import carlini_wagner, projected_gradient
 
 
 class Fragile(nn.Module):
@@ -639,6 +639,25 @@ def test_cw_is_as_near_as_the_best_of_many_passes(net, correct):
         x_adv, success = attack(known, x, y, epsilons=None)[1:]
         best = torch.minimum(best, norms(x_adv - x).where(success, torch.inf))
     assert ours.mean() < 1.01 * best.mean()
+
+
+def test_cw_keeps_the_nearest_of_all_successes(net, correct):
+    """Of the images that it has looked at none that fools lies nearer than the one it returns."""
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            seen.append((x.detach(), net(x)))
+            return seen[-1][1]
+
+    for x, y in zip(correct[0][:10].split(1), correct[1][:10].split(1), strict=True):
+        seen.clear()
+        result = attacks.cw_l2(Watched(), x, y)
+        images, logits = (torch.cat(part).detach() for part in zip(*seen, strict=True))
+        spread = logits.amax(1) - logits.amin(1)
+        lead = gradients.margin(logits, y.expand(len(images)))
+        fooled = lead > 1.01 * carlini_wagner.ROUNDING * spread
+        assert norms(result - x)[0] <= norms(images - x)[fooled].min() * (1 + 1e-6)
 
 
 def test_cw_takes_as_many_passes_as_steps_says(net, correct):

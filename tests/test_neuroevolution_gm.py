@@ -357,7 +357,8 @@ def test_other_data_count_once_where_both_scales_are_one_experiment():
         ),
         ({}, []),
     ):
-        evidence = claims.Evidence(*[table] * 4, carried, *[table] * 2, 0.1)
+        one_image = {"full": 0.1, "reduced": 0.1}
+        evidence = claims.Evidence(*[table] * 4, carried, *[table] * 2, one_image)
         assert [label for _, label, _ in claims._about_other_data(evidence)] == labels
 
 

@@ -33,7 +33,7 @@ class Evidence:
     swept
         By variant and λ.
     resolution
-        One test image, in %.
+        One test image, in %, by scale: the full data have more of them than the reduced.
     """
 
     full: pd.DataFrame
@@ -43,20 +43,20 @@ class Evidence:
     carried: Mapping[str, pd.DataFrame]
     stronger: pd.DataFrame
     swept: pd.DataFrame
-    resolution: float
+    resolution: Mapping[str, float]
 
 
 def verdicts(sources: Sequence[str], e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     """All claims: ID, what of it is meant, verdict and evidence; `sources` are those of 4.T2."""
-    yield "4.C1", "", _withstands(e.full, ["L∞-PGD"], COMPARABLE, e.resolution)
+    yield "4.C1", "", _withstands(e.full, ["L∞-PGD"], COMPARABLE, e.resolution["full"])
     for source in sources:
-        yield "4.C2", source, _withstands(e.full, [source], None, e.resolution)
+        yield "4.C2", source, _withstands(e.full, [source], None, e.resolution["full"])
     yield from _about_other_data(e)
     yield from _about_fooling(e)
     yield "4.C6", "", _earns_its_keep(e)
     yield from _about_reduced(e)
     yield from _about_robustness(e)
-    yield "4.X2", "", signed_against_absolute(e.swept, e.resolution)
+    yield "4.X2", "", signed_against_absolute(e.swept, e.resolution["reduced"])
 
 
 def _on(table: pd.DataFrame, images: str) -> pd.DataFrame:
@@ -98,17 +98,18 @@ def _about_other_data(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
         del tables["full"]
     for scale, table in tables.items():
         for dataset, rows in table.groupby("dataset", sort=False):
-            judged = _withstands(rows, ["L∞-PGD"], COMPARABLE, e.resolution)
+            judged = _withstands(rows, ["L∞-PGD"], COMPARABLE, e.resolution[scale])
             yield "4.C3", f"trained anew on {dataset}{', full' if scale == 'full' else ''}", judged
 
 
 def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    one_image = e.resolution["reduced"]
     for attack in ("L∞-PGD", "L2-PGD"):
         rows = e.fooled[e.fooled["attack"] == attack]
-        yield "4.C4", attack, _fooled_less(rows, ["Ref+GM", "HE+GM"], "both right", e.resolution)
+        yield "4.C4", attack, _fooled_less(rows, ["Ref+GM", "HE+GM"], "both right", one_image)
     for defense in ("JPEG", "bilateral", "free AT", "fast AT"):
         label = f"Ref, {defense}"
-        yield "4.C5", defense, _fooled_less(e.against, [label], "fooled", e.resolution)
+        yield "4.C5", defense, _fooled_less(e.against, [label], "fooled", one_image)
 
 
 def _fooled_less(table: pd.DataFrame, others: list[str], column: str, resolution: float) -> Judged:
@@ -128,19 +129,20 @@ def _earns_its_keep(e: Evidence) -> Judged:
         return np.minimum(*both)
 
     gain = fitness(BEST) - fitness("Random+GM")
-    verdict, evidence = results.positive(gain, "points of fitness", e.resolution)
+    verdict, evidence = results.positive(gain, "points of fitness", e.resolution["reduced"])
     return verdict, f"{BEST} − Random+GM: {evidence}"
 
 
 def _about_reduced(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     clean, against = _on(e.reduced, "clean"), _on(e.reduced, "L∞-PGD")
-    above = [_difference(clean, net, "Ref", e.resolution) for net in ("Ref+GM", "HE+GM", BEST)]
+    one_image = e.resolution["reduced"]
+    above = [_difference(clean, net, "Ref", one_image) for net in ("Ref+GM", "HE+GM", BEST)]
     yield "4.C7", "GM nets above Ref on clean images", results.combine(above)
-    best = [_difference(clean, BEST, other, e.resolution) for other in ("Ref+GM", "HE+GM")]
+    best = [_difference(clean, BEST, other, one_image) for other in ("Ref+GM", "HE+GM")]
     yield "4.C7", "NE+GM best on clean images", results.combine(best)
     yield "4.C7", "on adversarial images", results.combine([
-        _difference(against, BEST, "Ref+GM", e.resolution, COMPARABLE),
-        _difference(against, BEST, "HE+GM", e.resolution),
+        _difference(against, BEST, "Ref+GM", one_image, COMPARABLE),
+        _difference(against, BEST, "HE+GM", one_image),
     ])  # fmt: skip
 
 
@@ -154,7 +156,7 @@ def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
         kept = per_run(e.stronger, BEST, label)
         parts = []
         for least, name in ((half, "half"), (per_run(e.stronger, "Ref", label), "Ref")):
-            verdict, evidence = results.positive(kept - least, "points", e.resolution)
+            verdict, evidence = results.positive(kept - least, "points", e.resolution["full"])
             numbers = [results.shown_number(float(np.mean(values))) for values in (kept, least)]
             parts.append((verdict, f"{numbers[0]} % − {name} ({numbers[1]} %): {evidence}"))
         yield "4.X1", label, results.combine(parts)
