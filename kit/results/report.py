@@ -309,7 +309,9 @@ def _display(name: str, title: str, result: pd.DataFrame | Figure) -> None:
     if _shell() is not None:
         from IPython.display import Markdown, display
 
-        display(Markdown(f"**{name}** {title}"), result)
+        # Read aloud in place of a picture, in the notebook and in the page made of it.
+        display(Markdown(f"**{name}** {title}"))
+        display(result, metadata={"image/png": {"alt": title}})
 
 
 def _json(value: object) -> str:

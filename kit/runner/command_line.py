@@ -273,9 +273,7 @@ def decidable(settings: Settings) -> list[str]:
         for (label, n, m), where in names.items()
     ]
     heads = ("comparison", "repeats", "smallest effect", "data sets")
-    meaning = (
-        "smallest effect: decided with a chance of 80 %, in standard deviations of repeats"
-    )
+    meaning = "smallest effect: decided with a chance of 80 %, in standard deviations of repeats"
     return [tabulate(rows, heads, floatfmt=".1f"), meaning] if rows else []
 
 
@@ -356,7 +354,7 @@ def run(
     try:
         from kit import page  # loads pandas
 
-        say(f"\nResults: {page.write(folder)}", sys.stdout)
+        say(f"\nResults: {page.write(folder, runner.studies())}", sys.stdout)
     except (OSError, ValueError, KeyError) as error:
         say(f"run_all.py: no page could be made of {folder}: {error!r}", sys.stderr)
         return 1
