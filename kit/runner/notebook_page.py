@@ -46,6 +46,7 @@ class _Renderer(IPythonRenderer):
 
 def _mathml(body: str, display: str) -> str:
     """An equation; one that cannot be read stays as it was written."""
+    body = body.replace(r"\operatorname*", r"\operatorname")  # which it takes for a product
     try:
         return latex2mathml.converter.convert(body, display=display)
     except Exception:  # its exceptions have no common base
