@@ -104,7 +104,7 @@ def _notebook(folder: Path, study: Study) -> dict[str, Any]:
     }
     executed = [folder.with_suffix(suffix) for suffix in (".html", ".ipynb")]
     results = _results(folder, manifest, [c for c in claims if c["verdict"] != NOT_TESTED], study)
-    headline = _headline(results, study, list(manifest["data"]))
+    headline = _headline(results, study, [*study.datasets, *manifest["data"]])
     return {
         "name": folder.name,
         "title": study.title or folder.name,
@@ -112,7 +112,7 @@ def _notebook(folder: Path, study: Study) -> dict[str, Any]:
         "data": list(manifest["data"].values()),
         "hardware": "; ".join(sorted(machines)),
         "minutes": f"{manifest['seconds'] / 60:.1f} minutes",
-        "finished": manifest["finished"],
+        "finished": manifest["finished"][:10],
         "executed": [path.name for path in executed if path.is_file()],
         "rows": _rows(claims, [data["title"] for data in manifest["data"].values()]),
         "untested": _untested(claims),
