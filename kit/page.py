@@ -1,76 +1,77 @@
-"""One HTML page that shows a folder of results to a person."""
+"""One HTML page that shows a folder of results to a person, without script and network."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from kit import runtime
-from kit.results import NOT_TESTED, shown_number
+from kit.results import (
+    NOT_REPRODUCED,
+    NOT_TESTED,
+    REPRODUCED,
+    UNDECIDED,
+    Study,
+    all_of,
+    shown_number,
+)
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ profile }} results</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { margin-bottom: 0 } h2 { border-bottom: 1px solid #ccc; margin-top: 3rem }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: 0.85rem; margin: 0.5rem 0 1.5rem }
-th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.6rem; text-align: left;
-         vertical-align: top }
-td { font-variant-numeric: tabular-nums }
-figure { margin: 1rem 0 2rem } img { max-width: 100% }
-figcaption, .small { color: #555; font-size: 0.85rem }
-.verdict { white-space: nowrap; font-weight: 600 }
-.reproduced { color: #00664b } .not-reproduced { color: #b34700 }
-.undecided, .not-tested-in-this-profile { color: #666 }
-</style></head><body>
-<h1>Results: {{ profile }}</h1>
-{% for n in notebooks %}
-<h2 id="{{ n.name }}">{{ n.name }}</h2>
-<p class="small">{% for d in n.data %}{{ d.title }} ({{ d.train }} + {{ d.test }} images,
-fingerprint {{ d.fingerprint }}){{ "; " if not loop.last }}{% endfor %}.<br>
-Computed on {{ n.hardware }}; {{ n.minutes }} of computing, finished {{ n.finished }}.
-{% if n.executed %}<a href="{{ n.executed }}">The executed notebook</a>.{% endif %}</p>
-<h3>Claims</h3>
-<div class="scroll"><table><tr><th>claim</th><th>data</th><th>verdict</th><th>evidence</th></tr>
-{% for c in n.claims %}<tr><td title="{{ c.statement }}"><b>{{ c.claim }}</b> {{ c.statement }}</td>
-<td>{{ c.data }}</td><td class="verdict {{ c.verdict | replace(' ', '-') }}">{{ c.verdict }}</td>
-<td>{{ c.evidence }}</td></tr>
-{% endfor %}</table></div>
-<h3>Tables and figures</h3>
-{% for r in n.results %}
-<section id="{{ r.name }}">
-{% if r.figure is not none %}<figure><figcaption><b>{{ r.name }}</b> {{ r.figure }}</figcaption>
-<img src="{{ n.name }}/{{ r.name }}.png" alt="{{ r.figure }}"></figure>{% endif %}
-{% if r.table is not none %}<figure><figcaption><b>{{ r.name }}</b> {{ r.table }}</figcaption>
-<div class="scroll">{{ r.rows | safe }}</div></figure>{% endif %}
-</section>
-{% endfor %}{% endfor %}
-</body></html>
-"""
+SYMBOLS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
+PRINTED = " (printed)"  # ends the names of columns with the paper's values
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+)  # fmt: skip
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
     """Write ``index.html`` about all finished notebooks in a folder such as ``figures/quick``.
+
+    Parameters
+    ----------
+    folder
+        Of the notebooks' folders of results.
+    studies
+        What is known about their papers: titles, citations, and which result shows which claim.
 
     Returns
     -------
     pathlib.Path
         The page.
     """
-    notebooks = [_notebook(m.parent) for m in sorted(folder.glob("[!.]*/manifest.json"))]
-    page = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    with runtime.atomic_write(folder / "index.html") as beside:
-        text = page.render(profile=folder.name, notebooks=notebooks)
+    known = {study.notebook: study for study in studies}
+    notebooks = [
+        _notebook(path.parent, known.get(path.parent.name, Study(path.parent.name)))
+        for path in sorted(folder.glob("[!.]*/manifest.json"))
+    ]
+    columns = dict.fromkeys(name for n in notebooks for row in n["rows"] for name in row["cells"])
+    verdicts = [row["verdict"] for notebook in notebooks for row in notebook["rows"]]
+    text = render(
+        "page.html", profile=folder.name, notebooks=notebooks, columns=list(columns),
+        counts={verdict: verdicts.count(verdict) for verdict in SYMBOLS}, symbols=SYMBOLS,
+    )  # fmt: skip
+    return write_text(folder / "index.html", text)
+
+
+def render(template: str, **values: object) -> str:
+    """A template of this package, filled in."""
+    return _TEMPLATES.get_template(template).render(values)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a page whole or not at all."""
+    with runtime.atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")
-    return folder / "index.html"
+    return path
 
 
 def at_a_glance(folder: Path) -> str:
@@ -81,9 +82,8 @@ def at_a_glance(folder: Path) -> str:
     folder
         Such as ``figures/paper/03_knn_tradeoff``.
     """
-    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     rows: dict[str, list[str]] = {}
-    for claim in claims:
+    for claim in _json(folder / "claims.json"):
         if claim["verdict"] == NOT_TESTED:
             continue
         label = f"**{claim['claim']}** {claim['statement']}"
@@ -92,37 +92,107 @@ def at_a_glance(folder: Path) -> str:
     return "\n".join(["| claim | verdict |", "|---|---|", *lines])
 
 
-def _notebook(folder: Path) -> dict[str, Any]:
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _notebook(folder: Path, study: Study) -> dict[str, Any]:
+    """What the page says about one notebook."""
+    manifest, claims = _json(folder / "manifest.json"), _json(folder / "claims.json")
     machines = {
         f"{s['hardware']['processor']}, torch {s['hardware']['torch']}" for s in manifest["steps"]
     }
-    executed = folder.with_suffix(".ipynb")
+    executed = [folder.with_suffix(suffix) for suffix in (".html", ".ipynb")]
+    results = _results(folder, manifest, [c for c in claims if c["verdict"] != NOT_TESTED], study)
+    headline = _headline(results, study, [*study.datasets, *manifest["data"]])
     return {
         "name": folder.name,
-        "data": manifest["data"].values(),
+        "title": study.title or folder.name,
+        "citation": study.citation,
+        "data": list(manifest["data"].values()),
         "hardware": "; ".join(sorted(machines)),
         "minutes": f"{manifest['seconds'] / 60:.1f} minutes",
-        "finished": manifest["finished"],
-        "executed": executed.name if executed.is_file() else None,
-        "claims": json.loads((folder / "claims.json").read_text(encoding="utf-8")),
-        "results": _results(folder, manifest),
+        "finished": manifest["finished"][:10],
+        "executed": [path.name for path in executed if path.is_file()],
+        "rows": _rows(claims, [data["title"] for data in manifest["data"].values()]),
+        "untested": _untested(claims),
+        "headline": headline,
+        "results": [result for result in results if result is not headline],
     }
 
 
-def _results(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _headline(
+    results: Iterable[dict[str, Any]], study: Study, datasets: Sequence[str]
+) -> dict[str, Any] | None:
+    """The result whose figure comes first: the study's choice, on its first data set."""
+
+    def place(result: dict[str, Any]) -> tuple[bool, int]:
+        on = result["dataset"]
+        return result["id"] != study.headline, datasets.index(on) if on in datasets else 0
+
+    figures = [result for result in results if result["figure"] is not None]
+    return min(figures, key=place) if study.headline and figures else next(iter(figures), None)
+
+
+def _rows(claims: Iterable[dict[str, Any]], titles: Sequence[str]) -> list[dict[str, Any]]:
+    """One row of the matrix for each claim that was tested, its verdicts by data set."""
+    rows: dict[str, dict[str, Any]] = {}
+    for claim in claims:
+        if claim["verdict"] == NOT_TESTED:
+            continue
+        column, part = _place(claim["data"], titles)
+        row = rows.setdefault(claim["claim"], {**claim, "cells": {}})
+        row["verdict"] = all_of([row["verdict"], claim["verdict"]])
+        survives = claim.get("survives Holm") if claim["verdict"] != UNDECIDED else None
+        row["cells"].setdefault(column, []).append({**claim, "part": part, "survives": survives})
+    return [rows[id] for id in sorted(rows, key=_numbers_as_numbers)]
+
+
+def _place(data: str, titles: Iterable[str]) -> tuple[str, str]:
+    """The data set that a claim was tested on, and what of the claim is meant.
+
+    A data set that was cut or resized belongs to the column of its name.
+    """
+    title = next((t for t in titles if data == t or data.startswith(f"{t}, ")), data)
+    return title.partition(" (")[0] or "all data", data[len(title) :].removeprefix(", ")
+
+
+def _untested(claims: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """What was not tested, by data set and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for claim in claims:
+        if claim["verdict"] == NOT_TESTED:
+            groups.setdefault((claim["data"], claim["evidence"]), []).append(claim["claim"])
+    return [
+        {"data": data, "reason": reason, "claims": ", ".join(ids)}
+        for (data, reason), ids in groups.items()
+    ]
+
+
+def _results(
+    folder: Path, manifest: dict[str, Any], claims: Sequence[dict[str, Any]], study: Study
+) -> list[dict[str, Any]]:
     """Every result with its titles, as a table, a figure or both; F9 comes before F10."""
     tables = _titles(folder, manifest, "tables", ".csv")
     figures = _titles(folder, manifest, "figures", ".png")
-    return [
-        {
-            "name": name,
-            "figure": figures.get(name),
-            "table": tables.get(name),
-            "rows": _rows(folder / f"{name}.csv") if name in tables else None,
-        }
-        for name in sorted(tables | figures, key=_numbers_as_numbers)
-    ]
+    results: list[dict[str, Any]] = []
+    for name in sorted(tables | figures, key=_numbers_as_numbers):
+        id, dataset = study.id_of(name, manifest["data"])
+        title = manifest["data"].get(dataset, {}).get("title", "")
+        about = [
+            claim
+            for claim in claims
+            if claim["claim"] in study.claims_of(id) and claim["data"].startswith(title)
+        ]
+        results.append({
+            "name": name, "id": id, "dataset": dataset, "table": tables.get(name),
+            "figure": figures.get(name), "columns": [], "rows": [], "claims": _verdicts(about),
+        })  # fmt: skip
+        if name in tables:
+            results[-1] |= _table(folder / f"{name}.csv")
+        if name in figures:
+            results[-1] |= {"alt": _alt(figures[name], about), **_size(folder / f"{name}.png")}
+    return results
 
 
 def _titles(folder: Path, manifest: dict[str, Any], kind: str, suffix: str) -> dict[str, str]:
@@ -135,6 +205,66 @@ def _numbers_as_numbers(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _rows(path: Path) -> str:
-    frame = pd.read_csv(path).map(shown_number)
-    return frame.to_html(index=False, border=0, justify="left")
+def _verdicts(claims: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The verdict of each claim over its parts."""
+    found: dict[str, list[str]] = {}
+    for claim in claims:
+        found.setdefault(claim["claim"], []).append(claim["verdict"])
+    return {id: all_of(verdicts) for id, verdicts in found.items()}
+
+
+def _alt(title: str, claims: Iterable[dict[str, Any]]) -> str:
+    """What a figure shows and what was found, for who cannot see it."""
+    findings = [f"{c['claim']} on {c['data']}: {c['verdict']}, {c['evidence']}" for c in claims]
+    return ". ".join(filter(None, [title, *findings])) + "."
+
+
+def _size(path: Path) -> dict[str, int]:
+    """Width and height of a PNG, so that the page does not jump while it loads."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return {"width": width, "height": height}
+
+
+def _table(path: Path) -> dict[str, list]:
+    """Names of the columns, and the rows as people read them: means with their spread."""
+    frame = pd.read_csv(path)
+    columns = _columns(list(frame))
+    rows = [
+        [_with_std(row[c], row[std]) if std else shown_number(row[c]) for c, std in columns]
+        for row in frame.to_dict("records")
+    ]
+    return {"columns": [f"{name} ± std" if std else name for name, std in columns], "rows": rows}
+
+
+def _columns(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Columns with that of their standard deviation, if any; printed values right behind ours."""
+    stds = {a: b for a, b in itertools.pairwise(names) if b in _names_of_std(a)}
+    means = [name for name in names if name not in stds.values()]
+    beside = {f"{name}{PRINTED}" for name in means}
+    ours = [name for name in means if name not in beside]
+    ordered = [n for name in ours for n in (name, f"{name}{PRINTED}") if n in means]
+    return [(name, stds.get(name, "")) for name in ordered]
+
+
+def _names_of_std(column: str) -> tuple[str, ...]:
+    """What the column behind a mean is called if it holds the standard deviation."""
+    if column.endswith(PRINTED):
+        return (f"{column.removesuffix(PRINTED)} std{PRINTED}",)
+    return (f"{column} std", f"std_of_{column}", "std")
+
+
+def _with_std(mean: float, std: float) -> str:
+    """A mean with as many decimals as its standard deviation, which has two digits.
+
+    Examples
+    --------
+    >>> _with_std(71.1312, 7.5123), _with_std(-0.02431, 0.00089), _with_std(3040.6, 123.0)
+    ('71.1 ± 7.5', '−0.02431 ± 0.00089', '3041 ± 123')
+    """
+    if not np.isfinite([mean, std]).all():
+        return shown_number(mean)
+    decimals = 1 - int(np.floor(np.log10(std))) if std > 0 else 9
+    if decimals > 6:  # more than the file holds
+        return f"{shown_number(mean)} ± {shown_number(std)}"
+    return f"{mean:.{max(0, decimals)}f} ± {std:.{max(0, decimals)}f}".replace("-", "−")

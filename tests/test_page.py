@@ -4,46 +4,171 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from test_report import MNIST, report_in
+import small_notebooks
+from test_report import CIFAR, MNIST, SETTINGS, STUDY, report_in
 
-from kit import page, pictures, results
+from kit import page, pictures, results, runner, runtime
+
+TABLE = pd.DataFrame({"k": [1], "accuracy": [1 / 3], "std": [0.0123]})
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder of results with one finished notebook."""
     report = report_in(tmp_path / "03_x")
-    table = pd.DataFrame({"k": [1], "accuracy": [1 / 3]})
-    report.show("3.T1", table, title="A table of <things>")
+    report.show("3.T1", TABLE, title="A table of <things>")
     images = pictures.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
     for id in ("3.F10", "3.F9"):
         report.show(id, images, title=f"Images of {id}")
-    report.show("3.F9", table, title="Numbers")
+    report.show("3.F9", TABLE, title="Numbers")
     report.show("3.F11", images)
-    report.claim("3.C1", results.NOT_REPRODUCED, "−1 point", MNIST)
+    report.claim("3.C1", results.NOT_REPRODUCED, "−1 point", MNIST, "FGSM", survives_holm=True)
+    report.claim("3.C1", results.UNDECIDED, "0 points", MNIST, "DeepFool", survives_holm=False)
     report.claim("3.C2", results.NOT_TESTED, "no such data", "CIFAR-10")
     report.finish()
     return tmp_path
 
 
+def html_of(folder, *studies):
+    return page.write(folder, studies).read_text(encoding="utf-8")
+
+
+def claims_in(folder, claims):
+    (folder / "03_x" / "claims.json").write_text(json.dumps(claims))
+
+
+def claim(id, data, verdict, **more):
+    return {"claim": id, "data": data, "verdict": verdict, "statement": "s", "evidence": "e"} | more
+
+
 def test_the_page_shows_everything(folder):
-    html = page.write(folder).read_text(encoding="utf-8")
+    html = html_of(folder)
     for expected in (
-        "0.3333", "&lt;things&gt;", "03_x/3.F10.png", "not reproduced", "Some CPU", "print of mnist"
+        "0.333 ± 0.012", "&lt;things&gt;", "03_x/3.F10.png", "not reproduced", "Some CPU",
+        "print of mnist", "A table of", "−1 point",
     ):  # fmt: skip
         assert expected in html
-    sections = re.findall(r'<section id="(.*?)">', html)
-    assert sections == ["3.F9", "3.F10", "3.F11", "3.T1"]
+    assert re.findall(r'<(?:section|div) id="(3.*?)"', html) == ["3.F9", "3.F10", "3.F11", "3.T1"]
     assert html.count("<img") == 3
+    assert "<script" not in html
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
 
 
 def test_a_table_and_a_figure_of_one_name_both_show_their_titles(folder):
-    html = page.write(folder).read_text(encoding="utf-8")
-    section = html[html.index('<section id="3.F9">') :].partition("</section>")[0]
-    titles = re.findall(r"<figcaption><b>3.F9</b> (.*?)</figcaption>", section)
-    assert titles == ["Images of 3.F9", "Numbers. The paper prints no such table."]
-    assert '<img src="03_x/3.F9.png" alt="Images of 3.F9">' in section
-    assert "0.3333" in section
+    html = html_of(folder)
+    assert "<figcaption><b>3.F9</b> Images of 3.F9" in html
+    assert '<span id="caption-3.F9"><b>3.F9</b> Numbers. The paper prints no such table.' in html
+    assert re.search(r'src="03_x/3.F9.png" width="\d+" height="\d+" alt="Images of 3.F9."', html)
+
+
+def test_the_matrix_comes_first_and_folds_away_what_was_not_tested(folder):
+    html = html_of(folder)
+    matrix = html[html.index('<table class="matrix"') :].partition("</table>")[0]
+    assert html.index('<table class="matrix"') < html.index("<h2", html.index("<h2") + 1)
+    assert re.findall(r'scope="col" role="columnheader">(.*?)<', matrix) == ["claim", "MNIST"]
+    assert re.findall(r'id="claim-(.*?)"', matrix) == ["3.C1"]
+    assert matrix.count("<details>") == 2
+    assert matrix.count('class="holm"') == 1  # the undecided one was not asked
+    folded = html[html.index('<details class="fold">') :].partition("</details>")[0]
+    assert "03_x, CIFAR-10: no such data (3.C2)" in folded
+
+
+def test_claims_are_counted_once_by_their_worst_verdict(folder):
+    good, bad, open_ = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
+    claims_in(folder, [
+        claim("3.C1", "MNIST, FGSM", good), claim("3.C1", "MNIST, DeepFool", bad),
+        claim("3.C2", "MNIST", good), claim("3.C3", "MNIST", good), claim("3.C3", "SVHN", open_),
+        claim("3.C4", "SVHN", results.NOT_TESTED),
+    ])  # fmt: skip
+    html = html_of(folder)
+    counts = re.findall(r"<li>(\d) <span class=\"verdict (.*?)\"", html)
+    assert counts == [("1", "reproduced"), ("1", "not-reproduced"), ("1", "undecided")]
+    assert "Of 3 claims" in html
+
+
+@pytest.mark.parametrize("survives", [True, False, None, "missing"])
+def test_a_decided_verdict_says_whether_it_survives_holm(folder, survives):
+    more = {} if survives == "missing" else {"survives Holm": survives}
+    claims_in(folder, [claim("3.C1", "MNIST", results.REPRODUCED, **more)])
+    html = html_of(folder)
+    assert ("Survives Holm's correction." in html) == (survives is True)
+    assert ("Does not survive Holm's correction." in html) == (survives is False)
+    assert html.count('class="holm"') == 1 + (survives is True)  # the first explains the mark
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ("CIFAR-10 (JPEG copy, resized to 16×16), Np = 1", ("CIFAR-10", "Np = 1")),
+        ("CIFAR-10 (JPEG copy, resized to 16×16)", ("CIFAR-10", "")),
+        ("SVHN", ("SVHN", "")),
+        ("", ("all data", "")),
+    ],
+)
+def test_a_data_set_has_one_column_however_it_was_cut(data, place):
+    assert page._place(data, ["MNIST", "CIFAR-10 (JPEG copy, resized to 16×16)"]) == place
+
+
+def test_printed_values_stand_beside_ours_and_means_have_their_spread():
+    names = ["k", "L2", "L2 std", "share", "std", "L2 (printed)", "L2 std (printed)", "x (printed)"]
+    assert page._columns(names) == [
+        ("k", ""), ("L2", "L2 std"), ("L2 (printed)", "L2 std (printed)"), ("share", "std"),
+        ("x (printed)", ""),
+    ]  # fmt: skip
+    assert page._columns(["sharpness", "std_of_sharpness"]) == [("sharpness", "std_of_sharpness")]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "shown"),
+    [
+        (71.56, 7.53, "71.6 ± 7.5"), (-0.02, 0.005, "−0.0200 ± 0.0050"), (45.2, 17.4, "45 ± 17"),
+        (100.0, 0.0, "100 ± 0"), (0.5, 1e-9, "0.5 ± 1e−09"), (2.5, np.nan, "2.5"),
+        (np.nan, np.nan, "–"), (np.inf, 1.0, "∞"),
+    ],
+)  # fmt: skip
+def test_a_mean_has_as_many_decimals_as_its_spread_allows(mean, std, shown):
+    assert page._with_std(mean, std) == shown
+
+
+def test_the_study_chooses_the_headline_and_names_the_paper(folder):
+    study = results.Study("03_x", title="A title", citation="Who & Who", headline="3.F10")
+    html = html_of(folder, study)
+    assert "A title</h2>" in html
+    assert "Who &amp; Who" in html
+    assert re.findall(r'<(?:section|div) id="(3.*?)"', html)[0] == "3.F10"
+
+
+def test_a_headline_of_several_data_sets_is_that_of_the_first():
+    study = results.Study("03_x", headline="3.F9")
+    found = [
+        {"name": f"3.F9-{on}", "id": "3.F9", "dataset": on, "figure": "title"}
+        for on in ("cifar10", "mnist")
+    ]
+    assert page._headline(found, study, ["mnist", "cifar10"])["dataset"] == "mnist"
+    assert page._headline([{**found[0], "figure": None}], study, ["mnist"]) is None
+
+
+def test_a_figure_says_what_was_found_on_its_own_data(tmp_path):
+    report = results.Report(STUDY, SETTINGS, [MNIST, CIFAR], tmp_path / "b")
+    images = pictures.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
+    report.show("3.C1", images, MNIST, "Curves")
+    report.claim("3.C1", results.REPRODUCED, "2 points [1, 3]", MNIST)
+    report.claim("3.C1", results.UNDECIDED, "7 points", CIFAR)
+    report.finish()
+    html = html_of(tmp_path, results.Study("b", claims=STUDY.claims))
+    assert 'alt="Curves. 3.C1 on MNIST: reproduced, 2 points [1, 3]."' in html
+
+
+def test_studies_name_results_that_their_notebooks_show():
+    studies = runner.studies()
+    assert len(studies) == 4
+    for study in studies:
+        assert study.title
+        assert study.citation
+        assert set(study.shown_by) <= set(study.claims)
+        source = (runtime.root() / "notebooks" / f"{study.notebook}.ipynb").read_text()
+        for id in {study.headline, *(id for ids in study.shown_by.values() for id in ids)}:
+            assert id in study.names or f'\\"{id}\\"' in source, id
 
 
 def test_results_of_the_first_version_and_lost_files_do_not_stop_the_page(folder):
@@ -52,18 +177,57 @@ def test_results_of_the_first_version_and_lost_files_do_not_stop_the_page(folder
     titles = manifest.pop("figures") | manifest.pop("tables")
     path.write_text(json.dumps(manifest | {"titles": titles}))
     (folder / "03_x" / "3.F10.png").unlink()
-    html = page.write(folder).read_text(encoding="utf-8")
-    assert re.findall(r'<section id="(.*?)">', html) == ["3.F9", "3.F11", "3.T1"]
+    assert re.findall(r'<(?:section|div) id="(3.*?)"', html_of(folder)) == ["3.F9", "3.F11", "3.T1"]
 
 
 def test_an_unfinished_notebook_is_left_out(folder):
     report_in(folder / "04_y").show("3.T1", pd.DataFrame({"k": [1]}), title="Half")
-    assert "04_y" not in page.write(folder).read_text(encoding="utf-8")
+    assert "04_y" not in html_of(folder)
 
 
 def test_verdicts_at_a_glance(folder):
     assert page.at_a_glance(folder / "03_x").splitlines() == [
         "| claim | verdict |",
         "|---|---|",
-        "| **3.C1** It rises. | MNIST: not reproduced |",
+        "| **3.C1** It rises. | MNIST, FGSM: not reproduced<br>MNIST, DeepFool: undecided |",
     ]
+
+
+DRAW = """
+import matplotlib.pyplot as plt
+from IPython.display import HTML, Markdown, display
+display(Markdown("so $a_1$"), HTML("<table><tr><td>cell</td></tr></table>"))
+figure, axes = plt.subplots()
+display(figure, metadata={"image/png": {"alt": "What it shows"}})
+plt.close(figure)
+"""
+
+
+@pytest.fixture
+def executed(tmp_path):
+    """The page of a small notebook that the runner executed, with a finished one beside it."""
+    small = small_notebooks.notebook(tmp_path / "03_a.ipynb", DRAW, small_notebooks.FINISH)
+    whole = json.loads(small.path.read_text())
+    text = "# Title\n\n$$\\lVert x \\rVert_2$$ and $\\frac{$, see [it](../figures/a.md), <b>x</b>"
+    whole["cells"].insert(0, {"cell_type": "markdown", "source": text, "metadata": {}})
+    small.path.write_text(json.dumps(whole))
+    outcome = runner.execute(small, {}, tmp_path / "out")
+    assert outcome.failure == ""
+    return tmp_path / "out"
+
+
+def test_an_executed_notebook_becomes_a_page_that_needs_no_network(executed):
+    html = (executed / "03_a.html").read_text(encoding="utf-8")
+    assert "<title>Title</title>" in html
+    assert "<script" not in html
+    assert set(re.findall(r'https?://[^"\s<)]+', html)) == {"http://www.w3.org/1998/Math/MathML"}
+    assert html.count("<math") == 2
+    assert "<code>\\frac{</code>" in html  # a broken equation stays as it was written
+    assert 'alt="What it shows"' in html
+    assert "<td>cell</td>" in html
+    link = re.search(r'href="([^"]*a\.md)"', html)[1]
+    assert (executed / link).resolve() == runtime.root() / "figures" / "a.md"
+
+
+def test_the_page_links_to_the_executed_notebook(executed):
+    assert '<a href="03_a.html">' in html_of(executed)

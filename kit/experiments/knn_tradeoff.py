@@ -38,6 +38,11 @@ STUDY = Study(
         "3.C3": "Accuracy on the whole test set stays flat.",
         "3.X1": "Beyond the paper: it rises further than for random noise under the same filter.",
     },
+    title="The K-NN trade-off",
+    citation="Deniz, Vallez & Bueno: Adversarial Examples are a Manifestation of the"
+    " Fitting-Generalization Trade-off. IWANN 2019.",
+    headline="3.F5",
+    shown_by={"3.C1": ("3.F5",), "3.C2": ("3.F7",), "3.C3": ("3.F5",)},
     names={
         "3.F4": {"mnist": "3.F4"},
         "3.F5": {"mnist": "3.F5", "cifar10": "3.F6"},

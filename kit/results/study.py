@@ -25,6 +25,12 @@ class Study:
     only
         What concerns some data sets alone: a claim's ID, or a trait such as ``"flip"``, and the
         data sets.
+    title, citation
+        What the paper is about, and its authors, title, place and year, for the page of results.
+    headline
+        ID of the figure that shows the paper's main point.
+    shown_by
+        By claim the IDs of the results that show it, where they are not the claim's own.
 
     Examples
     --------
@@ -38,6 +44,10 @@ class Study:
     claims: dict[str, str] = dataclasses.field(default_factory=dict)
     names: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     only: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    title: str = ""
+    citation: str = ""
+    headline: str = ""
+    shown_by: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def name(self, id: str, dataset: str | None = None, part: str = "") -> str:
         """Name of a result on a data set: the paper's, or its ID with the data set behind it.
@@ -55,6 +65,35 @@ class Study:
         if dataset is not None:
             whole = self.names.get(id, {}).get(dataset, f"{id}-{dataset}")
         return f"{whole}-{part}" if part else whole
+
+    def id_of(self, name: str, datasets: Collection[str]) -> tuple[str, str | None]:
+        """What `name` made a result's name from: its ID, with its part, and the data set.
+
+        Parameters
+        ----------
+        name
+            Such as ``"3.F6-FGSM"``.
+        datasets
+            Names of the data sets that the run used.
+
+        Examples
+        --------
+        >>> study = Study("03_knn_tradeoff", names={"3.F5": {"mnist": "3.F5", "cifar10": "3.F6"}})
+        >>> study.id_of("3.F6-FGSM", ["cifar10"]), study.id_of("3.F5-digits", ["digits"])
+        (('3.F5-FGSM', 'cifar10'), ('3.F5', 'digits'))
+        """
+        head, *parts = name.split("-")
+        dataset = next((part for part in parts if part in datasets), None)
+        if dataset is not None:
+            parts.remove(dataset)
+        else:
+            named = {n: (id, on) for id, by in self.names.items() for on, n in by.items()}
+            head, dataset = named.get(head, (head, None))
+        return "-".join([head, *parts]), dataset
+
+    def claims_of(self, id: str) -> list[str]:
+        """IDs of the claims that a result shows."""
+        return [claim for claim in self.claims if id in self.shown_by.get(claim, (claim,))]
 
     def concerns(self, what: str, dataset: str) -> bool:
         """Does a claim, or a trait, concern a data set? It does unless `only` says otherwise."""

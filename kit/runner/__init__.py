@@ -3,7 +3,7 @@
 ``command_line`` is what ``run_all.py`` calls; ``python -m kit.runner`` executes one notebook.
 """
 
-from kit.runner.parameters import OPTIONS, TYPES, Notebook, Parameter, notebooks, profile
+from kit.runner.parameters import OPTIONS, TYPES, Notebook, Parameter, notebooks, profile, studies
 from kit.runner.supervision import Outcome, execute
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "execute",
     "notebooks",
     "profile",
+    "studies",
 ]

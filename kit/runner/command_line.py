@@ -354,7 +354,7 @@ def run(
     try:
         from kit import page  # loads pandas
 
-        say(f"\nResults: {page.write(folder)}", sys.stdout)
+        say(f"\nResults: {page.write(folder, runner.studies())}", sys.stdout)
     except (OSError, ValueError, KeyError) as error:
         say(f"run_all.py: no page could be made of {folder}: {error!r}", sys.stderr)
         return 1

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from kit import runtime
+from kit.results import Study
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 # Parameters that options of the command line set, in every notebook that has them.
@@ -119,6 +120,12 @@ class Notebook:
 def notebooks() -> list[Notebook]:
     """All notebooks of the project, in order."""
     return [Notebook(path) for path in sorted((runtime.root() / "notebooks").glob("[0-9]*.ipynb"))]
+
+
+def studies() -> list[Study]:
+    """The descriptions of the papers that the project's notebooks are about."""
+    modules = [notebook.experiment for notebook in notebooks()]
+    return [module.STUDY for module in modules if module and hasattr(module, "STUDY")]
 
 
 def profile(name: str, known: Sequence[Notebook]) -> dict[str, dict[str, Any]]:

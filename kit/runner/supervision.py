@@ -70,9 +70,9 @@ def execute(
     values
         Its parameters.
     folder
-        Results go to ``folder/NAME``, the executed notebook to ``folder/NAME.ipynb``. Both are
-        written beside and renamed; if it fails, the older results stay and the notebook is kept
-        as ``NAME.failed.ipynb``.
+        Results go to ``folder/NAME``, the executed notebook to ``folder/NAME.ipynb`` and, as a
+        page to read, ``folder/NAME.html``. All are written beside and renamed; if it fails, the
+        older ones stay and the notebook is kept as ``NAME.failed.ipynb``.
     report
         Gets what the notebook prints, line by line.
     show
@@ -132,6 +132,10 @@ def _execute(
         executed.replace(failed if failure else final)
     if not failure and "out" in notebook.parameters:
         _replace(folder / notebook.name, staging, old)
+    if not failure:
+        from kit.runner import notebook_page  # takes a second
+
+        notebook_page.write(final)
     shutil.rmtree(staging, ignore_errors=True)
     return failure, watch.peak
 

@@ -34,6 +34,15 @@ STUDY = Study(
         "1.X4": "Beyond the paper: at equal cost a start from uniform pixels at full amplitude and"
         " fresh scores hurt more than the plain reading.",
     },
+    title="Evolved training perturbations",
+    citation="Chaudhury & Yamasaki: Investigating Generalization in Neural Networks under Optimally"
+    " Evolved Training Perturbations. ICASSP 2020.",
+    headline="1.C2",
+    shown_by={
+        "1.C1": ("1.F2c", "1.F2-harm"), "1.C2": ("1.C2", "1.T1"), "1.C3": ("1.T1",),
+        "1.C4": ("1.C2",), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
+        "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
+    },
     names={
         "1.F2a": {"mnist": "1.F2a"},
         "1.F2b": {"mnist": "1.F2b"},

@@ -34,6 +34,14 @@ STUDY = Study(
         "4.X2": "Beyond the paper: at equal clean accuracy the signed cosine withstands more than"
         " |cos|.",
     },
+    title="Neuroevolution with gradient misalignment",
+    citation="Operiano, Pora, Iba & Kera: Evolving Architectures with Gradient Misalignment toward"
+    " Low Adversarial Transferability. 2021.",
+    headline="4.X2",
+    shown_by={
+        "4.C1": ("4.T1",), "4.C2": ("4.T2",), "4.C3": ("4.T3", "4.T7"), "4.C4": ("4.T5",),
+        "4.C5": ("4.T6",), "4.C6": ("4.X3",), "4.C7": ("4.T4",),
+    },
     names={id: {"cifar10": id} for id in (*(f"4.T{k}" for k in range(1, 8)), "4.F3", "4.F4")},
 )  # fmt: skip
 _NET = OneOf(ARCHITECTURES, "net")

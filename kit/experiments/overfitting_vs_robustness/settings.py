@@ -33,6 +33,21 @@ STUDY = Study(
         "2.X3": "Beyond the paper: crafted on the last snapshot, CW's success rate climbs when"
         " overfitting, too.",
     },
+    title="Overfitting against robustness",
+    citation="Pedraza, Deniz & Bueno: On the Relationship between Generalization and Robustness to"
+    " Adversarial Examples. Symmetry 13(5), 2021.",
+    headline="2.X3",
+    shown_by={
+        "2.C1": ("2.F4",),
+        "2.C2": ("2.F8", "2.X3"),
+        "2.C3": ("2.F5", "2.F9", "2.X3"),
+        "2.C4": ("2.F6", "2.F10", "2.X3"),
+        "2.C5": ("2.F4", "2.F8"),
+        "2.C6": ("2.T2", "2.T4"),
+        "2.C7": ("2.F6", "2.F10", "2.X3"),
+        "2.C8": ("2.F3", "2.F7"),
+        "2.X1": ("2.F4", "2.F8"),
+    },
     names={
         **{name: {"cifar10": name} for names in IDS.values() for name in names},
         "2.T2": {"cifar10": "2.T2", "stl10": "2.T3"},
