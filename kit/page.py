@@ -86,7 +86,8 @@ def at_a_glance(folder: Path) -> str:
     for claim in _json(folder / "claims.json"):
         if claim["verdict"] == NOT_TESTED:
             continue
-        label = f"**{claim['claim']}** {claim['statement']}"
+        statement = claim["statement"].replace("|", r"\|")  # which would end a cell
+        label = f"**{claim['claim']}** {statement}"
         rows.setdefault(label, []).append(f"{claim['data']}: {claim['verdict']}")
     lines = [f"| {label} | {'<br>'.join(verdicts)} |" for label, verdicts in sorted(rows.items())]
     return "\n".join(["| claim | verdict |", "|---|---|", *lines])
