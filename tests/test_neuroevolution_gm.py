@@ -84,6 +84,13 @@ def test_children_train_longer_in_later_generations():
     assert [c.child_epochs(g) for g in (1, 10, 11, 20, 21, 50)] == [20, 20, 25, 25, 30, 40]
 
 
+def test_every_attack_has_its_size():
+    """FGSM's is raised, as in the paper."""
+    c, attacks = settings(), planned()["reduced"].runs[0].attacks
+    sizes = {"L∞-PGD": c.epsilon, "L2-PGD": c.epsilon_l2, "FGSM": 2 * c.epsilon}
+    assert {method: attacks[method].arguments["eps"] for method in sizes} == sizes
+
+
 def test_without_full_both_scales_are_the_same_tasks():
     both = planned()
     assert keys(both["full"]) == keys(both["reduced"])
