@@ -273,9 +273,7 @@ def decidable(settings: Settings) -> list[str]:
         for (label, n, m), where in names.items()
     ]
     heads = ("comparison", "repeats", "smallest effect", "data sets")
-    meaning = (
-        "smallest effect: decided with a chance of 80 %, in standard deviations of repeats"
-    )
+    meaning = "smallest effect: decided with a chance of 80 %, in standard deviations of repeats"
     return [tabulate(rows, heads, floatfmt=".1f"), meaning] if rows else []
 
 
