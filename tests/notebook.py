@@ -1,8 +1,9 @@
-"""What a notebook defines, without running it: its functions and its parameters."""
+"""What a notebook defines: its functions, parameters and solutions; and a run of its cells here."""
 
 import ast
 import functools
 import json
+import re
 import types
 
 import yaml
@@ -10,15 +11,20 @@ import yaml
 from kit import runtime
 
 
-def _cells(name):
-    """The code cells of a notebook: tags and the parsed source of each."""
+def _read(name, kind):
+    """The tags and the source of each cell of a kind, "code" or "markdown"."""
     path = runtime.root() / "notebooks" / f"{name}.ipynb"
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [
-        (cell["metadata"].get("tags", []), ast.parse("".join(cell["source"])))
+        (cell["metadata"].get("tags", []), "".join(cell["source"]))
         for cell in cells
-        if cell["cell_type"] == "code"
+        if cell["cell_type"] == kind
     ]
+
+
+def _cells(name):
+    """The code cells of a notebook: tags and the parsed source of each."""
+    return [(tags, ast.parse(source)) for tags, source in _read(name, "code")]
 
 
 @functools.cache
@@ -44,3 +50,28 @@ def profiles():
     """By the names of the profiles, their parameters for each notebook."""
     paths = sorted((runtime.root() / "notebooks" / "profiles").glob("*.yaml"))
     return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def solutions(name):
+    """The code in the folded solutions of a notebook's exercises, one text per solution."""
+    return folded("\n".join(source for _, source in _read(name, "markdown")))
+
+
+def folded(text):
+    """The Python code in each folded solution of a Markdown text, where it has some."""
+    parts = re.findall(r"<details>\s*<summary>Solution.*?</summary>(.*?)</details>", text, re.S)
+    blocks = [re.findall(r"^```python\n(.*?)^```", part, re.S | re.M) for part in parts]
+    return ["\n".join(code) for code in blocks if code]
+
+
+def run(name, display, **values):
+    """What a notebook's names mean after its code cells ran in this process.
+
+    `display` stands for IPython's; `values` replace parameters.
+    """
+    namespace = {"__name__": name, "display": display}
+    for number, (tags, cell) in enumerate(_cells(name), 1):
+        exec(compile(cell, f"{name}, code cell {number}", "exec"), namespace)
+        if "parameters" in tags:
+            namespace |= values
+    return namespace

@@ -16,6 +16,7 @@ from kit import runner, runtime
 
 DATED = ("manifest.json", "results.zip")  # what holds dates and seconds
 PATHS = sorted((runtime.root() / "notebooks").glob("*.ipynb"))
+PAPERS = [path for path in PATHS if not path.stem.startswith("00_")]  # the tour has its own tests
 TINY = {
     "01_evolved_perturbations": {
         "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
@@ -41,6 +42,11 @@ LISTS = ("sources", "strengths", "table_nets")
 
 @pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
 def path(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=PAPERS, ids=lambda path: path.stem)
+def paper(request):
     return request.param
 
 
@@ -83,9 +89,9 @@ def test_inspection_sees_every_parameter_with_its_type_and_help(path):
         assert type(parameter.default) is runner.TYPES[parameter.type]
 
 
-def test_parameters_and_settings_are_the_same(path):
+def test_parameters_and_settings_are_the_same(paper):
     """A parameter stands on one line of the notebook and in one declaration of its settings."""
-    notebook = runner.Notebook(path)
+    notebook = runner.Notebook(paper)
     declared = notebook.experiment.Settings.__dataclass_fields__
     assert set(notebook.parameters) == set(declared)
     defaults = {p.name: p.default for p in notebook.parameters.values()}
@@ -116,13 +122,13 @@ def execute(tmp_path_factory):
 
 
 @pytest.fixture
-def executed(path, execute):
-    return execute(path)
+def executed(paper, execute):
+    return execute(paper)
 
 
-def test_papermill_executes_it_from_any_folder(path, executed):
+def test_papermill_executes_it_from_any_folder(paper, executed):
     manifest = json.loads((executed[1] / "manifest.json").read_text())
-    assert manifest["parameters"].items() >= TINY[path.stem].items()
+    assert manifest["parameters"].items() >= TINY[paper.stem].items()
     assert not {"data_root", "device", "out", "jobs"} & set(manifest["parameters"])
     for kind, suffix in (("tables", "csv"), ("figures", "png")):
         assert manifest[kind]
@@ -131,9 +137,9 @@ def test_papermill_executes_it_from_any_folder(path, executed):
             assert len(title) > 10, name
 
 
-def test_every_claim_gets_a_verdict(path, executed):
+def test_every_claim_gets_a_verdict(paper, executed):
     claims = json.loads((executed[1] / "claims.json").read_text())
-    study = runner.Notebook(path).experiment.STUDY
+    study = runner.Notebook(paper).experiment.STUDY
     assert {claim["claim"] for claim in claims} == set(study.claims)
     judged = {claim["claim"] for claim in claims if claim["data"].startswith("digits")}
     assert judged == set(study.claims)

@@ -1,0 +1,176 @@
+"""The tour: it runs to its end, its controls answer at once, its solutions hold."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+import types
+
+import ipywidgets
+import nbformat
+import notebook
+import pytest
+from matplotlib.figure import Figure
+
+from kit import runner, runtime
+
+NAME = "00_start_here"
+SECONDS = 1.0  # of computing: what else runs on the machine is not the tour's fault
+EXTREMES = {"classes": (0, 10), "ε": (0.0, 0.3), "K": (1, 15), "training": (-1.0, 1.0)}
+
+
+class Screen:
+    """Stands for IPython's display: widgets by description, and what every picture shows."""
+
+    def __init__(self):
+        self.controls, self.pictures, self.changes = {}, [], 0
+
+    def __call__(self, shown, metadata=None, display_id=None, update=False):
+        if isinstance(shown, ipywidgets.Widget):
+            self.controls[shown.description] = shown, len(self.pictures) - 1
+            return None
+        assert isinstance(shown, Figure)
+        assert metadata["image/png"]["alt"] == shown.get_suptitle() != ""
+        if update:
+            self.pictures[display_id] = shown
+            self.changes += 1
+        else:
+            self.pictures.append(shown)
+        return types.SimpleNamespace(display_id=len(self.pictures) - 1)
+
+
+@pytest.fixture(scope="module")
+def tour():
+    """The screen and the names of the tour after a run with its own parameters."""
+    screen = Screen()
+    return screen, notebook.run(NAME, screen)
+
+
+def pixels(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba")
+    return buffer.getvalue()
+
+
+def test_every_part_has_one_picture_and_one_control(tour):
+    screen, _ = tour
+    assert set(screen.controls) == set(EXTREMES)
+    assert sorted(place for _, place in screen.controls.values()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_a_control_redraws_its_picture_within_a_second(tour, name):
+    screen, _ = tour
+    widget, place = screen.controls[name]
+    low, high = EXTREMES[name]
+    if hasattr(widget, "max"):
+        assert (widget.min, widget.max) == (low, high)
+        assert widget.continuous_update
+    pictures = []
+    for value in (low, high, low):
+        if widget.value == value:  # a value that does not change redraws nothing
+            widget.value = high if value == low else low
+        changes, started = screen.changes, time.process_time()
+        widget.value = value
+        pictures.append(pixels(screen.pictures[place]))
+        assert time.process_time() - started < SECONDS
+        assert screen.changes == changes + 1
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_the_pictures_show_what_the_text_says(tour):
+    """Each with a margin, since another processor's nets are other nets."""
+    _, names = tour
+    right = {
+        name: names["training"].accuracy(names["taught"][name], names["x_test"], names["y_test"])
+        for name in (0, 10)
+    }
+    assert right[10] < right[0] - 0.1
+    assert int(names["training"].predict(names["reference"], names["image"])) == names["truth"]
+    kept = {
+        λ: names["training"].accuracy(net, names["fooling"], names["y_test"])
+        for λ, net in names["pulled"].items()
+    }
+    assert kept[-1.0] < kept[0] < kept[1.0]
+    assert kept[1.0] > kept[-1.0] + 0.1
+
+
+def printed_percents(text):
+    return [int(word) for word in text.replace("%", " ").split() if word.isdigit()]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_solution_runs_and_its_answer_is_what_it_prints(tour, number, capsys):
+    _, names = tour
+    exec(notebook.solutions(NAME)[number - 1], dict(names))
+    shown = capsys.readouterr().out.splitlines()
+    percents = [printed_percents(line.partition(":")[2]) for line in shown]
+    if number == 1:
+        (own,), (same,) = percents
+        assert same > own + 10
+    elif number == 2:
+        assert all(noise > attacked for noise, attacked in percents)
+        assert percents[-1][0] > percents[-1][1] + 40
+    else:
+        transferred, own = percents[-1]  # of the misaligned net
+        assert own < transferred - 20
+
+
+def test_there_are_three_exercises_with_folded_solutions():
+    assert len(notebook.solutions(NAME)) == 3
+
+
+def test_solutions_are_found_and_nothing_else():
+    text = (
+        "```python\nshown = 1\n```\n"
+        "<details><summary>Solution</summary>\n\n```python\na = 1\n```\nWhy.\n\n"
+        "```python\nb = a\n```\n</details>\n"
+        "<details><summary>Solution 2</summary>\nIn words.\n</details>\n"
+    )
+    assert notebook.folded(text) == ["a = 1\n\nb = a\n"]
+
+
+def test_it_needs_no_experiment_and_no_results_folder():
+    tour = runner.Notebook(runtime.root() / "notebooks" / f"{NAME}.ipynb")
+    assert tour.experiment is None
+    assert "out" not in tour.parameters
+
+
+@pytest.fixture(scope="module")
+def run_all(tmp_path_factory):
+    """``run_all.py --only 00``, small: its figures' folder and what it printed."""
+    folder = tmp_path_factory.mktemp("figures")
+    options = ["-p", "00.epochs=1", "--out", folder]
+    run = subprocess.run(
+        [sys.executable, runtime.root() / "run_all.py", "--only", "00", *options], cwd=folder,
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return folder / "custom", run.stdout
+
+
+def test_run_all_executes_it(run_all):
+    folder, shown = run_all
+    assert "finished; claims: none" in shown
+    cells = nbformat.read(folder / f"{NAME}.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == 4
+    assert all(len(o["metadata"]["image/png"]["alt"]) > 20 for o in pictures)
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+def test_a_page_is_made_beside_it(run_all):
+    assert (run_all[0] / "index.html").is_file()
+
+
+def test_check_shows_its_parameters():
+    shown = subprocess.check_output(
+        [sys.executable, runtime.root() / "run_all.py", "--check", "--only", "00"], text=True
+    )
+    parameters = json.loads((runtime.root() / "notebooks" / f"{NAME}.ipynb").read_text())
+    assert f"{NAME} (profile quick)" in shown
+    assert parameters["cells"][1]["metadata"]["tags"] == ["parameters"]
+    for name in notebook.parameters(NAME):
+        assert name in shown
