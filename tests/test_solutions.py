@@ -1,0 +1,62 @@
+"""Solutions of the exercises: every exercise has one, and its code runs after the notebook."""
+
+import re
+
+import nbformat
+import papermill
+import pytest
+from test_notebooks import TINY
+
+from kit import runtime
+
+NAMES = ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
+FOLDED = re.compile(r"<details><summary>Solution</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(name):
+    return nbformat.read(runtime.root() / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def exercises(notebook):
+    """The cells from the heading on: one for each exercise, after the heading's own."""
+    markdown = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    start = next(k for k, text in enumerate(markdown) if text.startswith("## Exercises"))
+    return markdown[start + 1 :]
+
+
+def test_every_exercise_has_one_folded_solution(notebook):
+    cells = exercises(notebook)
+    assert [int(re.match(r"(\d+)\. ", text)[1]) for text in cells] == [*range(1, len(cells) + 1)]
+    for text in cells:
+        (solution,) = FOLDED.findall(text)
+        assert len(CODE.sub("", solution).split()) > 10  # it says what comes out, and why
+
+
+def test_there_is_something_to_try_before_the_exercises(name, notebook):
+    markdown = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    (text,) = [text for text in markdown if text.startswith("## Try it")]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert 3 <= len(rows) <= 5
+    source = next(c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    for row in rows:
+        for parameter in re.findall(r"(\w+) = ", row.split("|")[1]):
+            assert f"\n{parameter}: " in source
+
+
+def test_the_solutions_run_in_the_finished_notebook(name, notebook, tmp_path):
+    for text in exercises(notebook):
+        notebook.cells += [nbformat.v4.new_code_cell(code) for code in CODE.findall(text)]
+    nbformat.write(notebook, tmp_path / "solved.ipynb")
+    values = TINY[name] | {"out": str(tmp_path / "results"), "device": "cpu", "jobs": 1}
+    papermill.execute_notebook(
+        tmp_path / "solved.ipynb", tmp_path / "executed.ipynb", values, cwd=str(tmp_path),
+        progress_bar=False,
+    )  # fmt: skip
+    assert (tmp_path / "results" / "manifest.json").is_file()
