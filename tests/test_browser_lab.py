@@ -1,0 +1,247 @@
+"""The notebooks in a real JupyterLab, driven by chromium as a reader would drive it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.error
+import urllib.request
+
+import nbformat
+import pytest
+
+from kit import runtime
+
+TOKEN = "only-for-this-test"
+ERRORS = "[data-mime-type='application/vnd.jupyter.error']"
+WARNINGS = "[data-mime-type='application/vnd.jupyter.stderr']"
+PICTURES = ".jp-OutputArea-output img"
+MINUTES = 60_000  # of Playwright's milliseconds
+WAITING = (  # in JavaScript: is there a cell marked [*]?
+    "[...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')]"
+    ".some(prompt => prompt.innerText.includes('*'))"
+)
+# Long enough to be interrupted, short enough for a test.
+SMALL = {"train": 300, "test": 200, "z": 5, "epochs": 30, "control_draws": 1}
+NO_PICTURE_HIDDEN = {"windowingMode": "none"}  # cells out of sight are in the page, too
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def copy_notebooks(folder):
+    """Copies of the tour, and of notebook 03 with small defaults."""
+    folder.mkdir()
+    for name in ("00_start_here", "03_knn_tradeoff"):
+        shutil.copy(runtime.root() / "notebooks" / f"{name}.ipynb", folder)
+    path = folder / "03_knn_tradeoff.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    for name, value in SMALL.items():
+        cell.source, count = re.subn(rf"(?m)^({name}: \w+) = \S+", rf"\1 = {value}", cell.source)
+        assert count == 1
+    nbformat.write(notebook, path)
+
+
+def environment(home):
+    """Nothing of the user's is read or written: Jupyter, IPython, results and steps are here."""
+    settings = home / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    (settings / "tracker.jupyterlab-settings").write_text(json.dumps(NO_PICTURE_HIDDEN))
+    own = {
+        "JUPYTER_TOKEN": TOKEN, "JUPYTERLAB_SETTINGS_DIR": home / "settings",
+        "PYTHONPATH": os.pathsep.join([str(runtime.root()), os.environ.get("PYTHONPATH", "")]),
+    }  # fmt: skip
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
+                 "JUPYTERLAB_WORKSPACES_DIR", "KIT_STEPS", "KIT_FIGURES"):  # fmt: skip
+        own[name] = home / name.lower()
+    return os.environ | {name: str(value) for name, value in own.items()}
+
+
+def answer(url, path):
+    request = urllib.request.Request(url + path, headers={"Authorization": f"token {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, browser):
+    """A JupyterLab of this test's own: its address, and the folders it works in."""
+    home = tmp_path_factory.mktemp("lab")
+    copy_notebooks(home / "notebooks")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    options = [
+        "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0", "--LabApp.news_url=None",
+        f"--ServerApp.root_dir={home / 'notebooks'}",
+    ]  # fmt: skip
+    log = home / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options], env=environment(home), stdout=output,
+            stderr=output,
+        )  # fmt: skip
+    try:
+        wait_until_it_answers(server, url, log)
+        yield types.SimpleNamespace(url=url, home=home)
+    finally:
+        server.send_signal(signal.SIGTERM)  # it shuts its kernels down
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def wait_until_it_answers(server, url, log):
+    for _ in range(1200):
+        assert server.poll() is None, log.read_text()
+        try:
+            return answer(url, "/api/status")
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError(f"JupyterLab does not answer: {log.read_text()}")
+
+
+def open_notebook(lab, browser, name):
+    """A page with a notebook whose kernel is ready."""
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(MINUTES)
+    page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
+    page.wait_for_selector("#jp-main-statusbar >> text=/\\| Idle/")
+    return page
+
+
+def choose(page, menu, entry):
+    """Click an entry of a menu."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{menu}$")).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{entry}$")).click()
+
+
+def prompts(page):
+    return page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").all_inner_texts()
+
+
+def wait_for_the_end(page, minutes=4):
+    """Wait until no cell is computing or waiting."""
+    page.wait_for_function(f"() => !({WAITING})", timeout=minutes * MINUTES)
+
+
+def run_all(page):
+    choose(page, "Run", "Run All Cells")
+    page.wait_for_function(f"() => {WAITING}")
+
+
+@pytest.fixture(scope="module")
+def tour(lab, browser):
+    """The tour after Run All."""
+    page = open_notebook(lab, browser, "00_start_here")
+    run_all(page)
+    wait_for_the_end(page)
+    yield page
+    page.close()
+
+
+def test_it_finds_a_kernel(lab):
+    found = answer(lab.url, "/api/kernelspecs")
+    wanted = nbformat.read(lab.home / "notebooks" / "00_start_here.ipynb", as_version=4)
+    assert wanted.metadata.kernelspec.name in found["kernelspecs"]
+
+
+def test_the_tour_runs_without_an_error_or_a_warning(tour):
+    assert all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts(tour))
+    assert tour.locator(ERRORS).count() == 0
+    assert tour.locator(WARNINGS).count() == 0
+    assert tour.locator(".jp-Dialog").count() == 0
+
+
+def test_every_picture_and_control_of_the_tour_is_there(tour):
+    tour.wait_for_selector(".widget-toggle-button")
+    assert tour.locator(PICTURES).count() == 4
+    assert all(
+        tour.locator(PICTURES).nth(i).evaluate("img => img.naturalWidth > 300") for i in range(4)
+    )
+    assert tour.locator(".widget-slider").count() == 3
+    assert tour.locator(".widget-toggle-button").count() == 3
+
+
+CONTROLS = {  # the picture, what has the focus, the key
+    "classes": (0, ".noUi-handle >> nth=0", "ArrowLeft"),
+    "ε": (1, ".noUi-handle >> nth=1", "ArrowRight"),
+    "K": (2, ".noUi-handle >> nth=2", "ArrowRight"),
+    "training": (3, ".widget-toggle-button >> nth=0", "Space"),
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_moved_by_the_keyboard_changes_its_picture_within_two_seconds(tour, control):
+    place, focused, key = CONTROLS[control]
+    sources = tour.locator(PICTURES).evaluate_all("images => images.map(img => img.src)")
+    tour.locator(focused).focus()
+    tour.keyboard.press(key)
+    tour.wait_for_function(
+        "([pictures, place, before]) => document.querySelectorAll(pictures)[place].src !== before",
+        arg=[PICTURES, place, sources[place]],
+        timeout=2000,
+    )
+    after = tour.locator(PICTURES).evaluate_all("images => images.map(img => img.src)")
+    assert [i for i in range(4) if after[i] != sources[i]] == [place]
+    assert tour.locator(ERRORS).count() == 0
+
+
+def replace_line(page, begin, line):
+    """Type a line of code in place of the one that begins so."""
+    page.locator(".cm-line", has_text=re.compile(f"^{begin}")).first.click()
+    for key in ("Home", "Shift+End", "Delete"):
+        page.keyboard.press(key)
+    page.keyboard.type(line)
+
+
+@pytest.fixture
+def study(lab, browser):
+    """Notebook 03, not yet run."""
+    page = open_notebook(lab, browser, "03_knn_tradeoff")
+    yield page
+    page.close()
+
+
+def test_a_parameter_is_changed_and_a_run_interrupted_and_run_again(lab, study):
+    replace_line(study, "runs: int", "runs: int = 4  # typed by hand")
+    run_all(study)
+    kept = interrupt_after_the_first_task(study, lab.home / "kit_steps")
+    wait_for_the_end(study)
+    assert study.locator(ERRORS).count() == 0  # one sentence, no traceback
+    assert re.search(r"Interrupted: \d+ of \d+ tasks", study.locator(WARNINGS).inner_text())
+    assert prompts(study)[-1] == "[ ]:"
+
+    run_all(study)
+    wait_for_the_end(study)
+    assert study.locator(ERRORS).count() == 0
+    assert not [text for text in study.locator(WARNINGS).all_inner_texts() if "Warning" in text]
+    assert all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts(study))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # nothing was done twice
+    results = lab.home / "kit_figures" / "custom" / "03_knn_tradeoff"
+    manifest = json.loads((results / "manifest.json").read_text())
+    assert manifest["parameters"].items() >= (SMALL | {"runs": 4}).items()
+    assert study.locator(PICTURES).count() == len(manifest["figures"])
+
+
+def interrupt_after_the_first_task(page, store):
+    """Interrupt the kernel from the menu; the records stored until then, and their dates."""
+    for _ in range(1200):
+        records = list(store.glob("knn_tradeoff.*/[!.]*.json"))
+        if records:
+            break
+        page.wait_for_timeout(100)
+    assert records
+    choose(page, "Kernel", "Interrupt Kernel")
+    return {path: path.stat().st_mtime_ns for path in records}
