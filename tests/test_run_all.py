@@ -18,6 +18,7 @@ from small_notebooks import FINISH, OUT
 
 from kit import runner, runtime
 from kit.runner import command_line
+from kit.steps import archive
 
 sys.path.insert(0, str(runtime.root()))
 import run_all
@@ -179,6 +180,22 @@ def project(tmp_path, monkeypatch):
 
 
 RUNS = f"runs: int = 3  # repeats\n{OUT}"
+
+
+def test_a_run_is_not_compared_with_itself(capsys, monkeypatch):
+    monkeypatch.setenv(archive.IGNORED, "")  # restored afterwards
+    committed = runtime.root() / "figures"
+    options = ["--profile", "ci", "--only", "03", "--compare", str(committed / "ci")]
+    message = refused(capsys, *options, "--out", str(committed))
+    assert "this run would write there; give it another folder with --out" in message
+    assert archive.committed()
+    assert run_all.main([*options, "--check"]) == 0
+    assert not archive.committed()
+
+
+def test_a_folder_without_results_is_not_compared_with(capsys, tmp_path):
+    message = refused(capsys, "--only", "03", "--compare", str(tmp_path))
+    assert "has no results of 03_knn_tradeoff; name a folder such as figures/paper" in message
 
 
 def test_check_shows_what_would_run(project, capsys, tmp_path):

@@ -163,6 +163,6 @@ def test_an_undecided_mean_says_how_many_repeats_it_needs():
     verdict, evidence = results.positive([1.0, -1.0, 0.5, 0.2], "points")
     effect = np.mean([1.0, -1.0, 0.5, 0.2]) / np.std([1.0, -1.0, 0.5, 0.2], ddof=1)
     assert verdict == results.UNDECIDED
-    assert evidence.endswith(f"takes {results.repeats_needed(effect)}")
+    assert evidence.endswith(f"takes {results.repeats_needed(effect)} runs")
     assert "takes" not in results.positive([1.0, 1.1, 1.2], "points")[1]
     assert "takes" not in results.positive([0.0, 0.0, 0.0], "points")[1]

@@ -287,7 +287,7 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
     Examples
     --------
     >>> positive([1.0, 2.0, 3.0], "points")
-    ('undecided', '2 points [−0.4841, 4.484] over 3 runs; to decide such a mean takes 5')
+    ('undecided', '2 points [−0.4841, 4.484] over 3 runs; to decide such a mean takes 5 runs')
     >>> positive([2.0, 2.1, 2.2], "points")[0]
     'reproduced'
     """
@@ -303,7 +303,7 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
         evidence += " (too few to decide)"
     elif verdict == UNDECIDED and np.ptp(finite) > 0:
         needed = repeats_needed(mean / finite.std(ddof=1))
-        evidence += f"; to decide such a mean takes {needed}"
+        evidence += f"; to decide such a mean takes {needed} runs"
     return verdict, evidence
 
 

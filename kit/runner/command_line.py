@@ -30,6 +30,7 @@ from tabulate import tabulate
 
 from kit import data, progress, runner, runtime, steps
 from kit.progress import say
+from kit.runner import comparing
 from kit.settings import Settings
 
 Values = dict[str, Any]  # a notebook's parameters by name
@@ -55,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runtime.device(options.device)  # loads torch
         folder = output_folder(options)
         # Everything is checked before anything runs.
-        estimates = [prepare(n, values[n.name], options) for n in chosen]
         if options.compare:
-            check_committed(chosen, options.compare)
+            comparing.prepare(chosen, folder, options.compare)
+        estimates = [prepare(n, values[n.name], options) for n in chosen]
         known_results = all(e is None or e.stored == e.total for e in estimates)
         if options.check:
             parts = [
@@ -75,39 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     at_once = runtime.workers(options.jobs, "cpu") if known_results else 1
     status = run(chosen, values, folder, options.timeout, at_once)
     if status == 0 and options.compare:
-        return compare(chosen, folder, options.compare)
+        return comparing.compare(chosen, folder, options.compare)
     return status
-
-
-def check_committed(chosen: Sequence[runner.Notebook], committed: Path) -> None:
-    """Refuse a folder to compare with that has no results of a notebook, with a ValueError."""
-    for notebook in chosen:
-        if not (committed / notebook.name / "manifest.json").is_file():
-            raise ValueError(
-                f"--compare {committed}: it has no results of {notebook.name}; name a folder such "
-                "as figures/paper, and with --only the notebooks that it has."
-            )
-
-
-def compare(chosen: Sequence[runner.Notebook], folder: Path, committed: Path) -> int:
-    """Show table by table how many means lie where they should; 3 where one does not."""
-    from kit.results.comparison import compare  # loads pandas
-
-    rows, outside = [], []
-    for notebook in chosen:
-        numbers = compare(folder / notebook.name, committed / notebook.name)
-        outside += [number for number in numbers if not number.inside]
-        for table in dict.fromkeys(number.table for number in numbers):
-            of_table = [number for number in numbers if number.table == table]
-            rows.append((table, len(of_table), sum(not number.inside for number in of_table)))
-    say("\n" + tabulate(rows, ("table", "means compared", "outside")), sys.stdout)
-    for n in outside:
-        say(
-            f"{n.table}, {n.row}, {n.column}: {n.new:.6g} instead of {n.committed:.6g} "
-            f"[{n.low:.6g}, {n.high:.6g}]",
-            sys.stdout,
-        )
-    return 3 if outside else 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
