@@ -382,7 +382,10 @@ def bars(
                     markersize=4, linestyle="none", label=labels["beside"],
                 )  # fmt: skip
             axis.set(title=_headed(title), ylim=limits)
-            axis.set_xticks(range(len(groups)), map(called, groups))
+            axis.set_xticks(
+                range(len(groups)), map(called, groups), rotation=35, ha="right",
+                rotation_mode="anchor",
+            )  # fmt: skip
         axes[0].set_ylabel(labels["y"])
         _shared_legend(figure, axes)
     return figure

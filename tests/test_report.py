@@ -11,7 +11,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from kit import data, plots, results, runtime, steps
-from kit.results.report import REFERENCE, on_screen
+from kit.results.report import REFERENCE
+from kit.results.screen import on_screen
 
 STUDY = results.Study(
     notebook="03_x",

@@ -4,9 +4,9 @@ This package and its modules import SciPy, pandas and matplotlib where they are 
 verdict's name or a `Study` alone does not wait for them.
 """
 
+from kit.results.power import MIN_REPEATS, repeats_needed, smallest_effect
 from kit.results.report import Report, beside_printed, printed
 from kit.results.statistics import (
-    MIN_REPEATS,
     NOT_REPRODUCED,
     NOT_TESTED,
     REPRODUCED,
@@ -19,9 +19,7 @@ from kit.results.statistics import (
     judge,
     mean_interval,
     positive,
-    repeats_needed,
     shown_number,
-    smallest_effect,
     two_samples,
     verdict,
     welch_interval,
