@@ -164,7 +164,7 @@ ERRORS = [
     ("filters left out", f"{FOUR}steps.py", "        if image_filter:\n", "        if not image_filter:\n", OF_FOUR),
     ("fooled among what the reference gets wrong", NB4, 'of_reference = reference[\\"clean\\"] == true', 'of_reference = reference[\\"clean\\"] != true', OF_FOUR),
     ("an interval of zero width", "kit/results/statistics.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
-    ("two repeats decide", "kit/results/statistics.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
+    ("two repeats decide", "kit/results/power.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
 ]  # fmt: skip
 
 

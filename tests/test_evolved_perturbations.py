@@ -704,9 +704,9 @@ def test_circles_are_at_the_pixels_of_all_channels():
 def test_the_pictures_can_be_drawn(computed):
     figure = cells.progress({str(aim): s.generations for aim, s in computed.searches.items()})
     assert [axis.get_title() for axis in figure.axes] == [
-        "MDD-ES, Np = 1, against adam, search 1", "MDD-ES, Np = 1, against adam, search 2",
-        "MDD-ES, Np = 2, against adam, search 1", "MDD-ES, Np = 1, against sgd, search 1",
-        "plain, Np = 1, against adam, search 1", "random, Np = 1, against adam, search 1",
+        "MDD-ES, Np = 1, against Adam, search 1", "MDD-ES, Np = 1, against Adam, search 2",
+        "MDD-ES, Np = 2, against Adam, search 1", "MDD-ES, Np = 1, against SGD, search 1",
+        "Plain, Np = 1, against Adam, search 1", "Random, Np = 1, against Adam, search 1",
     ]  # fmt: skip
     assert {0, 1} <= set(computed.lines[0]["alpha"])  # both nets themselves
     circled = cells.circles(torch.from_numpy(computed.examples[2]["noise"]))
