@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -60,7 +61,7 @@ def write(
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     text = [
         f"# The kit against its peers on {machine['processor']}", "",
-        f"{machine['threads']} threads, {kind}, Python {machine['python']}, {machine['system']}; "
+        f"{date.today()}; {machine['threads']} threads, {kind}, Python {machine['python']}, {machine['system']}; "
         f"{versions}.{' Tiny sizes: these numbers mean nothing.' if quick else ''}", "",
         "Medians of several runs in turn. *Peer takes*: how many times as long as the kit.", "",
         as_table(rows), "",
