@@ -231,3 +231,9 @@ def test_an_executed_notebook_becomes_a_page_that_needs_no_network(executed):
 
 def test_the_page_links_to_the_executed_notebook(executed):
     assert '<a href="03_a.html">' in html_of(executed)
+    assert "Also executed" not in html_of(executed)
+
+
+def test_a_notebook_without_claims_is_linked_too(folder):
+    (folder / "00_tour.html").write_text("")
+    assert '<p>Also executed: <a href="00_tour.html">00_tour</a>.</p>' in html_of(folder)
