@@ -9,7 +9,10 @@ from test_notebooks import TINY
 
 from kit import runtime
 
-NAMES = ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
+NAMES = (
+    "01_evolved_perturbations", "02_overfitting_vs_robustness", "03_knn_tradeoff",
+    "04_neuroevolution_gm",
+)  # fmt: skip
 FOLDED = re.compile(r"<details><summary>Solution</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
