@@ -86,7 +86,7 @@ def draw(rows: list[Row], title: str):
     axes.plot([row.target for row in rows], places, "k|", markersize=16, label="target")
     for place, row in zip(places, rows, strict=True):
         axes.text(1.1 * max(row.ratio, row.target), place, f"{row.ratio:.2f}", va="center")
-    axes.set_xlim(0.4, 2.2 * max(max(row.ratio, row.target) for row in rows))
+    axes.set_xlim(0.4, 4 * max(max(row.ratio, row.target) for row in rows))
     axes.set_yticks(places, [f"{row.work}\nagainst {row.peer}" for row in rows], fontsize=7)
     axes.set(xscale="log", xlabel="the peer takes so many times as long as the kit", title=title)
     axes.invert_yaxis()
