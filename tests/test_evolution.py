@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kit import data, evolution, perturbations, runtime, training
+from kit.evolution import mdd_es, strategies
 
 SHORT = dict(classes=10, pixels=1, popsize=4, epochs=1, batch_size=32, discriminator_epochs=2)
 
@@ -60,7 +61,7 @@ def test_a_history_can_come_from_a_file(digits, undisturbed):
 
 def test_nothing_of_the_history_is_scored_again(digits, undisturbed, monkeypatch):
     calls, fitness = [], evolution.fitness
-    monkeypatch.setattr(evolution, "fitness", lambda *a, **o: calls.append(a) or fitness(*a, **o))
+    monkeypatch.setattr(mdd_es, "fitness", lambda *a, **o: calls.append(a) or fitness(*a, **o))
     searched(digits, fitness_history=[generation.fitness for generation in undisturbed[:2]])
     assert len(calls) == 1
 
@@ -200,7 +201,7 @@ def test_a_candidate_without_a_loss_ranks_last_and_the_search_goes_on(digits, mo
     assert [np.isnan(g.fitness).tolist() for g in generations] == [[False, True, False, False]] * 2
     assert np.isnan(generations[0].mismatch[1])
     assert evolution.best(generations)[1] != 1
-    ranked = evolution._ranked(generations[0].fitness)
+    ranked = strategies._ranked(generations[0].fitness)
     assert ranked.argmax() == 1
     assert np.isfinite(ranked).all()
     with warnings.catch_warnings():
