@@ -59,9 +59,8 @@ def timed(folder: Path) -> tuple[float, list[str]]:
     seconds = time.perf_counter() - started
     lines = run.stdout.splitlines()
     start = max(i for i, line in enumerate(lines) if line.startswith("notebook "))
-    return seconds, lines[
-        start : start + len(list(runtime.folder("notebooks").glob("*.ipynb"))) + 2
-    ]
+    count = len(list((runtime.root() / "notebooks").glob("*.ipynb")))
+    return seconds, lines[start : start + 2 + count]
 
 
 if __name__ == "__main__":
