@@ -53,6 +53,8 @@ class Run:
         Of each generation.
     random
         As many random architectures, trained alike, as the search has tried.
+    among_random
+        The selection among them.
     defenses
         By defence: the reference behind a filter, or trained adversarially.
     white_box
@@ -74,6 +76,7 @@ class Run:
     search: list
     children: list[list]
     random: list
+    among_random: Any
     defenses: dict[str, Net]
     white_box: dict[str, Any]
     twins: dict[str, Any]
@@ -147,12 +150,12 @@ class _Planner:
             net = self.train(self.split, source, source)
             attacks[source] = self.attack(self.split, source, net, "L∞-PGD", source)
         children, selections = self.search(reference)
-        random, lucky = self.random(reference, sum(map(len, children)))
+        random, among_random = self.random(reference, sum(map(len, children)))
         genomes = {
             "Ref": c.reference, "Ref retrained": c.reference, "Ref+GM": c.reference,
             "HE+GM": c.hand_engineered,
             "NE+GM 1": selections[-1]["best"][0], "NE+GM 2": selections[-1]["best"][1],
-            "Random+GM": lucky,
+            "Random+GM": among_random["best"][0],
         }  # fmt: skip
         gm = self.gm(grads, "cosine", c.strength)
         nets = {
@@ -161,7 +164,7 @@ class _Planner:
         }
         four = [nets[name] for name in ("Ref", "Ref+GM", "NE+GM 1", "NE+GM 2")]
         return Run(
-            nets, attacks, selections, children, random,
+            nets, attacks, selections, children, random, among_random,
             defenses=self.defenses(reference, attacks["L∞-PGD"]),
             white_box={
                 net.name: self.attack(self.split, net.name, net.trained, "L∞-PGD", net.genome)
@@ -270,7 +273,7 @@ class _Planner:
         return born, selections
 
     def random(self, reference: Any, count: int) -> tuple[list, Any]:
-        """Random architectures trained as the children are, and the fittest of them."""
+        """Random architectures trained as the children are, and the selection among them."""
         c, child = self.c, self.child(reference)
         drawn = steps.random_genomes.task(
             seed=c.seed, run=self.number, count=count, distance=None, space=self.limits
@@ -287,7 +290,7 @@ class _Planner:
             seed=c.seed, run=self.number, number=0, previous=None, born=list(map(_judged, tried)),
             children=1, mutations=list(MUTATIONS), space=self.limits,
         )  # fmt: skip
-        return tried, chosen["best"][0]
+        return tried, chosen
 
     def child(self, reference: Any) -> functools.partial:
         c = self.c
