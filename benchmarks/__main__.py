@@ -61,8 +61,8 @@ def write(
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     text = [
         f"# The kit against its peers on {machine['processor']}", "",
-        f"{date.today()}; {machine['threads']} threads, {kind}, Python {machine['python']}, {machine['system']}; "
-        f"{versions}.{' Tiny sizes: these numbers mean nothing.' if quick else ''}", "",
+        f"{date.today()}; {machine['threads']} threads, {kind}, Python {machine['python']}, "
+        f"{machine['system']}; {versions}.{' Tiny sizes: these numbers mean nothing.' if quick else ''}", "",
         "Medians of several runs in turn. *Peer takes*: how many times as long as the kit.", "",
         as_table(rows), "",
     ]  # fmt: skip

@@ -147,9 +147,8 @@ def _fast_type(train: Tensor) -> torch.dtype:
     """bfloat16 for large images where the processor multiplies it much faster, else float32."""
     if train.device.type != "cpu" or train.shape[1] < 2 * DIRECTIONS:
         return torch.float32
-    able: Mapping[str, bool] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # an older torch lacks it
+    known = getattr(torch.cpu, "get_capabilities", dict)  # an older torch lacks it
+    able: Mapping[str, bool] = known()
     fast = able.get("avx512_bf16", False) or able.get("amx_bf16", False)
     return torch.bfloat16 if fast else torch.float32
 

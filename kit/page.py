@@ -53,15 +53,13 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
         _notebook(path.parent, known.get(path.parent.name, Study(path.parent.name)))
         for path in sorted(folder.glob("[!.]*/manifest.json"))
     ]
-    names = [notebook["name"] for notebook in notebooks]
-    others = [
-        path for path in sorted(folder.glob("[!.]*.html")) if path.stem not in [*names, "index"]
-    ]
+    shown = {"index", *(notebook["name"] for notebook in notebooks)}
+    others = sorted({path.stem for path in folder.glob("[!.]*.html")} - shown)
     columns = dict.fromkeys(name for n in notebooks for row in n["rows"] for name in row["cells"])
     verdicts = [row["verdict"] for notebook in notebooks for row in notebook["rows"]]
     text = render(
         "page.html", profile=folder.name, notebooks=notebooks, columns=list(columns),
-        others=[path.stem for path in others],
+        others=others,
         counts={verdict: verdicts.count(verdict) for verdict in SYMBOLS}, symbols=SYMBOLS,
     )  # fmt: skip
     return write_text(folder / "index.html", text)
