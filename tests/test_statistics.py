@@ -166,3 +166,34 @@ def test_an_undecided_mean_says_how_many_repeats_it_needs():
     assert evidence.endswith(f"takes {results.repeats_needed(effect)} runs")
     assert "takes" not in results.positive([1.0, 1.1, 1.2], "points")[1]
     assert "takes" not in results.positive([0.0, 0.0, 0.0], "points")[1]
+
+
+@pytest.mark.parametrize(
+    ("printed", "wanted"),
+    [
+        (None, results.UNDECIDED),
+        (8.9, results.UNDECIDED),  # half of it lies inside of the interval, [−4.5, 4.5]
+        (9.1, results.NOT_REPRODUCED),
+    ],
+)
+def test_an_effect_of_less_than_half_of_the_printed_one_is_not_reproduced(printed, wanted):
+    sample = np.array([-1.0, 0.0, 1.0]) * 4.5 / stats.t.ppf(0.975, 2) * np.sqrt(3)
+    verdict, evidence = results.positive(sample, "points", printed=printed)
+    assert verdict == wanted
+    assert ("less than half of the paper's 9.1" in evidence) == (printed == 9.1)
+
+
+def test_a_small_effect_stays_reproduced_and_is_called_small():
+    verdict, evidence = results.positive([2.0, 2.1, 2.2], "points", printed=20.0)
+    assert (verdict, "less than half" in evidence) == (results.REPRODUCED, True)
+    verdict, evidence = results.positive([0.0, 0.1], "points", printed=20.0)
+    assert (verdict, "less than half" in evidence) == (results.UNDECIDED, False)
+
+
+@given(
+    st.lists(st.floats(-100, 100), min_size=3, max_size=9), st.floats(0.1, 100), st.floats(0.5, 20)
+)
+def test_a_printed_value_decides_only_what_is_open(values, printed, resolution):
+    without, _ = results.positive(values, "points", resolution)
+    within, _ = results.positive(values, "points", resolution, printed)
+    assert within == without or (without, within) == (results.UNDECIDED, results.NOT_REPRODUCED)

@@ -69,12 +69,21 @@ VALUES = {
 }  # fmt: skip
 
 
+def spread(value, by):
+    """A number that varies from run to run on its own account, too: a difference of that size."""
+    return (value - by, value, value + by)
+
+
 def table(values, *names, wobble=TOGETHER):
     """A row for each key and run; values rise and fall with the run."""
     rows = [
-        dict(zip((*names, "run", "accuracy"), (*key, run, value + off), strict=True))
+        dict(zip((*names, "run", "accuracy"), (*key, run, each + off), strict=True))
         for key, value in values.items()
-        for run, off in wobble.items()
+        for each, (run, off) in zip(
+            value if isinstance(value, tuple) else [value] * len(wobble),
+            wobble.items(),
+            strict=True,
+        )
     ]
     return pd.DataFrame(rows).sample(frac=1, random_state=1)
 
@@ -162,25 +171,34 @@ def at_85(adversarial):
 
 CASES = [
     ("4.C1", "", accuracy("full", "Ref", L_INF, 60), NO),
-    ("4.C1", "", accuracy("full", "Ref", L_INF, 50), OPEN),
+    # A spread of 5 gives an interval of ± 12.4. The paper prints gains of 31 and 11 points: that
+    # the upper end lies above half of it leaves the claim open, below it is ruled out.
+    ("4.C1", "", accuracy("full", "Ref", L_INF, spread(46, 5)), OPEN),
+    ("4.C1", "", accuracy("full", "Ref", L_INF, spread(48, 5)), NO),
+    ("4.C1", "", accuracy("full", "Ref+GM", L_INF, spread(50, 2)), NO),
+    ("4.C1", "", accuracy("full", "Ref+GM", L_INF, spread(49, 2)), OPEN),
     ("4.C1", "", accuracy("full", "Ref+GM", L_INF, 60), NO),
-    ("4.C1", "", accuracy("full", "Ref+GM", L_INF, 49.95), OPEN),  # less than one test image
+    ("4.C1", "", accuracy("full", NE, "clean", 78.05), OPEN),  # less than one test image
     ("4.C1", "", accuracy("full", "Ref+GM", L_INF, 49.85), YES),
     ("4.C1", "", accuracy("full", NE, "clean", 70), NO),
     ("4.C1", "", accuracy("full", NE, "clean", 77.85), NO),  # 2 points are allowed
-    ("4.C1", "", accuracy("full", NE, "clean", 78.05), OPEN),
     ("4.C1", "", accuracy("full", NE, "clean", 78.15), YES),
     ("4.C1", "", accuracy("full", "Ref+GM", "clean", 99), YES),  # that of Ref counts
     ("4.C2", "resnet8", accuracy("full", "Ref", "resnet8", 60), NO),
     ("4.C2", "resnet8", accuracy("full", "Ref+GM", "resnet8", 60), NO),
-    ("4.C2", "resnet8", accuracy("full", "Ref+GM", "resnet8", 49.95), OPEN),
+    # Of the four sources the smallest gain that is printed counts: 10.9 and 2.6 points.
+    ("4.C2", "resnet8", accuracy("full", "Ref", "resnet8", spread(50, 2)), NO),
+    ("4.C2", "resnet8", accuracy("full", "Ref", "resnet8", spread(50, 3)), OPEN),
+    ("4.C2", "resnet8", accuracy("full", "Ref+GM", "resnet8", spread(50, 0.5)), NO),
+    ("4.C2", "resnet8", accuracy("full", "Ref+GM", "resnet8", spread(50, 0.6)), OPEN),
     ("4.C2", "resnet8", accuracy("full", "Ref+GM", "resnet8", 49.85), YES),
     ("4.C2", "lenet5", accuracy("full", "Ref+GM", "resnet8", 60), YES),
     ("4.C2", "lenet5", accuracy("full", NE, L_INF, 0), YES),
     ("4.C2", "lenet5", accuracy("full", NE, "clean", 0), YES),  # 4.C1 asks for that
     ("4.C3", "trained anew on MNIST", carried("Ref", L_INF, 60), NO),
     ("4.C3", "trained anew on MNIST", carried("Ref+GM", L_INF, 60), NO),
-    ("4.C3", "trained anew on MNIST", carried("Ref+GM", L_INF, 49.75), OPEN),
+    ("4.C3", "trained anew on MNIST", carried("Ref+GM", L_INF, spread(50, 1)), NO),
+    ("4.C3", "trained anew on MNIST", carried("Ref+GM", L_INF, spread(50, 2)), OPEN),
     ("4.C3", "trained anew on MNIST", carried("Ref+GM", L_INF, 49.25), YES),
     ("4.C3", "trained anew on MNIST", carried(NE, "clean", 77.25), NO),
     ("4.C3", "trained anew on MNIST", carried(NE, "clean", 78.25), OPEN),
@@ -191,12 +209,14 @@ CASES = [
     ("4.C3", "trained anew on MNIST, full", carried("Ref", L_INF, 49.75, scale="full"), YES),
     ("4.C4", L_INF, {"fooled": {("Ref+GM", L_INF): 5}}, NO),
     ("4.C4", L_INF, {"fooled": {("HE+GM", L_INF): 5}}, NO),
-    ("4.C4", L_INF, {"fooled": {("HE+GM", L_INF): 10.25}}, OPEN),
+    ("4.C4", L_INF, {"fooled": {("HE+GM", L_INF): spread(10, 2)}}, NO),
+    ("4.C4", L_INF, {"fooled": {("HE+GM", L_INF): spread(10, 3)}}, OPEN),
     ("4.C4", L_INF, {"fooled": {("HE+GM", L_INF): 10.75}}, YES),
     ("4.C4", "L2-PGD", {"fooled": {(NE, "L2-PGD"): 30}}, NO),
     ("4.C4", "L2-PGD", {"fooled": {(NE, L_INF): 30}}, YES),
     ("4.C5", "JPEG", {"against": {"Ref, JPEG": 10}}, NO),
-    ("4.C5", "JPEG", {"against": {"Ref, JPEG": 20.25}}, OPEN),
+    ("4.C5", "JPEG", {"against": {"Ref, JPEG": spread(20, 12)}}, NO),
+    ("4.C5", "JPEG", {"against": {"Ref, JPEG": spread(20, 13)}}, OPEN),
     ("4.C5", "JPEG", {"against": {"Ref, JPEG": 20.75}}, YES),
     ("4.C5", "JPEG", {"against": {"Ref, bilateral": 10}}, YES),
     ("4.C5", "bilateral", {"against": {"Ref, bilateral": 10}}, NO),
@@ -216,7 +236,8 @@ CASES = [
     ("4.C7", ABOVE_REF, accuracy("reduced", "Random+GM", "clean", 0), YES),
     ("4.C7", BEST_CLEAN, accuracy("reduced", "Ref+GM", "clean", 76), NO),
     ("4.C7", BEST_CLEAN, accuracy("reduced", "HE+GM", "clean", 76), NO),
-    ("4.C7", BEST_CLEAN, accuracy("reduced", "HE+GM", "clean", 74.75), OPEN),
+    ("4.C7", BEST_CLEAN, accuracy("reduced", "HE+GM", "clean", spread(75, 0.4)), NO),
+    ("4.C7", BEST_CLEAN, accuracy("reduced", "HE+GM", "clean", spread(75, 0.6)), OPEN),
     ("4.C7", BEST_CLEAN, accuracy("reduced", "HE+GM", "clean", 74.25), YES),
     ("4.C7", ON_ADVERSARIAL, accuracy("reduced", "Ref+GM", L_INF, 42.75), NO),
     ("4.C7", ON_ADVERSARIAL, accuracy("reduced", "Ref+GM", L_INF, 41.75), OPEN),

@@ -209,8 +209,15 @@ def judge(low: float, high: float, repeats: int) -> str:
     return verdict(low, high) if repeats >= MIN_REPEATS else UNDECIDED
 
 
-def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str, str]:
+def positive(
+    values: ArrayLike, unit: str, resolution: float = 0.0, printed: float | None = None
+) -> tuple[str, str]:
     """Is a quantity positive? Verdict and evidence from its values over the repeats.
+
+    An interval that holds zero leaves the question open, unless the paper prints how large the
+    effect is and the interval lies below half of that: such an effect is ruled out. (Simonsohn 2015
+    draws this line by the power of the original study, which needs its spread; no paper here prints
+    one.)
 
     Parameters
     ----------
@@ -220,6 +227,8 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
         Stands behind the mean.
     resolution
         As for `mean_interval`.
+    printed
+        The paper's value of the quantity, positive, where it prints one.
 
     Returns
     -------
@@ -232,6 +241,8 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
     ('undecided', '2 points [−0.4841, 4.484] over 3 runs; to decide such a mean takes 5 runs')
     >>> positive([2.0, 2.1, 2.2], "points")[0]
     'reproduced'
+    >>> positive([-1.0, 2.0, 0.5], "points", printed=20)[0]
+    'not reproduced'
     """
     values = np.asarray(values, dtype=float)
     finite = values[np.isfinite(values)]
@@ -243,7 +254,10 @@ def positive(values: ArrayLike, unit: str, resolution: float = 0.0) -> tuple[str
     verdict = judge(low, high, len(finite))
     if len(finite) < MIN_REPEATS:
         evidence += " (too few to decide)"
-    elif verdict == UNDECIDED and np.ptp(finite) > 0:
+    elif printed is not None and 0 <= high < printed / 2:
+        evidence += f", less than half of the paper's {shown_number(float(printed))}"
+        verdict = NOT_REPRODUCED if verdict == UNDECIDED else verdict
+    elif verdict == UNDECIDED and finite.std(ddof=1) > 0:
         needed = repeats_needed(mean / finite.std(ddof=1))
         evidence += f"; to decide such a mean takes {needed} runs"
     return verdict, evidence
