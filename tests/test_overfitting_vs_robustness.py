@@ -334,6 +334,7 @@ def all_curves(regimes):
         curves[label] = {
             "validation": 100 * regime.trained["validation_accuracy"],
             **cells.attack_curves(regime), **cells.clever_curves(regime),
+            "crafting epoch": np.array([fold["epoch"] for fold in regime.best]),
             "ASR CW, last": cells.wrong(regime.last, lambda fold: fold["cw_predictions"]),
             **{
                 name: np.array([fold[name.replace(" ", "_")] for fold in regime.gradients])

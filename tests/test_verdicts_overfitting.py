@@ -21,6 +21,11 @@ def line(start, end, jitter=1.0):
     return path + jitter * FOLDS[:, None] * np.linspace(0.5, 1.5, EPOCHS)
 
 
+def spread(start, end):
+    """As `line`, and the folds change by very different amounts."""
+    return line(start, end, jitter=40)
+
+
 def peak(top, end):
     path = np.interp(np.arange(1, EPOCHS + 1), [1, 4, EPOCHS], [top - 10, top, end])
     return path + FOLDS[:, None]
@@ -38,8 +43,9 @@ def clever(mean, spread):
     }
 
 
-NORMAL = regime(
-    test_accuracy=line(20, 35), validation=line(20, 35), ASR_CW=line(30, 60), ASR_FGSM=line(95, 95),
+NORMAL = {"crafting epoch": np.array([5, 7, 10, 10, 10])} | regime(
+    test_accuracy=line(20, 35), accuracy_before_attack=line(40, 95), validation=line(20, 35),
+    ASR_CW=line(30, 60), ASR_FGSM=line(95, 95),
     ASR_PGD=line(96, 96), ASR_random_signs=line(40, 40), ASR_CW__last=line(40, 99),
     loss_sensitivity=line(1.0, 1.4, 0.1), empirical_robustness=line(0.10, 0.08, 0.002),
 ) | clever(0.5, 0.2)  # fmt: skip
@@ -80,10 +86,15 @@ def test_the_made_up_curves_reproduce_everything():
 
 
 CASES = [
-    ("2.C1", "", {"normal": {"ASR CW": line(60, 30)}}, NO),
-    ("2.C1", "", {"normal": {"ASR CW": line(30, 30)}}, OPEN),
-    ("2.C1", "", {"normal": {"test accuracy": line(35, 20)}}, NO),
-    ("2.C1", "", {"overfitting": {"ASR CW": line(60, 30)}}, YES),
+    ("2.C1", "all errors", {"normal": {"ASR CW": line(60, 30)}}, NO),
+    ("2.C1", "all errors", {"normal": {"ASR CW": spread(30, 30)}}, OPEN),
+    ("2.C1", "all errors", {"normal": {"accuracy before attack": line(95, 10)}}, YES),
+    ("2.C1", "all errors", {"normal": {"test accuracy": line(35, 20)}}, NO),
+    ("2.C1", "all errors", {"overfitting": {"ASR CW": line(60, 30)}}, YES),
+    ("2.C1", "beyond clean errors", {"normal": {"ASR CW": line(90, 60)}}, YES),
+    ("2.C1", "beyond clean errors", {"normal": {"accuracy before attack": line(95, 10)}}, NO),
+    ("2.C1", "beyond clean errors", {"normal": {"ASR CW": spread(80, 25)}}, OPEN),
+    ("2.C1", "beyond clean errors", {"normal": {"test accuracy": line(35, 20)}}, NO),
     ("2.C2", "", {"overfitting": {"ASR CW": line(30, 60)}}, NO),  # climbs
     ("2.C2", "", {"overfitting": {"ASR CW": line(30, 30)}}, NO),  # too low
     ("2.C2", "", {"overfitting": {"ASR CW": line(80, 80)}}, NO),  # too high
@@ -144,6 +155,18 @@ def test_earlier_snapshots_do_not_count():
     rates = line(55, 55)
     rates[:, :4] = 10
     assert judged(overfitting={"ASR CW": rates})["2.C2", ""] == YES
+
+
+def test_what_was_crafted_on_a_snapshot_does_not_count_there():
+    """Whether a fold's crafting epoch is the first that counts, or the last, or in between."""
+    rates = line(60, 30)
+    rates[np.arange(5), NORMAL["crafting epoch"] - 1] = 100
+    assert judged(normal={"ASR CW": rates})["2.C1", "all errors"] == NO
+    flat = np.full((2, EPOCHS), 40.0)
+    flat[0, 4] = flat[1, -1] = 100
+    assert claims.change(flat, without=np.array([5, EPOCHS])).tolist() == [0, 0]
+    assert claims.change(flat).tolist() == [-60, 60]
+    assert np.isnan(claims.change(flat[:, :1], without=np.array([1, 1]))).all()
 
 
 def test_the_crafting_epoch_itself_is_no_climb():

@@ -141,8 +141,10 @@ class Settings(settings.Settings):
             "evolved against uniform": (self.search_seeds, self.uniforms),
             **(more if len(self.pixels) > 1 else {}),
             "against other searches": (self.search_seeds, self.other_seeds),
-            "in the table with larger nets": (self.table_repeats, self.table_repeats),
-        }
+            "in the table with larger nets": (
+                min(self.table_repeats, self.search_seeds), self.table_repeats,
+            ),
+        }  # fmt: skip
 
     @property
     def aims(self) -> list[Aim]:

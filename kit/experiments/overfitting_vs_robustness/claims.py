@@ -29,7 +29,8 @@ def verdicts(
     ----------
     curves
         For each regime, in %: ``test accuracy``, ``validation``, ``ASR NAME`` of each attack and of
-        ``CW, last`` (crafted on the last snapshot); ``loss sensitivity``, ``empirical robustness``;
+        ``CW, last`` (crafted on the last snapshot), ``accuracy before attack`` on the attacked
+        images; ``loss sensitivity``, ``empirical robustness``; ``crafting epoch``, shape (folds,);
         for both outputs of CLEVER ``OUTPUT mean``, ``OUTPUT spread`` and ``OUTPUT at cap (%)``.
     norms
         For each regime the mean L2 and Linf of each attack's changes, shape (folds,), by attack
@@ -38,10 +39,16 @@ def verdicts(
         One attacked image in %.
     """
     normal, overfitting = curves["normal"], curves["overfitting"]
-    yield "2.C1", "", _all({
-        "CW": results.positive(change(normal["ASR CW"]), "points", resolution),
-        "test accuracy": results.positive(change(normal["test accuracy"]), "points", resolution),
-    })  # fmt: skip
+    # Early snapshots get images wrong that nobody attacked: both ways of counting are judged.
+    success, clean_errors = normal["ASR CW"], 100 - normal["accuracy before attack"]
+    for label, rates in (("all errors", success), ("beyond clean errors", success - clean_errors)):
+        climb = change(rates, without=normal["crafting epoch"])  # there CW succeeds by construction
+        yield "2.C1", label, _all({
+            "CW": results.positive(climb, "points", resolution),
+            "test accuracy": results.positive(
+                change(normal["test accuracy"]), "points", resolution
+            ),
+        })  # fmt: skip
     yield "2.C2", "", settled(overfitting["ASR CW"], resolution)
     spread = STUDY.concerns("CLEVER's spread", dataset)
     for output in OUTPUTS:
@@ -86,9 +93,18 @@ def late(curves: np.ndarray) -> np.ndarray:
     return curves[:, FROM - 1 :] if curves.shape[1] > FROM else curves
 
 
-def change(curves: np.ndarray) -> np.ndarray:
-    """From the fifth epoch (or the first) to the last, for each fold."""
-    return late(curves)[:, -1] - late(curves)[:, 0]
+def change(curves: np.ndarray, without: np.ndarray | None = None) -> np.ndarray:
+    """From the fifth epoch (or the first) to the last, for each fold.
+
+    Parameters
+    ----------
+    without
+        For each fold an epoch that does not count; NaN comes out where no other is left.
+    """
+    epochs = late(1 + np.arange(curves.shape[1])[None])[0]
+    left_out = np.zeros(len(curves)) if without is None else without
+    counted = [row[epochs != out] for row, out in zip(late(curves), left_out, strict=True)]
+    return np.array([row[-1] - row[0] if len(row) else np.nan for row in counted])
 
 
 def _all(parts: Mapping[str, Judged]) -> Judged:
