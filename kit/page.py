@@ -56,10 +56,11 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
     shown = {"index", *(notebook["name"] for notebook in notebooks)}
     others = sorted({path.stem for path in folder.glob("[!.]*.html")} - shown)
     columns = dict.fromkeys(name for n in notebooks for row in n["rows"] for name in row["cells"])
-    verdicts = [row["verdict"] for notebook in notebooks for row in notebook["rows"]]
+    rows = [row for notebook in notebooks for row in notebook["rows"]]
+    verdicts = [row["verdict"] for row in rows]
     text = render(
         "page.html", profile=folder.name, notebooks=notebooks, columns=list(columns),
-        others=others,
+        others=others, judged=sum(len(cell) for row in rows for cell in row["cells"].values()),
         counts={verdict: verdicts.count(verdict) for verdict in SYMBOLS}, symbols=SYMBOLS,
     )  # fmt: skip
     return write_text(folder / "index.html", text)

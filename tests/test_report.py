@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -200,6 +201,17 @@ def test_a_claim_says_what_it_was_tested_on(report, dataset, label, data):
     assert list(claim.items()) == [
         *expected.items(), ("evidence", "2 points"), ("survives Holm", None),
     ]  # fmt: skip
+
+
+def test_verdicts_are_there_to_read_too(report):
+    report.claim("3.C1", results.UNDECIDED, "|cos| grows by 2 points", MNIST, "FGSM")
+    report.claim("3.C1", results.NOT_TESTED, "not among this run's data sets", "CIFAR-10")
+    report.finish()
+    lines = (report.folder / "claims.md").read_text().splitlines()
+    cells = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in lines[:3]]
+    assert cells[0] == ["claim", "data", "verdict", "evidence"]
+    assert cells[2] == ["3.C1", "MNIST, FGSM", "**undecided**", r"\|cos\| grows by 2 points"]
+    assert lines[3:5] == ["", "- **3.C1** It rises."]
 
 
 def test_verdicts_judged_at_once_say_whether_they_survive(report):

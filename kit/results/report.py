@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kit import runtime, steps
 from kit.data.splits import note
 from kit.results.screen import on_screen
-from kit.results.statistics import VERDICTS, holm, plural, shown_number
+from kit.results.statistics import NOT_TESTED, VERDICTS, holm, plural, shown_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,6 +234,7 @@ class Report:
         import pandas as pd
 
         self._write("claims.json", _json(self.claims))
+        self._write("claims.md", self._claims_to_read())
         steps.archive.write(
             self.folder / steps.archive.NAME, self.results, map(note, self._described)
         )
@@ -241,6 +242,20 @@ class Report:
         if _shell() is not None:
             pd.set_option("display.max_colwidth", None)  # whole sentences
         return pd.DataFrame(self.claims)
+
+    def _claims_to_read(self) -> str:
+        """The verdicts with their evidence as a Markdown table, without what was not tested."""
+        import pandas as pd
+
+        rows = [
+            [claim["claim"], claim["data"], f"**{claim['verdict']}**", claim["evidence"]]
+            for claim in self.claims
+            if claim["verdict"] != NOT_TESTED
+        ]
+        table = pd.DataFrame(rows, columns=["claim", "data", "verdict", "evidence"])
+        cells = table.replace(r"\|", r"\|", regex=True)  # which would end a cell
+        statements = "\n".join(f"- **{id}** {text}" for id, text in self.study.claims.items())
+        return f"{cells.to_markdown(index=False, disable_numparse=True)}\n\n{statements}\n"
 
     def _manifest(self) -> dict[str, Any]:
         from kit import __version__

@@ -47,7 +47,7 @@ class Outcome:
             return "FAILED"
         counts = collections.Counter(claim["verdict"] for claim in self.claims)
         phrases = [f"{count} {verdict}" for verdict, count in sorted(counts.items())]
-        return f"finished; claims: {', '.join(phrases) or 'none'}"
+        return f"finished; verdicts: {', '.join(phrases) or 'none'}"
 
 
 def execute(
