@@ -24,9 +24,9 @@ from kit.results import (
     all_of,
     shown_number,
 )
+from kit.results.screen import PRINTED
 
 SYMBOLS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
-PRINTED = " (printed)"  # ends the names of columns with the paper's values
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,

@@ -255,12 +255,20 @@ def test_on_screen_each_column_meets_its_own_spread():
     names = ["L0", "L0 std", "L0 (printed)", "L0 std (printed)", "sharpness", "std_of_sharpness"]
     shown = on_screen(pd.DataFrame([[8.0, 1.0, 9.0, 2.0, 3.0, 0.5]], columns=names))
     assert shown.iloc[0].to_dict() == {
-        "L0": "8.0 ± 1.0", "L0 (printed)": "9.0 ± 2.0", "sharpness": "3.00 ± 0.50",
+        "L0 (printed)": "8.0 ± 1.0 (9.0 ± 2.0)", "sharpness": "3.00 ± 0.50",
     }  # fmt: skip
     alone = pd.DataFrame({"mean": [2.0], "images": [3], "low": [-0.549], "high": [0.027]})
     assert on_screen(alone).iloc[0].to_dict() == {
         "mean": "2", "images": "3", "interval": "[−0.55, 0.03]",
     }  # fmt: skip
+    tested = {"difference": [-0.33, np.nan], "low": [-0.413, np.nan], "high": [-0.244, np.nan]}
+    behind = on_screen(pd.DataFrame({"S": ["S1", "S5"], **tested, "used": [8, 0], "of": [9, 9]}))
+    assert behind.to_dict("list") == {
+        "S": ["S1", "S5"], "difference": ["−0.330 [−0.413, −0.244]", "–"],
+        "used": ["8 of 9", "0 of 9"],
+    }  # fmt: skip
+    printed = {"net": ["Ref", "HE"], "clean": [50.0, 51.0], "clean (printed)": [53.4, np.nan]}
+    assert list(on_screen(pd.DataFrame(printed))["clean (printed)"]) == ["50 (53.4)", "51"]
     unknown = pd.DataFrame({"low": [np.nan, -np.inf], "high": [np.nan, 1.0]})
     assert list(on_screen(unknown)["interval"]) == ["–", "[−∞, 1]"]
 

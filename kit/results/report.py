@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit import runtime, steps
 from kit.data.splits import note
-from kit.results.screen import on_screen
+from kit.results.screen import PRINTED, on_screen
 from kit.results.statistics import NOT_TESTED, VERDICTS, holm, plural, shown_number
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def beside_printed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     if theirs is None:
         return frame
     keys = [c for c in theirs if c in frame and not is_float_dtype(frame[c])]
-    renamed = {c: f"{c} (printed)" for c in theirs if c not in keys}
+    renamed = {c: f"{c}{PRINTED}" for c in theirs if c not in keys}
     return frame.merge(theirs.rename(columns=renamed), how="left", on=keys)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kit.results.statistics import shown_number
@@ -10,12 +11,15 @@ from kit.results.statistics import shown_number
 if TYPE_CHECKING:
     import pandas as pd
 
+PRINTED = " (printed)"  # ends the names of columns with the paper's values
+
 
 def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table as people read it: in one column each mean ± std and [low, high].
+    """A table as people read it: what belongs together stands in one column.
 
-    The standard deviation of a column ``X`` stands in ``X std`` or ``std_of_X``, or right behind it
-    in ``std``.
+    That is a mean with its standard deviation (in ``X std``, ``std_of_X``, or right behind it in
+    ``std``), with the interval behind it (``low`` and ``high``), and with the paper's value in
+    ``X (printed)``; and a count with what it is a count ``of``.
 
     Examples
     --------
@@ -30,21 +34,40 @@ def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
     for place, name in enumerate(names):
         if name in done:
             continue
-        values, spread = frame[name], _spread(name, names[place + 1 :])
-        if spread:
-            done.add(spread)
-            shown[name] = [_with_spread(*pair) for pair in zip(values, frame[spread], strict=True)]
-        elif name == "low" and "high" in names:
-            done.add("high")
-            shown["interval"] = [_interval(*p) for p in zip(values, frame["high"], strict=True)]
-        else:
-            shown[name] = [shown_number(value) for value in values]
+        head, after = "interval" if name == "low" else name, names[place + 1 :]
+        cells, taken = _cells(frame, name, after)
+        printed = f"{name}{PRINTED}"
+        if printed in after:
+            theirs, more = _cells(frame, printed, after)
+            cells = [a if b == "–" else f"{a} ({b})" for a, b in zip(cells, theirs, strict=True)]
+            head, taken = printed, [printed, *taken, *more]
+        shown[head] = cells
+        done.update(taken)
     return pd.DataFrame(shown)
+
+
+def _cells(frame: pd.DataFrame, name: str, after: list[str]) -> tuple[list[str], list[str]]:
+    """A column with what belongs to it of those after it, and the names of these."""
+    from pandas.api.types import is_float_dtype
+
+    spread = _spread(name, after)
+    taken: list[str] = []
+    join: Callable[..., str] = shown_number
+    if spread:
+        taken, join = [spread], _with_spread
+    elif after[:2] == ["low", "high"] and is_float_dtype(frame[name]):
+        taken, join = after[:2], _with_interval
+    elif name == "low" and after[:1] == ["high"]:
+        taken, join = ["high"], _interval
+    elif after[:1] == ["of"]:
+        taken, join = ["of"], "{} of {}".format
+    columns = [frame[other] for other in (name, *taken)]
+    return [join(*numbers) for numbers in zip(*columns, strict=True)], taken
 
 
 def _spread(name: str, after: list[str]) -> str | None:
     """The column with the standard deviation of another one."""
-    stem = name.removesuffix(" (printed)")
+    stem = name.removesuffix(PRINTED)
     candidates = {f"{stem} std" + name[len(stem) :], f"std_of_{name}", *({"std"} & {*after[:1]})}
     return next((other for other in after if other in candidates), None)
 
@@ -54,6 +77,13 @@ def _with_spread(mean: Any, std: Any) -> str:
     if not isinstance(mean, float) or not math.isfinite(mean) or math.isnan(std):
         return shown_number(mean)
     return f"{_rounded(mean, std)} ± {_rounded(std, std)}"
+
+
+def _with_interval(mean: Any, low: Any, high: Any) -> str:
+    """Mean and interval, all to two digits of half of its width."""
+    if not math.isfinite(high - low):
+        return shown_number(mean)
+    return f"{_rounded(mean, (high - low) / 2)} {_interval(low, high)}"
 
 
 def _interval(low: Any, high: Any) -> str:
