@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from kit import runtime
+from kit.optimizers import called
 from kit.results import (
     NOT_REPRODUCED,
     NOT_TESTED,
@@ -236,7 +237,7 @@ def _table(path: Path) -> dict[str, list]:
     frame = pd.read_csv(path)
     columns = _columns(list(frame))
     rows = [
-        [_with_std(row[c], row[std]) if std else shown_number(row[c]) for c, std in columns]
+        [_with_std(row[c], row[std]) if std else called(shown_number(row[c])) for c, std in columns]
         for row in frame.to_dict("records")
     ]
     return {"columns": [f"{name} ± std" if std else name for name, std in columns], "rows": rows}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import ColorType
 from numpy.typing import ArrayLike
+
+from kit.optimizers import called
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "kit",  # equal pictures are equal files
@@ -38,7 +39,6 @@ _PLACES = {
     "adam": 0, "sgd": 1, "rmsprop": 2, "adabound": 3, "Np = 1": 0, "Np = 5": 1,
     "evolved": 0, "random": 1, "cosine": 0, "absolute": 1,
 }  # fmt: skip
-_NAMES = {"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSProp", "adabound": "AdaBound"}
 
 
 @contextlib.contextmanager
@@ -65,17 +65,6 @@ def colors(names: Iterable[object]) -> dict[object, ColorType]:
     palette = sns.color_palette("colorblind")
     free = itertools.cycle([k for k in range(len(palette)) if k not in taken.values()] or [0])
     return {name: palette[taken[name] if name in taken else next(free)] for name in names}
-
-
-def called(text: object) -> str:
-    """A label with the names that the field uses.
-
-    Examples
-    --------
-    >>> called("evolved Np = 1 (adam)"), called("rmsprop")
-    ('evolved Np = 1 (Adam)', 'RMSProp')
-    """
-    return re.sub("|".join(rf"\b{name}\b" for name in _NAMES), lambda m: _NAMES[m[0]], str(text))
 
 
 def _headed(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from test_report import CIFAR, MNIST, SETTINGS, STUDY
 
 from kit import page, pictures, results, runner, runtime
+from kit.optimizers import called
 
 PHONE = {"width": 390, "height": 844}
 A4 = {"width": 703, "height": 1000}  # pixels between margins of 12 mm
@@ -130,7 +131,7 @@ def names_of(column):
 def close(text, value):
     """Is a cell the value of the file, but for rounding in its last digit?"""
     if not isinstance(value, float | int | np.number):
-        return text == str(value)
+        return text == called(value)
     if pd.isna(value):
         return text == "–"
     if np.isinf(value):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from kit import pictures, plots, runtime
+from kit import optimizers, pictures, plots, runtime
 from kit.nets import HAND_ENGINEERED
 from kit.neuroevolution import random_genome
 
@@ -129,7 +129,7 @@ def test_labels_use_the_names_of_the_field():
     )
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["Adam", "AdaBound"]
     assert "evolved (SGD)" in [t.get_text() for t in figure.legends[0].get_texts()]
-    assert plots.called("Adamant admirals") == "Adamant admirals"  # whole words alone
+    assert optimizers.called("Adamant admirals") == "Adamant admirals"  # whole words alone
 
 
 def test_axes_begin_at_zero_unless_that_squeezes_the_curves():

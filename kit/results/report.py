@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit import runtime, steps
 from kit.data.splits import note
+from kit.optimizers import called
 from kit.results.screen import PRINTED, on_screen
 from kit.results.statistics import NOT_TESTED, VERDICTS, holm, plural, shown_number
 
@@ -144,6 +145,7 @@ class Report:
         from matplotlib.figure import Figure
 
         name = self.study.name(id, None if dataset is None else dataset.name, part)
+        title = called(title)
         if isinstance(result, Figure):
             _name_data(result, _title(dataset))
             self._write_figure(name, result, title)
@@ -197,11 +199,11 @@ class Report:
             raise ValueError(f"Verdict {verdict!r} is none of {', '.join(VERDICTS)}.")
         if id not in self.study.claims:
             raise ValueError(f"Claim {id!r} is none of {', '.join(self.study.claims)}.")
-        data = ", ".join(filter(None, (_title(dataset), label)))
+        data = ", ".join(filter(None, (_title(dataset), called(label))))
         statement = self.study.claims[id]
         self.claims.append({
             "claim": id, "data": data, "verdict": verdict, "statement": statement,
-            "evidence": evidence, "survives Holm": survives_holm,
+            "evidence": called(evidence), "survives Holm": survives_holm,
         })  # fmt: skip
 
     def judge(self, verdicts: Callable[[], Iterable[Claimed]]) -> None:
@@ -290,7 +292,7 @@ class Report:
         else:
             title += "." if stands_beside else ". The paper prints no such table."
         shown = whole.map(shown_number).to_markdown(index=False, disable_numparse=True)
-        text = f"**{name}** {title}\n\n{shown}\n\nComputed on {self.hardware}.\n"
+        text = f"**{name}** {title}\n\n{called(shown)}\n\nComputed on {self.hardware}.\n"
         self._write(f"{name}.csv", whole.to_csv(index=False, float_format="%.6g"))
         self._write(f"{name}.md", text)
         self.tables[name] = title

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from kit.optimizers import called
 from kit.results.statistics import shown_number
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
             head, taken = printed, [printed, *taken, *more]
         shown[head] = cells
         done.update(taken)
-    return pd.DataFrame(shown)
+    return pd.DataFrame(shown).map(called)
 
 
 def _cells(frame: pd.DataFrame, name: str, after: list[str]) -> tuple[list[str], list[str]]:
