@@ -341,15 +341,21 @@ def scores(**nets):
     return pd.DataFrame(rows, columns=["net", "images", "accuracy", "run"])
 
 
-def test_a_claim_needs_all_of_its_parts():
+@pytest.mark.parametrize(
+    ("clean", "wanted"),
+    [([79, 80, 81], results.REPRODUCED), ([77, 78, 79], results.NOT_REPRODUCED)],
+)
+def test_a_claim_needs_all_of_its_parts(clean, wanted):
     table = scores(
         ref=([80, 81, 82], [0, 0, 1]), ref_gm=([80, 80, 80], [40, 41, 42]),
-        ne=([79, 80, 81], [50, 52, 51]),
+        ne=(clean, [50, 52, 51]),
     )  # fmt: skip
-    verdict, evidence = claims._withstands(table, ["L∞-PGD"], 2.0, 0.1)
-    assert verdict == results.REPRODUCED
-    assert "clean NE+GM 1 − Ref: −1 points" in evidence
-    assert claims._withstands(table, ["L∞-PGD"], 0.5, 0.1)[0] == results.NOT_REPRODUCED
+    above = claims._withstands(table, "L∞-PGD", 0.1, results.printed("4.T1"))
+    kept = claims._clean_kept(table, 0.1)
+    assert [verdict for verdict, _ in [*above, kept]] == [results.REPRODUCED] * 2 + [wanted]
+    verdict, evidence = results.combine([*above, kept])
+    assert verdict == wanted
+    assert f"clean NE+GM 1 − Ref: −{81 - clean[1]} points" in evidence
 
 
 def test_other_data_count_once_where_both_scales_are_one_experiment():
