@@ -40,7 +40,7 @@ OF_KNN = "test_verdicts_knn_tradeoff test_knn_tradeoff"
 OF_FOUR = "test_verdicts_neuroevolution_gm test_neuroevolution_gm test_neuroevolution"
 # What is wrong, where, the right text, the wrong text, and the test files that have to fail.
 ERRORS = [
-    ("2.C1 with the wrong sign", f"{TWO}claims.py", '"CW": results.positive(climb,', '"CW": results.positive(-climb,', OF_TWO),
+    ("2.C1 with the wrong sign", f"{TWO}claims.py", "climbs = results.positive(climb,", "climbs = results.positive(-climb,", OF_TWO),
     ("2.C1 with the crafting epoch", f"{TWO}claims.py", 'climb = change(rates, without=normal["crafting epoch"])', "climb = change(rates)", OF_TWO),
     ("2.C1 adds the clean errors", f"{TWO}claims.py", "success - clean_errors", "success + clean_errors", OF_TWO),
     ("2.C1 reads the other regime", f"{TWO}claims.py", 'change(normal["test accuracy"])', 'change(overfitting["test accuracy"])', OF_TWO),

@@ -125,10 +125,10 @@ def _about_other_data(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     if len(tables) == 2 and tables["full"].equals(tables["reduced"]):
         del tables["full"]
     for scale, table in tables.items():
-        theirs = "4.T3" if scale == "full" else "4.T7"
+        name = "4.T3" if scale == "full" else "4.T7"
         for dataset, rows in table.groupby("dataset", sort=False):
-            printed = _printed(theirs, dataset=str(dataset))
-            parts = _withstands(rows, "L∞-PGD", e.resolution[scale], printed)
+            theirs = _printed(name, dataset=str(dataset))
+            parts = _withstands(rows, "L∞-PGD", e.resolution[scale], theirs)
             judged = results.combine([*parts, _clean_kept(rows, e.resolution[scale])])
             yield "4.C3", f"trained anew on {dataset}{', full' if scale == 'full' else ''}", judged
 
@@ -139,9 +139,9 @@ def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
         rows, theirs = e.fooled[e.fooled["attack"] == attack], _printed("4.T5", attack=attack)
         judged = _fooled_less(rows, ["Ref+GM", "HE+GM"], "both right", one_image, theirs)
         yield "4.C4", attack, judged
+    theirs = _printed("4.T6")
     for defense in ("JPEG", "bilateral", "free AT", "fast AT"):
         label = f"Ref, {defense}"
-        theirs = _printed("4.T6")
         yield "4.C5", defense, _fooled_less(e.against, [label], "fooled", one_image, theirs)
 
 

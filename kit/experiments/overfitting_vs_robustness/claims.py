@@ -41,14 +41,11 @@ def verdicts(
     normal, overfitting = curves["normal"], curves["overfitting"]
     # Early snapshots get images wrong that nobody attacked: both ways of counting are judged.
     success, clean_errors = normal["ASR CW"], 100 - normal["accuracy before attack"]
+    learns = results.positive(change(normal["test accuracy"]), "points", resolution)
     for label, rates in (("all errors", success), ("beyond clean errors", success - clean_errors)):
         climb = change(rates, without=normal["crafting epoch"])  # there CW succeeds by construction
-        yield "2.C1", label, _all({
-            "CW": results.positive(climb, "points", resolution),
-            "test accuracy": results.positive(
-                change(normal["test accuracy"]), "points", resolution
-            ),
-        })  # fmt: skip
+        climbs = results.positive(climb, "points", resolution)
+        yield "2.C1", label, _all({"CW": climbs, "test accuracy": learns})
     yield "2.C2", "", settled(overfitting["ASR CW"], resolution)
     spread = STUDY.concerns("CLEVER's spread", dataset)
     for output in OUTPUTS:
