@@ -26,9 +26,9 @@ from kit.experiments.evolved_perturbations import steps as made
 NAME = "01_evolved_perturbations"
 NOTEBOOK = {
     "datasets": ["digits"], "special": {}, "train": 100, "test": 60, "size": 0, "pixels": [1, 2],
-    "search_train": 60, "search_seeds": 2, "other_seeds": 1, "generations": 2, "popsize": 3,
-    "start": "uniform", "saturation": 4.0, "rescored": 3, "sigma": 0.3,
-    "start_value": 0.75, "cma_options": {}, "search_epochs": 1,
+    "search_train": 60, "search_seeds": 2, "larger_seeds": 1, "control_seeds": 1,
+    "generations": 2, "popsize": 3, "start": "uniform", "saturation": 4.0,
+    "rescored": 3, "sigma": 0.3, "start_value": 0.75, "cma_options": {}, "search_epochs": 1,
     "search_optimizer": "adam",
     "discriminator": "linear", "discriminator_epochs": 1, "rival": "sgd",
     "optimizers": {"adam": 1e-3, "sgd": 0.1, "rmsprop": 1e-3, "adabound": 1e-3}, "epochs": 2,
@@ -39,8 +39,8 @@ NOTEBOOK = {
 # For each parameter that may differ between data sets another value than NOTEBOOK has.
 OTHER = {
     "train": 90, "test": 50, "size": 10, "pixels": [2], "search_train": 50, "search_seeds": 1,
-    "other_seeds": 2, "generations": 1, "popsize": 4, "start": "middle", "saturation": 2.0,
-    "rescored": 2, "sigma": 0.2, "start_value": 0.9,
+    "larger_seeds": 2, "control_seeds": 2, "generations": 1, "popsize": 4,
+    "start": "middle", "saturation": 2.0, "rescored": 2, "sigma": 0.2, "start_value": 0.9,
     "cma_options": {"tolfun": 1e-3}, "search_epochs": 2,
     "search_optimizer": "rmsprop", "discriminator": "graynet",
     "discriminator_epochs": 2, "rival": "rmsprop", "optimizers": {"adam": 1e-2, "sgd": 0.1},
@@ -318,8 +318,8 @@ def test_data_that_changed_are_noticed():
 
 def test_the_line_begins_at_sgds_net_and_ends_at_adams(computed):
     """Its ends are the first trainings of the same search, noise and optimizer."""
-    for search, line in enumerate(computed.lines, 1):
-        repeat = 2 * (search - 1) + 1
+    lines = [line for of_search in computed.lines for line in of_search]
+    for repeat, line in enumerate(lines, 1):
         for alpha, optimizer in enumerate(("sgd", "adam")):
             (one,) = [
                 t.result
@@ -402,7 +402,7 @@ def test_examples_are_training_images_with_the_noise(computed):
         ({"start": "corner"}, "Unknown start 'corner'"),
         ({"saturation": 0.5}, "saturation is 0.5: use a number from 1 on"),
         ({"rescored": 11}, "rescored is 11: use a whole number from 0 to 10"),
-        ({"other_seeds": 0}, "other_seeds is 0: it must be a positive whole number"),
+        ({"larger_seeds": 0}, "larger_seeds is 0: it must be a positive whole number"),
         ({"optimizers": {"adam": 0.0, "sgd": 0.1}}, "the rate of adam is 0.0"),
         ({"optimizers": {"adam": 1e-3, "sgd": 0.1, "lion": 1}}, "Unknown optimizer 'lion'"),
         ({"optimizers": {"adam": 1e-3}}, "optimizers lacks 'sgd'"),
@@ -479,7 +479,7 @@ def test_the_plan_trains_on_every_noise():
     # 3 noises × 3 and 2 draws, for both optimizers; in the table 4 noises × 2 and 3 searches.
     assert {name: kinds.count(name) for name in kinds} == {
         "generation": 5 * 2 + 4, "choose": 6, "candidate_errors": 3 * 3, "baseline_fitness": 1,
-        "interpolate": 2, "grad_cam": 2, "examples": 2,
+        "interpolate": 2 * 2, "grad_cam": 2 * 2, "examples": 2,
         "train_perturbed": 24 + 4 + 4 + 2 * (9 + 2) + 8 + 3,
     }  # fmt: skip
     assert len(set(keys())) == len(keys())
@@ -542,9 +542,11 @@ def test_every_noise_is_that_of_its_search():
             assert noise["genome"] == chosen[row.pixels, row.aim, row.search, row.method]
             assert noise["saturation"] == (1.0 if row.method == study.PLAIN else 4.0)
     for tasks_of in (one.lines, one.cams):
-        for number, task in enumerate(tasks_of, 1):
-            assert task.arguments["noise"]["genome"] == chosen[1, "adam", number, study.OURS]
-            assert task.arguments["repeat"] == 2 * (number - 1) + 1
+        for number, of_search in enumerate(tasks_of, 1):
+            for task in of_search:
+                assert task.arguments["noise"]["genome"] == chosen[1, "adam", number, study.OURS]
+        repeats = [task.arguments["repeat"] for of_search in tasks_of for task in of_search]
+        assert repeats == [1, 2, 3, 4]
     for aim, search in one.searches.items():
         generations = search.generations
         assert search.chosen.arguments["genomes"] == generations[-1]["state"]["genomes"]
@@ -591,7 +593,9 @@ def test_every_claim_is_judged(computed, curves):
         tables.evolved(curves.query("not augmented"), c.search_optimizer), c.optimizers
     )
     background = {
-        kind: [100 * np.nanmean(r[f"{kind}_background"]) for r in computed.cams]
+        kind: [
+            np.mean([100 * np.nanmean(r[f"{kind}_background"]) for r in s]) for s in computed.cams
+        ]
         for kind in ("clean", "perturbed")
     }
     ends = cells.line_ends(computed.lines)
@@ -671,10 +675,11 @@ def test_summaries_are_recomputed_from_the_trainings(computed, curves):
 
 def test_line_ends_are_read_off_the_lines(computed):
     ends = cells.line_ends(computed.lines)
-    assert ends["optimizer"].tolist() == ["sgd", "adam"] * 2
-    assert ends["search"].tolist() == [1, 1, 2, 2]
-    for _, row in ends.iterrows():
-        line, alpha = computed.lines[row["search"] - 1], row["optimizer"] == "adam"
+    assert ends["optimizer"].tolist() == ["sgd", "adam"] * 4
+    assert ends["search"].tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+    lines = [line for of_search in computed.lines for line in of_search for _ in range(2)]
+    for line, (_, row) in zip(lines, ends.iterrows(), strict=True):
+        alpha = row["optimizer"] == "adam"
         (place,) = np.flatnonzero(line["alpha"] == alpha)
         (beyond,) = np.flatnonzero(line["alpha"] == (1.25 if alpha else -0.25))
         assert row["rise"] == pytest.approx(line["train_loss"][beyond] - line["train_loss"][place])
@@ -686,7 +691,7 @@ def test_line_ends_are_read_off_the_lines(computed):
 
 
 def test_grad_cams_background_is_a_share(computed):
-    for cam in computed.cams:
+    for cam in (cam for of_search in computed.cams for cam in of_search):
         for kind in ("clean", "perturbed"):
             share = cam[f"{kind}_background"]
             assert np.nanmin(share) >= 0
@@ -708,7 +713,7 @@ def test_the_pictures_can_be_drawn(computed):
         "MDD-ES, Np = 2, against Adam, search 1", "MDD-ES, Np = 1, against SGD, search 1",
         "Plain, Np = 1, against Adam, search 1", "Random, Np = 1, against Adam, search 1",
     ]  # fmt: skip
-    assert {0, 1} <= set(computed.lines[0]["alpha"])  # both nets themselves
+    assert {0, 1} <= set(computed.lines[0][0]["alpha"])  # both nets themselves
     circled = cells.circles(torch.from_numpy(computed.examples[2]["noise"]))
     assert len(circled) == 10
     assert all(1 <= len(places) <= 2 for places in circled)

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from kit import optimizers, pictures, plots, runtime
 from kit.nets import HAND_ENGINEERED
 from kit.neuroevolution import random_genome
+from kit.plots.appearance import PLACES
 
 RC = {
     "font.size": 20, "font.family": "serif", "svg.fonttype": "none", "savefig.bbox": "tight",
@@ -117,7 +118,7 @@ def test_names_that_meet_in_a_figure_of_the_papers_have_colours_of_their_own():
         ["test", "before attack", "CW", "FGSM", "PGD", "random signs"],
         ["adam", "sgd", "rmsprop", "adabound"],
     ):
-        places = [plots._PLACES[name] for name in names]
+        places = [PLACES[name] for name in names]
         assert len(set(places)) == len(places)
 
 

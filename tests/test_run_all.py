@@ -17,7 +17,7 @@ import small_notebooks
 from small_notebooks import FINISH, OUT
 
 from kit import runner, runtime
-from kit.runner import command_line
+from kit.runner import checking
 from kit.steps import archive
 
 sys.path.insert(0, str(runtime.root()))
@@ -213,18 +213,23 @@ def test_check_shows_what_would_run(project, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "stored", "text"),
+    ("stored", "unknown", "seconds", "text"),
     [
-        (None, 3, "3 of 3 on disk"),
-        (0.0, 0, "0 of 3 on disk; the rest takes about 1 s, 3.0 GB of memory, 5 MB of disk"),
-        (400.0, 1, "1 of 3 on disk; the rest takes about 6 min 40 s, 3.0 GB"),
-        (None, 1, "1 of 3 on disk; the rest takes an unknown time"),
+        (3, 0, 0.0, "3 of 3 on disk"),
+        (0, 0, 0.0, "0 of 3 on disk; the rest takes about 1 s, 3.0 GB of memory, 5 MB of disk"),
+        (1, 0, 400.0, "1 of 3 on disk; the rest takes about 6 min 40 s, 3.0 GB"),
+        (1, 2, 0.0, "1 of 3 on disk; the rest takes an unknown time (nothing like it was run"),
+        (
+            0, 2, 400.0, "0 of 3 on disk; the rest takes about 6 min 40 s and the time of 2 steps"
+            " that are like none run before, 3.0 GB of memory, 5 MB of disk",
+        ),
     ],
-)
-def test_what_the_rest_takes(seconds, stored, text):
+)  # fmt: skip
+def test_what_the_rest_takes(stored, unknown, seconds, text):
     from kit.steps import Estimate
 
-    assert command_line.cost(Estimate(3, stored, seconds, 1e9, 5e6), 2).startswith(f"steps: {text}")
+    estimate = Estimate(3, stored, unknown, seconds, 1e9, 5e6)
+    assert checking.cost(estimate, 2).startswith(f"steps: {text}")
 
 
 def test_nothing_runs_if_any_notebook_must_be_refused(project, capsys, tmp_path):

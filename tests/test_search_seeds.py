@@ -5,7 +5,7 @@ import pytest
 
 from kit.experiments import evolved_perturbations as study
 
-TINY = {"train": 100, "test": 60, "search_train": 60, "generations": 2}
+TINY = {"pixels": [1, 4], "train": 100, "test": 60, "search_train": 60, "generations": 2}
 
 
 def searches(**change):
@@ -24,7 +24,7 @@ def test_further_searches_leave_the_first_as_it_is():
 
 
 def test_the_result_of_every_search_is_trained_on():
-    one = searches(search_seeds=2, other_seeds=2)
+    one = searches(search_seeds=2, larger_seeds=2, control_seeds=2)
     evolved = [t for t in one.trainings if t.kind == "evolved" and not t.augmented]
     first, second = ([t for t in evolved if t.search == s] for s in (1, 2))
     assert len(first) == len(second) > 0

@@ -458,13 +458,13 @@ def test_sizes_are_by_step():
 
 def test_estimates_come_from_records(monkeypatch):
     tasks = [squares.task(n=n) for n in (10, 20)]
-    assert steps.estimate(tasks, jobs=1, device="cpu").seconds is None
+    assert steps.estimate(tasks, jobs=1, device="cpu").unknown == 2
     result = squares(n=10)
     record = {"step": squares.name, "version": 1, "arguments": {"n": 10}, "work": 10.0,
               "seconds": 4.0, "memory": 1e9}  # fmt: skip
     Store().write(*squares.task(n=10).identity, result, record)
     estimate = steps.estimate(tasks, jobs=1, device="cpu")
-    assert (estimate.total, estimate.stored) == (2, 1)
+    assert (estimate.total, estimate.stored, estimate.unknown) == (2, 1, 0)
     assert estimate.seconds == 8.0  # twice the work
     assert estimate.memory == 1e9
     more = [squares.task(n=20), squares.task(n=30)]

@@ -26,6 +26,7 @@ TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "di
 # Parameters that options of the command line set, in every notebook that has them.
 OPTIONS = {"data_root": "--data", "device": "--device", "jobs": "--jobs", "out": "--out"}
 QUICK = "quick"  # the profile that is the notebooks' defaults
+Values = dict[str, Any]  # a notebook's parameters by name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,7 +117,8 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
     return Estimate(
         total=len(results) + len(missing),
         stored=len(results),
-        seconds=None if len(known) < len(missing) else total / jobs,
+        unknown=len(missing) - len(known),
+        seconds=total / jobs,
         memory=max((record["memory"] for _, record in known), default=0.0),
         disk=sum(record.get("disk", 0.0) for _, record in known),
     )
@@ -129,15 +130,18 @@ class Estimate:
 
     Attributes
     ----------
+    unknown
+        How many of the rest are of steps that were never recorded.
     seconds
-        On this many workers; None where a step has never been recorded.
+        Of the others, on this many workers.
     memory, disk
         Bytes: of the largest process, and of all results to come.
     """
 
     total: int
     stored: int
-    seconds: float | None
+    unknown: int
+    seconds: float
     memory: float
     disk: float
 

@@ -75,7 +75,7 @@ class Searched:
     trainings
         For 1.F3, 1.F5 and the baselines; with augmentation for 1.T1.
     lines, cams
-        For the δ* of each search for the smallest Np.
+        For the δ* of each search for the smallest Np, of each training on it.
     examples
         Of the first search for each Np.
     """
@@ -126,16 +126,21 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
         ),
         trainings,
         lines=[
-            steps.interpolate.task(
-                **common, **rates, noise=noise, alphas=c.alphas, repeat=_repeat(c, aim, 1)
-            )
+            [
+                steps.interpolate.task(
+                    **common, **rates, noise=noise, alphas=c.alphas, repeat=repeat
+                )
+                for repeat in _repeats(c, aim)
+            ]
             for aim, noise in ours.items()
         ],
         cams=[
-            steps.grad_cam.task(
-                **common, noise=noise, lr=rates["lr_adam"], images=c.cam_images,
-                repeat=_repeat(c, aim, 1),
-            )
+            [
+                steps.grad_cam.task(
+                    **common, noise=noise, lr=rates["lr_adam"], images=c.cam_images, repeat=repeat
+                )
+                for repeat in _repeats(c, aim)
+            ]
             for aim, noise in ours.items()
         ],
         examples={
@@ -157,9 +162,9 @@ def _baselines(c: Settings) -> list[dict]:
     return [noises.LEFT, noises.SHORTCUT, *(noises.uniform(c.pixels[0], draw) for draw in draws)]
 
 
-def _repeat(c: Settings, aim: Aim, repeat: int) -> int:
-    """The number that nets start from: one for every training of every search."""
-    return (aim.search - 1) * c.repeats + repeat
+def _repeats(c: Settings, aim: Aim) -> range:
+    """The numbers that nets start from: one for every training on a search's δ*."""
+    return range((aim.search - 1) * c.repeats + 1, aim.search * c.repeats + 1)
 
 
 def _check_images(c: Settings, images: Split, table: bool) -> None:
@@ -228,11 +233,10 @@ def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -
     """1.F3, 1.F5 and the comparisons with the baselines and with other searches."""
     wanted: list[tuple[dict, str, Iterable[int]]] = []
     for aim, noise in evolved.items():
-        of_search = [_repeat(c, aim, repeat) for repeat in range(1, c.repeats + 1)]
         mine = aim.method == OURS and aim.optimizer == c.search_optimizer
         other = {c.search_optimizer, aim.optimizer}
         optimizers = list(c.optimizers) if mine else sorted(other)
-        wanted += [(noise, optimizer, of_search) for optimizer in optimizers]
+        wanted += [(noise, optimizer, _repeats(c, aim)) for optimizer in optimizers]
     several, draws = range(1, max(c.repeats, MIN_REPEATS) + 1), range(1, c.uniforms + 1)
     for optimizer in (c.search_optimizer, c.rival):
         fixed = (noises.CLEAN, noises.LEFT, noises.SHORTCUT)

@@ -88,7 +88,8 @@ class Settings(settings.Settings):
     pixels: Annotated[list, _PIXELS]
     search_train: Annotated[int, whole(0)]
     search_seeds: Annotated[int, whole(1)]
-    other_seeds: Annotated[int, whole(1)]
+    larger_seeds: Annotated[int, whole(1)]
+    control_seeds: Annotated[int, whole(1)]
     generations: Annotated[int, whole(1)]
     popsize: Annotated[int, _POPULATION]
     start: Annotated[str, OneOf(("uniform", "middle"), "start")]
@@ -135,12 +136,12 @@ class Settings(settings.Settings):
     @property
     def comparisons(self) -> dict[str, tuple[int, int | None]]:
         """Searches, against draws, and against each other."""
-        more = {"larger against smaller Np": (self.other_seeds, self.search_seeds)}
+        more = {"larger against smaller Np": (self.larger_seeds, self.search_seeds)}
         return {
             "optimizers on the δ* of a search": (self.search_seeds, None),
             "evolved against uniform": (self.search_seeds, self.uniforms),
             **(more if len(self.pixels) > 1 else {}),
-            "against other searches": (self.search_seeds, self.other_seeds),
+            "against controls": (self.search_seeds, self.control_seeds),
             "in the table with larger nets": (
                 min(self.table_repeats, self.search_seeds), self.table_repeats,
             ),
@@ -150,13 +151,15 @@ class Settings(settings.Settings):
     def aims(self) -> list[Aim]:
         """All searches: the paper's, and its controls for the smallest Np."""
         least, aimed = self.pixels[0], self.search_optimizer
-        kinds = [(pixels, aimed, OURS) for pixels in self.pixels[1:]]
-        kinds += [(least, self.rival, OURS), (least, aimed, PLAIN), (least, aimed, RANDOM)]
-        aims = [Aim(least, aimed, number) for number in range(1, self.search_seeds + 1)]
-        for pixels, optimizer, method in kinds:
-            numbers = range(1, self.other_seeds + 1)
-            aims += [Aim(pixels, optimizer, number, method) for number in numbers]
-        return aims
+        kinds = [(least, aimed, OURS, self.search_seeds)]
+        kinds += [(pixels, aimed, OURS, self.larger_seeds) for pixels in self.pixels[1:]]
+        controls = (self.rival, OURS), (aimed, PLAIN), (aimed, RANDOM)
+        kinds += [(least, *control, self.control_seeds) for control in controls]
+        return [
+            Aim(pixels, optimizer, number, method)
+            for pixels, optimizer, method, searches in kinds
+            for number in range(1, searches + 1)
+        ]
 
     def search(self, net: str, aim: Aim) -> dict[str, Any]:
         """Options of :func:`kit.evolution.search` for one search."""

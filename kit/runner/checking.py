@@ -1,0 +1,113 @@
+"""What a run would do and take: ``run_all.py --check``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from tabulate import tabulate
+
+from kit import data, progress, runtime, steps
+from kit.runner.parameters import Notebook, Values
+from kit.settings import Settings
+
+
+def prepare(
+    notebook: Notebook, values: Values, options: argparse.Namespace
+) -> steps.Estimate | None:
+    """Refuse parameters and data that make no sense; with ``--check`` say what the rest takes.
+
+    The plan and its data sets are forgotten: the notebook makes its plan in a process of its own.
+    """
+    experiment = notebook.experiment
+    if experiment is None:
+        return None
+    settings = experiment.Settings.read(values)
+    if options.check and (missing := unknown(settings)):
+        for name in missing:
+            if name not in data.NAMES:
+                data.load(name, values["data_root"])  # says that there is no such data set
+        return None
+    return steps.estimate(experiment.plan(settings), options.jobs, options.device)
+
+
+def unknown(settings: Settings) -> list[str]:
+    """Data sets that would have to be fetched to plan the study."""
+    names = []
+    for name in getattr(settings, "datasets", ()):  # a tour has none
+        c = settings.on(name)
+        images = data.Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
+        if not data.known(images, c.data_root):
+            names.append(name)
+    return names
+
+
+def data_sets(values: Values) -> dict[str, bool]:
+    """For each data set of a notebook: is it there?"""
+    root = values.get("data_root", "")
+    return {name: data.present(name, root) for name in values.get("datasets", ())}
+
+
+def describe(
+    notebook: Notebook,
+    values: Values,
+    estimate: steps.Estimate | None,
+    options: argparse.Namespace,
+) -> str:
+    """What would run and roughly what it takes."""
+    rows = [
+        (p.name, p.type, json.dumps(values[p.name]), p.help)
+        for p in notebook.parameters.values()
+        if p.name != "out"
+    ]
+    kind = runtime.device_type(options.device)
+    jobs = runtime.workers(options.jobs, kind)
+    lines = [f"{notebook.name} (profile {options.profile})"]
+    if rows:
+        lines.append(tabulate(rows, ("parameter", "type", "value", "help"), disable_numparse=True))
+    for name, there in data_sets(values).items():
+        needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
+        lines.append(f"data set {name}: {'there' if there else f'not there, {needed}'}")
+    if notebook.experiment:
+        lines += decidable(notebook.experiment.Settings.read(values))
+        lines.append(f"device: {kind}, {jobs} process{'' if jobs == 1 else 'es'}")
+        lines.append(cost(estimate, jobs))
+    return "\n".join(lines)
+
+
+def decidable(settings: Settings) -> list[str]:
+    """How large an effect has to be for the planned repeats to decide a claim."""
+    from kit.results import smallest_effect
+
+    names: dict[tuple[str, int, int | None], list[str]] = {}
+    for name in getattr(settings, "datasets", ()):  # a tour has none
+        for label, sizes in settings.on(name).comparisons.items():
+            names.setdefault((label, *sizes), []).append(name)
+    rows = [
+        (label, f"{n} and {m}" if m else n, smallest_effect(n, m), ", ".join(where))
+        for (label, n, m), where in names.items()
+    ]
+    heads = ("comparison", "repeats", "smallest effect", "data sets")
+    meaning = "smallest effect: decided with a chance of 80 %, in standard deviations of repeats"
+    return [tabulate(rows, heads, floatfmt=".1f"), meaning] if rows else []
+
+
+def cost(estimate: steps.Estimate | None, jobs: int) -> str:
+    """One sentence on what is on disk and what the rest will take."""
+    if estimate is None:
+        return "steps: known once the data are there"
+    text = f"steps: {estimate.stored} of {estimate.total} on disk"
+    missing = estimate.total - estimate.stored
+    if not missing:
+        return text
+    time = f"about {progress.duration(max(1, estimate.seconds))}"
+    if estimate.unknown == missing:
+        time = "an unknown time (nothing like it was run before)"
+    elif estimate.unknown:
+        time += f" and the time of {estimate.unknown} steps that are like none run before"
+    text = f"{text}; the rest takes {time}"
+    if estimate.memory:  # one process more: the kernel
+        text += f", {(min(jobs, missing) + 1) * estimate.memory / 1e9:.1f} GB of memory"
+    if estimate.disk:
+        text += f", {max(1, round(estimate.disk / 1e6))} MB of disk"
+    return text
