@@ -114,7 +114,8 @@ CASES = [
         {"augmented": {(LEFT, "adam"): 60}},
         NO,
     ),  # evolved hurts more, uniform less
-    ("1.C3", "resnet8", {"augmented": {(LEFT, "adam"): 65}}, OPEN),
+    ("1.C3", "resnet8", {"augmented": {(LEFT, "adam"): 65}}, NO),  # the paper prints 50 points
+    ("1.C3", "resnet8", {"augmented": {(LEFT, "adam"): 65}, "noise": 20 * JITTER}, OPEN),
     ("1.C4", "Np = 5 against 1", {"change": {(FIVE, "adam"): 60}}, NO),
     ("1.C4", "Np = 5 against 1", {"change": {(FIVE, "adam"): 50}}, OPEN),
     ("1.C5", "Np = 1", {"change": {(ONE, "sgd"): 45}}, NO),
@@ -183,3 +184,13 @@ def test_trainings_on_one_search_are_one_result():
     for claim, label in (("1.C2", "Np = 1"), ("1.C4", "Np = 5 against 1"), ("1.C5", "Np = 1")):
         assert judged[claim, label] == OPEN
     assert len(tables.by_search(tables.evolved(made.curves, "adam"))) == 1
+
+
+def test_the_table_is_held_against_the_papers():
+    """Of the printed nets the one with the smallest gain counts."""
+    made_up = evidence(augmented={(LEFT, "adam"): 65})
+    judged = {id: text for id, _, (_, text) in claims.verdicts(config(pixels=[1, 5]), made_up)}
+    evolved, uniform = judged["1.C3"].split("; ")
+    assert "less than half of the paper's 53.7" in evolved
+    assert "less than half of the paper's 49.5" in uniform
+    assert "the paper's" not in judged["1.C2"]  # on one net it prints a loss

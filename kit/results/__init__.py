@@ -5,7 +5,7 @@ verdict's name or a `Study` alone does not wait for them.
 """
 
 from kit.results.power import MIN_REPEATS, repeats_needed, smallest_effect
-from kit.results.report import Report, beside_printed, printed
+from kit.results.report import Report, beside_printed, printed, printed_gain
 from kit.results.statistics import (
     NOT_REPRODUCED,
     NOT_TESTED,
@@ -19,6 +19,7 @@ from kit.results.statistics import (
     judge,
     mean_interval,
     positive,
+    ruled_out,
     shown_number,
     two_samples,
     verdict,
@@ -29,6 +30,6 @@ from kit.results.study import Study
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
     "Study", "all_of", "beside_printed", "combine", "confidence", "holm", "judge", "mean_interval",
-    "positive", "printed", "repeats_needed", "shown_number", "smallest_effect", "two_samples",
-    "verdict", "welch_interval",
+    "positive", "printed", "printed_gain", "repeats_needed", "ruled_out", "shown_number",
+    "smallest_effect", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip

@@ -198,26 +198,54 @@ def verdict(low: float, high: float) -> str:
     return REPRODUCED if low > 0 else NOT_REPRODUCED if high < 0 else UNDECIDED
 
 
-def judge(low: float, high: float, repeats: int) -> str:
+def judge(low: float, high: float, repeats: int, printed: float | None = None) -> str:
     """:func:`verdict` on an interval over repeats, of which fewer than three decide nothing.
+
+    An interval that holds zero leaves the question open, unless the paper prints how large the
+    effect is and the interval lies below half of that: such an effect is ruled out. (Simonsohn 2015
+    draws this line by the power of the original study, which needs its spread; the papers print
+    that of few effects.)
+
+    Parameters
+    ----------
+    low, high
+        The interval.
+    repeats
+        Over how many.
+    printed
+        The paper's value of the quantity, positive, where it prints one.
 
     Examples
     --------
     >>> judge(0.2, 0.4, repeats=3), judge(0.2, 0.4, repeats=2)
     ('reproduced', 'undecided')
+    >>> judge(-1, 2, repeats=3), judge(-1, 2, repeats=3, printed=20)
+    ('undecided', 'not reproduced')
     """
-    return verdict(low, high) if repeats >= MIN_REPEATS else UNDECIDED
+    if repeats < MIN_REPEATS:
+        return UNDECIDED
+    if low <= 0 and ruled_out(high, printed):
+        return NOT_REPRODUCED
+    return verdict(low, high)
+
+
+def ruled_out(high: float, printed: float | None) -> str:
+    """Words on an effect whose interval ends below half of the printed one; empty elsewhere.
+
+    Examples
+    --------
+    >>> ruled_out(2.0, 20.0), ruled_out(12.0, 20.0)
+    (", less than half of the paper's 20", '')
+    """
+    if printed is None or not 0 <= high < printed / 2:
+        return ""
+    return f", less than half of the paper's {shown_number(float(printed))}"
 
 
 def positive(
     values: ArrayLike, unit: str, resolution: float = 0.0, printed: float | None = None
 ) -> tuple[str, str]:
     """Is a quantity positive? Verdict and evidence from its values over the repeats.
-
-    An interval that holds zero leaves the question open, unless the paper prints how large the
-    effect is and the interval lies below half of that: such an effect is ruled out. (Simonsohn 2015
-    draws this line by the power of the original study, which needs its spread; no paper here prints
-    one.)
 
     Parameters
     ----------
@@ -228,7 +256,7 @@ def positive(
     resolution
         As for `mean_interval`.
     printed
-        The paper's value of the quantity, positive, where it prints one.
+        As for :func:`judge`.
 
     Returns
     -------
@@ -251,12 +279,11 @@ def positive(
     evidence = f"{shown_number(mean)} {unit} {span} over {plural(len(finite), 'run')}"
     if len(finite) < len(values):
         evidence += f", {len(values) - len(finite)} without a value"
-    verdict = judge(low, high, len(finite))
+    verdict = judge(low, high, len(finite), printed)
     if len(finite) < MIN_REPEATS:
         evidence += " (too few to decide)"
-    elif printed is not None and 0 <= high < printed / 2:
-        evidence += f", less than half of the paper's {shown_number(float(printed))}"
-        verdict = NOT_REPRODUCED if verdict == UNDECIDED else verdict
+    elif words := ruled_out(high, printed):
+        evidence += words
     elif verdict == UNDECIDED and finite.std(ddof=1) > 0:
         needed = repeats_needed(mean / finite.std(ddof=1))
         evidence += f"; to decide such a mean takes {needed} runs"

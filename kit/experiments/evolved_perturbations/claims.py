@@ -85,10 +85,18 @@ def _about_table(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
         judged = _more_harmful(ours, uniform, "evolved", "uniform", e.resolution)
         yield "1.C2", f"{net}, augmented", judged
         parts = [
-            _more_harmful(harmful, left, name, "left column", e.resolution)
+            _more_harmful(harmful, left, name, "left column", e.resolution, _printed(c, name))
             for name, harmful in (("evolved", ours), ("uniform", uniform))
         ]
         yield "1.C3", str(net), results.combine(parts)
+
+
+def _printed(c: Settings, name: str) -> float | None:
+    """By how much more than the left column the paper's table says that a noise hurts."""
+    table = results.printed("1.T1")
+    assert table is not None
+    values = table.set_index("noise")["accuracy"]
+    return results.printed_gain(values, "left column [7]", f"{name} Np = {c.pixels[0]}")
 
 
 def _about_optimizers(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
@@ -149,10 +157,15 @@ def if_learnt(rows: pd.DataFrame, judged: Judged) -> Judged:
 
 
 def _more_harmful(
-    ours: pd.DataFrame, others: pd.DataFrame, name: str, other: str, resolution: float
+    ours: pd.DataFrame,
+    others: pd.DataFrame,
+    name: str,
+    other: str,
+    resolution: float,
+    printed: float | None = None,
 ) -> Judged:
     """Is the accuracy after our noise below that after the others', two independent samples?"""
-    judged = welch(_units(others), _units(ours), other, name, resolution)
+    judged = welch(_units(others), _units(ours), other, name, resolution, printed)
     return if_learnt(pd.concat([ours, others]), judged)
 
 
@@ -171,14 +184,22 @@ def each(table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: floa
     return results.combine(parts)
 
 
-def welch(a: pd.Series, b: pd.Series, name_a: str, name_b: str, resolution: float) -> Judged:
+def welch(
+    a: pd.Series,
+    b: pd.Series,
+    name_a: str,
+    name_b: str,
+    resolution: float,
+    printed: float | None = None,
+) -> Judged:
     """Is the mean of `a` larger than that of `b`, two samples of their own sizes?"""
     low, high = results.welch_interval(a, b, resolution=resolution)
     show = results.shown_number
     means = f"{name_a} {show(float(a.mean()))} %, {name_b} {show(float(b.mean()))} %"
     interval = f"difference {show(float(a.mean() - b.mean()))} [{show(low)}, {show(high)}] points"
-    verdict = results.judge(low, high, min(len(a), len(b)))
+    verdict = results.judge(low, high, min(len(a), len(b)), printed)
     evidence = f"{means}, {interval}, {len(a)} and {len(b)} repeats"
+    evidence += results.ruled_out(high, printed)
     spread = float(np.sqrt((a.var() + b.var()) / 2))
     if verdict == results.UNDECIDED and spread > 0:
         needed = results.repeats_needed((a.mean() - b.mean()) / spread, two_samples=True)

@@ -78,12 +78,9 @@ def _printed(name: str, **where: str) -> pd.DataFrame:
 def _gain(
     theirs: pd.DataFrame, better: str, worse: str, column: str = "adversarial"
 ) -> float | None:
-    """The paper's gain, the smallest if it prints several; None where it prints no gain."""
-    a, b = (theirs.loc[theirs["net"] == net, column].to_numpy() for net in (better, worse))
-    if not (len(a) and len(b)):
-        return None
-    smallest = float((a - b).min())
-    return smallest if smallest > 0 else None  # NaN is a damaged cell
+    """The paper's gain; None where it prints none."""
+    values = theirs.set_index("net")[column]
+    return results.printed_gain(values, better, worse)
 
 
 def _difference(
