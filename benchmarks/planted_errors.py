@@ -150,7 +150,7 @@ ERRORS = [
     ("1.C3 against two pixels", f"{ONE}claims.py", 'f"{name} Np = {c.pixels[0]}")', 'f"{name} Np = 2")', OF_ONE),
     ("an effect below the printed one is ruled out", "kit/results/statistics.py", "0 <= high < printed / 2", "0 <= high < printed", "test_statistics"),
     ("the printed effect is read where it lies low", "kit/results/statistics.py", "low <= 0 and ruled_out(high, printed)", "low <= 0 and ruled_out(low, printed)", "test_statistics"),
-    ("the largest printed gain counts", "kit/results/report.py", "(a - b).min()", "(a - b).max()", OF_FOUR),
+    ("the largest printed gain counts", "kit/results/reference.py", "(a - b).min()", "(a - b).max()", OF_FOUR),
     ("4.C3 against the paper's full data", f"{FOUR}claims.py", '"4.T3" if scale == "full" else "4.T7"', '"4.T3"', OF_FOUR),
     ("4.C4 against the printed gains of L2", f"{FOUR}claims.py", '_printed("4.T5", attack=attack)', '_printed("4.T5", attack="L2-PGD")', OF_FOUR),
     ("4.C3 without clean accuracy", f"{FOUR}claims.py", "results.combine([*parts, _clean_kept(rows, e.resolution[scale])])", "results.combine(parts)", OF_FOUR),

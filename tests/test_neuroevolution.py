@@ -61,6 +61,18 @@ def same(a, b):
     return nx.is_isomorphic(graph(a), graph(b), node_match=alike)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (9, 13)])
+def test_a_strided_convolution_of_one_pixel_is_pytorchs(size):
+    genome = [{"kind": "strided", "inputs": [0], "channels": 5, "kernel": 1}]
+    block = kit.neuroevolution.build(genome, (3, *size), 3).blocks[0]
+    x = torch.rand(2, 3, *size)
+    *before, convolution = list(block)[:-2]  # without batch norm and ReLU
+    assert convolution.stride == (1, 1)  # PyTorch's strided one corrupts memory on some CPUs
+    even = x[:, :, : size[0] // 2 * 2, : size[1] // 2 * 2]
+    wanted = torch.nn.functional.conv2d(even, convolution.weight, stride=2)
+    assert torch.allclose(torch.nn.Sequential(*before, convolution)(x), wanted, atol=1e-6)
+
+
 @settings(max_examples=1000, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([(8, 8), (9, 13)]), st.sampled_from([1, 3]))
 def test_every_genome_within_reach_builds_and_trains(seed, size, channels):

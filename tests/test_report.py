@@ -12,7 +12,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from kit import data, plots, results, runtime, steps
-from kit.results.report import REFERENCE
+from kit.results.reference import REFERENCE
 from kit.results.screen import on_screen
 
 STUDY = results.Study(

@@ -5,7 +5,8 @@ verdict's name or a `Study` alone does not wait for them.
 """
 
 from kit.results.power import MIN_REPEATS, repeats_needed, smallest_effect
-from kit.results.report import Report, beside_printed, printed, printed_gain
+from kit.results.reference import beside_printed, printed, printed_gain
+from kit.results.report import Report
 from kit.results.statistics import (
     NOT_REPRODUCED,
     NOT_TESTED,

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from kit import runtime, steps
 from kit.data.splits import note
 from kit.optimizers import called
-from kit.results.screen import PRINTED, on_screen
+from kit.results.reference import beside_printed, printed
+from kit.results.screen import on_screen
 from kit.results.statistics import NOT_TESTED, VERDICTS, holm, plural, shown_number
 
 if TYPE_CHECKING:
@@ -34,58 +35,11 @@ if TYPE_CHECKING:
     Claimed = tuple[str, tuple[str, str], Dataset | Split | str | None, str]
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas", "matplotlib")
-REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 # Neither a date nor a version in the files: equal pictures are equal files.
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
 }
-
-
-def printed(name: str) -> pd.DataFrame | None:
-    """The paper's printed values for a table or figure such as ``"3.F5"``; None if it has none."""
-    import pandas as pd
-
-    path = REFERENCE / f"{name}.csv"
-    return pd.read_csv(path, comment="#") if path.is_file() else None
-
-
-def printed_gain(values: pd.Series, better: str, worse: str) -> float | None:
-    """How much more the paper prints for one thing than for another.
-
-    Parameters
-    ----------
-    values
-        Printed values by what they are of; of several for one thing, those in equal places belong
-        together.
-    better, worse
-        Two of these things.
-
-    Returns
-    -------
-    float or None
-        The smallest of several gains; None where none is printed, or a loss.
-    """
-    a, b = (values[values.index == name].to_numpy() for name in (better, worse))
-    if not (len(a) and len(b)):
-        return None
-    smallest = float((a - b).min())
-    return smallest if smallest > 0 else None  # NaN is a damaged cell
-
-
-def beside_printed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Our table with the paper's printed values in columns of their own.
-
-    Columns that both tables have and that hold no measured number identify the rows.
-    """
-    from pandas.api.types import is_float_dtype
-
-    theirs = printed(name)
-    if theirs is None:
-        return frame
-    keys = [c for c in theirs if c in frame and not is_float_dtype(frame[c])]
-    renamed = {c: f"{c}{PRINTED}" for c in theirs if c not in keys}
-    return frame.merge(theirs.rename(columns=renamed), how="left", on=keys)
 
 
 class Report:

@@ -116,33 +116,13 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
         for aim, noise in evolved.items()
         if (aim.pixels, aim.optimizer, aim.method) == (c.pixels[0], c.search_optimizer, OURS)
     }
-    common = {"split": images, "net": net, "epochs": c.epochs, "batch_size": c.batch_size}
-    rates = {f"lr_{name}": float(c.optimizers[name]) for name in ("adam", "sgd")}
     baselines = _baselines(c)
     return Searched(
         images, searched, searches, [noises.title(noise) for noise in baselines],
         steps.baseline_fitness.task(
             split=searched, search=c.search(net, next(iter(ours))), baselines=baselines
         ),
-        trainings,
-        lines=[
-            [
-                steps.interpolate.task(
-                    **common, **rates, noise=noise, alphas=c.alphas, repeat=repeat
-                )
-                for repeat in _repeats(c, aim)
-            ]
-            for aim, noise in ours.items()
-        ],
-        cams=[
-            [
-                steps.grad_cam.task(
-                    **common, noise=noise, lr=rates["lr_adam"], images=c.cam_images, repeat=repeat
-                )
-                for repeat in _repeats(c, aim)
-            ]
-            for aim, noise in ours.items()
-        ],
+        trainings, *_pictures(c, images, net, ours),
         examples={
             pixels: steps.examples.task(
                 split=images, noise=evolved[Aim(pixels, c.search_optimizer)]
@@ -150,6 +130,26 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
             for pixels in c.pixels
         },
     )  # fmt: skip
+
+
+def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> tuple[list, list]:
+    """The lines and the Grad-CAMs: for each search one of every training on its δ*."""
+    common = {"split": images, "net": net, "epochs": c.epochs, "batch_size": c.batch_size}
+    adam, sgd = (float(c.optimizers[name]) for name in ("adam", "sgd"))
+
+    def line(noise: dict, repeat: int) -> Task:
+        options = {"lr_adam": adam, "lr_sgd": sgd, "alphas": c.alphas}
+        return steps.interpolate.task(**common, **options, noise=noise, repeat=repeat)
+
+    def cam(noise: dict, repeat: int) -> Task:
+        options = {"lr": adam, "images": c.cam_images}
+        return steps.grad_cam.task(**common, **options, noise=noise, repeat=repeat)
+
+    lines, cams = (
+        [[of(noise, repeat) for repeat in _repeats(c, aim)] for aim, noise in ours.items()]
+        for of in (line, cam)
+    )
+    return lines, cams
 
 
 def _noise(c: Settings, aim: Aim, genome: Any) -> dict[str, Any]:
