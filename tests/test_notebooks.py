@@ -69,6 +69,12 @@ def test_no_cell_is_longer_than_a_screen(path):
         assert cell.source.count("\n") < 40
 
 
+def test_no_cell_is_there_twice_or_unfinished(path):
+    sources = [cell.source for cell in cells(path)]
+    assert len(set(sources)) == len(sources)
+    assert not [source for source in sources if "TODO" in source]
+
+
 def test_the_header_says_what_it_takes_and_what_came_out(path):
     header = cells(path)[0].source
     takes, result = (next(line for line in header.splitlines() if line.startswith(start))
