@@ -140,6 +140,7 @@ def _evolved_perturbations():
         chain[-1],
         evolved.train_perturbed.task(**common, optimizer="adabound", lr=0.05, crop=1, flip=True),
         evolved.interpolate.task(**common, lr_adam=0.05, lr_sgd=1.0, alphas=4),
+        evolved.background.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
         evolved.grad_cam.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
         evolved.candidate_errors.task(**about, genomes=[pale, white, pale]),
         evolved.choose.task(**about, genomes=[white, pale], count=2, repeats=2),

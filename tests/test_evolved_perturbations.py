@@ -17,7 +17,18 @@ import pandas as pd
 import pytest
 import torch
 
-from kit import data, evolution, nets, perturbations, results, runtime, settings, steps, training
+from kit import (
+    data,
+    evolution,
+    explain,
+    nets,
+    perturbations,
+    results,
+    runtime,
+    settings,
+    steps,
+    training,
+)
 from kit.data import split
 from kit.experiments import evolved_perturbations as study
 from kit.experiments.evolved_perturbations import claims, noises, tables
@@ -479,7 +490,7 @@ def test_the_plan_trains_on_every_noise():
     # 3 noises × 3 and 2 draws, for both optimizers; in the table 4 noises × 2 and 3 searches.
     assert {name: kinds.count(name) for name in kinds} == {
         "generation": 5 * 2 + 4, "choose": 6, "candidate_errors": 3 * 3, "baseline_fitness": 1,
-        "interpolate": 2 * 2, "grad_cam": 2 * 2, "examples": 2,
+        "interpolate": 2 * 2, "background": 2 * 2, "grad_cam": 1, "examples": 2,
         "train_perturbed": 24 + 4 + 4 + 2 * (9 + 2) + 8 + 3,
     }  # fmt: skip
     assert len(set(keys())) == len(keys())
@@ -541,7 +552,7 @@ def test_every_noise_is_that_of_its_search():
             noise = row.result.arguments["noise"]
             assert noise["genome"] == chosen[row.pixels, row.aim, row.search, row.method]
             assert noise["saturation"] == (1.0 if row.method == study.PLAIN else 4.0)
-    for tasks_of in (one.lines, one.cams):
+    for tasks_of in (one.lines, one.backgrounds):
         for number, of_search in enumerate(tasks_of, 1):
             for task in of_search:
                 assert task.arguments["noise"]["genome"] == chosen[1, "adam", number, study.OURS]
@@ -593,9 +604,7 @@ def test_every_claim_is_judged(computed, curves):
         tables.evolved(curves.query("not augmented"), c.search_optimizer), c.optimizers
     )
     background = {
-        kind: [
-            np.mean([100 * np.nanmean(r[f"{kind}_background"]) for r in s]) for s in computed.cams
-        ]
+        kind: [np.mean([100 * np.nanmean(r[kind]) for r in s]) for s in computed.backgrounds]
         for kind in ("clean", "perturbed")
     }
     ends = cells.line_ends(computed.lines)
@@ -691,13 +700,27 @@ def test_line_ends_are_read_off_the_lines(computed):
 
 
 def test_grad_cams_background_is_a_share(computed):
-    for cam in (cam for of_search in computed.cams for cam in of_search):
-        for kind in ("clean", "perturbed"):
-            share = cam[f"{kind}_background"]
-            assert np.nanmin(share) >= 0
-            assert np.nanmax(share) <= 1
-            assert cam[f"{kind}_maps"].shape == (10, 8, 8)
-        assert not np.array_equal(cam["clean_maps"], cam["perturbed_maps"])
+    for of_search in computed.backgrounds:
+        for shares in of_search:
+            for kind in ("clean", "perturbed", "dark"):
+                assert np.nanmin(shares[kind]) >= 0
+                assert np.nanmax(shares[kind]) <= 1
+            assert not np.array_equal(shares["clean"], shares["perturbed"])
+
+
+def test_shown_grad_cams_are_those_whose_background_is_measured():
+    """Of one image of each class the mean is its own map, whose share must be the same."""
+    options = {
+        "split": split("digits", train=80, test=60), "noise": noises.uniform(2, 1), "images": 1,
+        "net": "graynet", "lr": 1e-3, "epochs": 1, "batch_size": 20, "repeat": 3,
+    }  # fmt: skip
+    shown, measured = made.grad_cam(**options), made.background(**options)
+    image = torch.tensor(shown["image"])
+    assert np.allclose((image < explain.DARK).float().mean((1, 2, 3)), measured["dark"])
+    for kind in ("clean", "perturbed"):
+        share = explain.background_share(torch.tensor(shown[kind]), image)
+        assert np.allclose(share, measured[kind], atol=1e-5, equal_nan=True)
+    assert not np.array_equal(shown["clean"], shown["perturbed"])
 
 
 def test_circles_are_at_the_pixels_of_all_channels():

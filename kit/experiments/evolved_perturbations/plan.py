@@ -18,7 +18,7 @@ from kit.experiments.evolved_perturbations.settings import (
 )
 from kit.optimizers import cma_popsize
 from kit.results.statistics import MIN_REPEATS
-from kit.steps import Task
+from kit.steps import Step, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +74,10 @@ class Searched:
         Titles of the noises that no search made, and their F.
     trainings
         For 1.F3, 1.F5 and the baselines; with augmentation for 1.T1.
-    lines, cams
+    lines, backgrounds
         For the δ* of each search for the smallest Np, of each training on it.
+    cam
+        Of the first training of the first search.
     examples
         Of the first search for each Np.
     """
@@ -87,7 +89,8 @@ class Searched:
     baseline_scores: Any
     trainings: list[Training]
     lines: list
-    cams: list
+    backgrounds: list
+    cam: Any
     examples: dict[int, Any]
 
 
@@ -122,7 +125,7 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
         steps.baseline_fitness.task(
             split=searched, search=c.search(net, next(iter(ours))), baselines=baselines
         ),
-        trainings, *_pictures(c, images, net, ours),
+        trainings, **_pictures(c, images, net, ours),
         examples={
             pixels: steps.examples.task(
                 split=images, noise=evolved[Aim(pixels, c.search_optimizer)]
@@ -132,24 +135,26 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
     )  # fmt: skip
 
 
-def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> tuple[list, list]:
+def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> dict[str, Any]:
     """The lines and the Grad-CAMs: for each search one of every training on its δ*."""
     common = {"split": images, "net": net, "epochs": c.epochs, "batch_size": c.batch_size}
     adam, sgd = (float(c.optimizers[name]) for name in ("adam", "sgd"))
+    lined = {"lr_adam": adam, "lr_sgd": sgd, "alphas": c.alphas}
+    looked = {"lr": adam, "images": c.cam_images}
+    trained = [[(noise, repeat) for repeat in _repeats(c, aim)] for aim, noise in ours.items()]
 
-    def line(noise: dict, repeat: int) -> Task:
-        options = {"lr_adam": adam, "lr_sgd": sgd, "alphas": c.alphas}
-        return steps.interpolate.task(**common, **options, noise=noise, repeat=repeat)
+    def each(step: Step, options: dict[str, Any]) -> list[list[Task]]:
+        return [
+            [step.task(**common, **options, noise=noise, repeat=repeat) for noise, repeat in search]
+            for search in trained
+        ]
 
-    def cam(noise: dict, repeat: int) -> Task:
-        options = {"lr": adam, "images": c.cam_images}
-        return steps.grad_cam.task(**common, **options, noise=noise, repeat=repeat)
-
-    lines, cams = (
-        [[of(noise, repeat) for repeat in _repeats(c, aim)] for aim, noise in ours.items()]
-        for of in (line, cam)
-    )
-    return lines, cams
+    noise, repeat = trained[0][0]
+    return {
+        "lines": each(steps.interpolate, lined),
+        "backgrounds": each(steps.background, looked),
+        "cam": steps.grad_cam.task(**common, **looked, noise=noise, repeat=repeat),
+    }
 
 
 def _noise(c: Settings, aim: Aim, genome: Any) -> dict[str, Any]:

@@ -272,42 +272,70 @@ def interpolate(
     }
 
 
-@step(version=3, label="{split}: Grad-CAM", work=_passes)
-def grad_cam(
-    *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
-    repeat: int,
-) -> dict:  # fmt: skip
-    """Where nets trained on clean and on perturbed images look on clean test images (Grad-CAM).
+def _grad_cams(
+    split: Split, net: str, noise: Noise, images: int, repeat: int, **options: Any
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """Clean test images, the first `images` of each class, their classes, and their maps.
 
-    Returns
-    -------
-    dict
-        For NAME ``clean`` and ``perturbed``: ``NAME_maps``, the mean map of every class, shape
-        (classes, H, W), over its first `images` test images, and ``NAME_background``, the share
-        of every map's mass on pixels darker than 0.1, NaN where a map has no mass. ``dark``: the
-        share of such pixels in each image. ``mean_images``: of every class.
+    The maps are of two nets that start alike, one trained on clean and one on perturbed images.
     """
     import torch
 
     data = split.load()
     of_class = [(data.y_test == label).nonzero()[:images, 0] for label in range(len(data.classes))]
-    sizes, rows = [len(part) for part in of_class], torch.cat(of_class)
+    rows = torch.cat(of_class)
     x, y = data.x_test[rows], data.y_test[rows]
-
-    def means(values: torch.Tensor) -> np.ndarray:
-        return torch.stack([part.mean(0) for part in values.split(sizes)]).cpu().numpy()
-
-    dark = (x.amax(1) < kit.explain.DARK).float().mean((1, 2))
-    out = {"mean_images": means(x), "dark": dark.cpu().numpy()}
+    maps = {}
     for name, described in (("clean", noises.CLEAN), ("perturbed", noise)):
         eta = _noise(described, data, split.seed)
-        model = _train(
-            data, split.seed, net, eta, repeat, epochs=epochs, batch_size=batch_size, lr=lr
-        )
-        maps = kit.explain.grad_cam(model, x, y)
-        out[f"{name}_maps"] = means(maps)
-        out[f"{name}_background"] = kit.explain.background_share(maps, x).cpu().numpy()
-    return out
+        model = _train(data, split.seed, net, eta, repeat, **options)
+        maps[name] = kit.explain.grad_cam(model, x, y)
+    return x, y, maps
+
+
+@step(version=1, label="{split}: Grad-CAM's mass on the background", work=_passes)
+def background(
+    *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
+    repeat: int,
+) -> dict:  # fmt: skip
+    """How much of what nets look at is background, after clean and after perturbed training.
+
+    Returns
+    -------
+    dict
+        ``clean`` and ``perturbed``: the share of every Grad-CAM's mass on pixels darker than 0.1,
+        NaN where a map has no mass; ``dark``: the share of such pixels in each image. All of the
+        first `images` clean test images of each class.
+    """
+    x, _, maps = _grad_cams(
+        split, net, noise, images, repeat, epochs=epochs, batch_size=batch_size, lr=lr
+    )
+    shares = {name: kit.explain.background_share(of, x) for name, of in maps.items()}
+    shares["dark"] = (x.amax(1) < kit.explain.DARK).float().mean((1, 2))
+    return {name: share.cpu().numpy() for name, share in shares.items()}
+
+
+@step(version=4, label="{split}: Grad-CAM", work=_passes)
+def grad_cam(
+    *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
+    repeat: int,
+) -> dict:  # fmt: skip
+    """Where nets look on clean test images, after clean and after perturbed training.
+
+    Returns
+    -------
+    dict
+        ``clean`` and ``perturbed``: the mean Grad-CAM of every class, shape (classes, H, W), over
+        its first `images` test images; ``image``: their mean, shape (classes, C, H, W).
+    """
+    x, y, maps = _grad_cams(
+        split, net, noise, images, repeat, epochs=epochs, batch_size=batch_size, lr=lr
+    )
+    shown = {"image": x, **maps}
+    return {
+        name: np.stack([of[y == label].mean(0).cpu().numpy() for label in y.unique()])
+        for name, of in shown.items()
+    }
 
 
 @step(
