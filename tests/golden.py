@@ -18,7 +18,7 @@ import kit
 from kit import steps
 from kit.data import split
 from kit.experiments import knn_tradeoff
-from kit.experiments.evolved_perturbations import noises
+from kit.experiments.evolved_perturbations import noises, search_steps
 from kit.experiments.evolved_perturbations import steps as evolved
 from kit.experiments.neuroevolution_gm import steps as gm
 from kit.experiments.overfitting_vs_robustness import steps as regimes
@@ -126,9 +126,9 @@ def _evolved_perturbations():
         "discriminator": "linear", "discriminator_epochs": 2,
     }  # fmt: skip
     about = {"split": searched, "method": "MDD-ES", "search": search, "start": 2}
-    chain = [evolved.generation.task(**about, number=1, previous=None)]
+    chain = [search_steps.generation.task(**about, number=1, previous=None)]
     previous = chain[0]["state"]
-    chain += [evolved.generation.task(**about, number=2, previous=previous)]
+    chain += [search_steps.generation.task(**about, number=2, previous=previous)]
     # A white pixel for every class, then a half bright one elsewhere.
     white = [gene for k in range(10) for gene in (k / 10, 3 * k % 10 / 10, 1.0)]
     pale = [gene for k in range(10) for gene in (1 - k / 10, k / 10, 0.75)]
@@ -143,8 +143,8 @@ def _evolved_perturbations():
         evolved.background.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
         evolved.grad_cam.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
         evolved.candidate_errors.task(**about, genomes=[pale, white, pale]),
-        evolved.choose.task(**about, genomes=[white, pale], count=2, repeats=2),
-        evolved.baseline_fitness.task(
+        search_steps.choose.task(**about, genomes=[white, pale], count=2, repeats=2),
+        search_steps.baseline_fitness.task(
             split=searched, search=search,
             baselines=[noises.LEFT, noises.SHORTCUT, noises.uniform(1, 2)],
         ),

@@ -31,7 +31,7 @@ from kit import (
 )
 from kit.data import split
 from kit.experiments import evolved_perturbations as study
-from kit.experiments.evolved_perturbations import claims, noises, tables
+from kit.experiments.evolved_perturbations import claims, noises, search_steps, tables
 from kit.experiments.evolved_perturbations import steps as made
 
 NAME = "01_evolved_perturbations"
@@ -89,7 +89,7 @@ def chain(images, length, search=SEARCH):
     for number in range(1, length + 1):
         previous = generations[-1]["state"] if generations else None
         common = {**about(images, search), "number": number}
-        generations.append(made.generation.task(**common, previous=previous))
+        generations.append(search_steps.generation.task(**common, previous=previous))
     return generations
 
 
@@ -253,7 +253,7 @@ def test_a_candidate_without_a_finite_loss_is_never_the_best(monkeypatch, store)
 
     monkeypatch.setattr(evolution, "search", failing)
     images = split("digits", train=80)
-    result = made.generation(**about(images), number=1, previous=None)
+    result = search_steps.generation(**about(images), number=1, previous=None)
     kept = np.nanargmax(result["fitness"])
     np.testing.assert_array_equal(result["state"]["genomes"][0], result["candidates"][kept])
     assert np.isfinite(result["state"]["scores"]).tolist() == [True] * 3 + [False]
@@ -264,8 +264,8 @@ def test_fresh_scores_choose_among_the_best(store):
     images = split("digits", train=80)
     last = chain(images, 2)[-1]
     options = {**about(images), "genomes": last["state"]["genomes"]}
-    again = made.choose.task(**options, count=3, repeats=2)
-    first = made.choose.task(**options, count=0, repeats=2)
+    again = search_steps.choose.task(**options, count=3, repeats=2)
+    first = search_steps.choose.task(**options, count=0, repeats=2)
     state, again, first = compute([last["state"], again, first])
     assert again["scores"].shape == (2, 3)
     best = again["scores"].mean(0).argmax()
@@ -286,7 +286,7 @@ def test_fresh_scores_choose_among_the_best(store):
 def test_baselines_are_scored_as_candidates_are(store):
     images = split("digits", train=80)
     described = [noises.LEFT, noises.uniform(1, 2)]
-    task = made.baseline_fitness.task(split=images, search=SEARCH, baselines=described)
+    task = search_steps.baseline_fitness.task(split=images, search=SEARCH, baselines=described)
     result = compute(task)
     digits = data.load("digits", train=80)
     noise = torch.stack([noises.make(one, digits, 0) for one in described])
@@ -324,7 +324,7 @@ def test_training_is_on_perturbed_images():
 def test_data_that_changed_are_noticed():
     images = dataclasses.replace(split("digits", train=80), fingerprint="other")
     with pytest.raises(ValueError, match="has changed since"):
-        made.generation(**about(images), number=1, previous=None)
+        search_steps.generation(**about(images), number=1, previous=None)
 
 
 def test_the_line_begins_at_sgds_net_and_ends_at_adams(computed):

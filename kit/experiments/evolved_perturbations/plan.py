@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kit.data.splits import Split, split
-from kit.experiments.evolved_perturbations import noises, steps
+from kit.experiments.evolved_perturbations import noises, search_steps, steps
 from kit.experiments.evolved_perturbations.settings import (
     OURS,
     PLAIN,
@@ -122,7 +122,7 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
     baselines = _baselines(c)
     return Searched(
         images, searched, searches, [noises.title(noise) for noise in baselines],
-        steps.baseline_fitness.task(
+        search_steps.baseline_fitness.task(
             split=searched, search=c.search(net, next(iter(ours))), baselines=baselines
         ),
         trainings, **_pictures(c, images, net, ours),
@@ -198,9 +198,9 @@ def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
     genes = len(images.about.classes) * aim.pixels * (2 + images.about.shape[0])
     for number in range(1, c.length(aim, c.popsize or cma_popsize(genes)) + 1):
         previous = chain[-1]["state"] if chain else None
-        chain.append(steps.generation.task(**common, number=number, previous=previous))
+        chain.append(search_steps.generation.task(**common, number=number, previous=previous))
     state = chain[-1]["state"]
-    chosen = steps.choose.task(
+    chosen = search_steps.choose.task(
         **common, genomes=state["genomes"], repeats=RESCORES,
         count=0 if aim.method == PLAIN else c.rescored,
     )  # fmt: skip

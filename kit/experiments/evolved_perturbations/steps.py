@@ -1,4 +1,4 @@
-"""The steps: one generation of a search, and what a noise does to nets trained on it."""
+"""The steps that train nets on a noise and look at what it did to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import kit
 from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
-from kit.optimizers import cma_popsize
 from kit.steps import step
 
 if TYPE_CHECKING:
@@ -22,150 +21,14 @@ if TYPE_CHECKING:
     from kit.data import Dataset
 
 WATCHED = 1000  # training images on which a training is watched
-TOP = 10  # candidates that a search remembers
 RADII = (0.002, 0.01, 0.03)  # of the balls in which sharpness is measured, relative to the weights
 Noise = Mapping[str, Any]
 Search = Mapping[str, Any]
-_PARTS = ("fitness", "mismatch", "divergence", "learnt")
 
 
-def _passes(split: Split, epochs: int, **_: Any) -> float:
+def passes(split: Split, epochs: int, **_: Any) -> float:
     """How the work of a training grows."""
     return epochs * split.about.train * math.prod(split.about.shape[1:])
-
-
-def _generation_work(split: Split, search: Search, **_: Any) -> float:
-    genes = len(split.about.classes) * search["pixels"] * (2 + split.about.shape[0])
-    candidates = search["popsize"] or cma_popsize(genes)
-    return candidates * _passes(split, search["epochs"])
-
-
-@step(
-    version=3,
-    label="{split}: {method}, {search[pixels]} px against {search[optimizer]}, "
-    "search {start}, generation {number}",
-    work=_generation_work,
-)
-def generation(
-    *, split: Split, method: str, search: Search, start: int, number: int,
-    previous: Mapping | None,
-) -> dict:  # fmt: skip
-    """One generation of a search, from the state that the previous one left.
-
-    Searches that differ in `method` or `start` are independent of each other.
-
-    Returns
-    -------
-    dict
-        ``candidates``, ``fitness``, ``mismatch``, ``divergence``, ``learnt``, ``sigma`` and
-        ``stopped``, as in :class:`kit.evolution.Generation`; after the search has stopped there are
-        no candidates. ``state`` is what the next one needs: ``history``, the fitness in all
-        generations so far; ``genomes``, the ten best candidates so far, the best first, and their
-        ``scores``; ``sigma`` and ``stopped``.
-    """
-    state = previous or {"history": [], "genomes": [], "scores": [], "sigma": 0.0, "stopped": ""}
-    if state["stopped"]:
-        nothing = {name: np.empty(0) for name in _PARTS}
-        nothing["candidates"] = np.empty((0, len(state["genomes"][0])))
-        return nothing | {name: state[name] for name in ("sigma", "stopped")} | {"state": state}
-    data = split.load()
-    (result,) = kit.evolution.search(
-        data.x_train, data.y_train, classes=len(data.classes), generations=number,
-        fitness_history=state["history"], **search,
-        seed=_search_seed(split, method, search, start),
-    )  # fmt: skip
-    genomes = np.array([*state["genomes"], *result.candidates])
-    scores = np.array([*state["scores"], *result.fitness])
-    order = np.argsort(-scores, kind="stable")[:TOP]  # NaN comes last
-    out = {name: getattr(result, name) for name in ("candidates", *_PARTS, "sigma", "stopped")}
-    history = np.stack([*state["history"], result.fitness])
-    return out | {
-        "state": {"history": history, "genomes": genomes[order], "scores": scores[order]}
-        | {name: out[name] for name in ("sigma", "stopped")}
-    }
-
-
-def _search_seed(split: Split, method: str, search: Search, start: int) -> int:
-    purpose = (method, search["pixels"], search["optimizer"], start)
-    return runtime.derive_seed(split.seed, "search", *purpose)
-
-
-@step(
-    version=1,
-    label="{split}: the best of {method}, {search[pixels]} px, search {start}, scored again",
-    work=lambda split, search, count, repeats, **_: (
-        (1 + count * repeats) * _passes(split, search["epochs"])
-    ),
-)
-def choose(
-    *, split: Split, method: str, search: Search, start: int, genomes: np.ndarray, count: int,
-    repeats: int,
-) -> dict:  # fmt: skip
-    """Score a search's best candidates again, with fresh seeds, and choose the best of them.
-
-    A score has luck in it, and the best of many scores has most (the winner's curse).
-
-    Parameters
-    ----------
-    genomes
-        The best first.
-    count
-        How many of them to score; with 0 the first is chosen as it is.
-    repeats
-        Fresh scores of each.
-
-    Returns
-    -------
-    dict
-        ``genome``, and ``scores``, shape (repeats, count).
-    """
-    genomes = np.asarray(genomes)[:count] if count else np.asarray(genomes)[:1]
-    if not count:
-        return {"genome": genomes[0], "scores": np.empty((0, 0))}
-    data = split.load()
-    noise = kit.perturbations.decode(
-        genomes, len(data.classes), search["pixels"], data.shape, saturation=search["saturation"]
-    )
-    seed = _search_seed(split, method, search, start)
-    scores = [
-        _fitness(data, noise, search, runtime.derive_seed(seed, "again", repeat)).total.numpy()
-        for repeat in range(repeats)
-    ]
-    mean = np.nan_to_num(np.mean(scores, axis=0), nan=-np.inf)
-    return {"genome": genomes[int(mean.argmax())], "scores": np.array(scores)}
-
-
-def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Any:
-    """F and its parts as a search computes them."""
-    scoring = (
-        "net", "epochs", "optimizer", "lr", "batch_size", "discriminator", "discriminator_epochs"
-    )  # fmt: skip
-    return kit.evolution.fitness(
-        noise, data.x_train, data.y_train, seed=seed, details=True,
-        **{name: search[name] for name in scoring},
-    )  # fmt: skip
-
-
-@step(
-    version=1,
-    label="{split}: F of the baselines",
-    work=lambda split, search, baselines, **_: len(baselines) * _passes(split, search["epochs"]),
-)
-def baseline_fitness(*, split: Split, search: Search, baselines: list) -> dict:
-    """F of noises that no search made, scored once each as a search scores its candidates.
-
-    Returns
-    -------
-    dict
-        ``fitness``, ``mismatch`` and ``divergence``, in the order of `baselines`.
-    """
-    import torch
-
-    data = split.load()
-    noise = [noises.make(dict(described), data, split.seed) for described in baselines]
-    seed = runtime.derive_seed(split.seed, "baselines")
-    scores = _fitness(data, torch.stack(noise), search, seed)
-    return {name: part.numpy() for name, part in zip(_PARTS, scores, strict=False)}
 
 
 def _noise(noise: Noise, data: Dataset, seed: int) -> torch.Tensor:
@@ -195,7 +58,7 @@ def _watched(data: Dataset, eta: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return kit.perturbations.apply(eta, x, y), y
 
 
-@step(version=2, label="{split}: {net} by {optimizer} on {noise[kind]}", work=_passes)
+@step(version=2, label="{split}: {net} by {optimizer} on {noise[kind]}", work=passes)
 def train_perturbed(
     *, split: Split, net: str, noise: Noise, optimizer: str, lr: float, epochs: int,
     batch_size: int, crop: int, flip: bool, repeat: int,
@@ -229,7 +92,7 @@ def train_perturbed(
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
-@step(version=4, label="{split}: from SGD's to Adam's weights", work=_passes)
+@step(version=4, label="{split}: from SGD's to Adam's weights", work=passes)
 def interpolate(
     *, split: Split, net: str, noise: Noise, lr_adam: float, lr_sgd: float, epochs: int,
     batch_size: int, alphas: int, repeat: int,
@@ -293,7 +156,7 @@ def _grad_cams(
     return x, y, maps
 
 
-@step(version=1, label="{split}: Grad-CAM's mass on the background", work=_passes)
+@step(version=1, label="{split}: Grad-CAM's mass on the background", work=passes)
 def background(
     *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
     repeat: int,
@@ -315,7 +178,7 @@ def background(
     return {name: share.cpu().numpy() for name, share in shares.items()}
 
 
-@step(version=4, label="{split}: Grad-CAM", work=_passes)
+@step(version=4, label="{split}: Grad-CAM", work=passes)
 def grad_cam(
     *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
     repeat: int,
@@ -331,9 +194,9 @@ def grad_cam(
     x, y, maps = _grad_cams(
         split, net, noise, images, repeat, epochs=epochs, batch_size=batch_size, lr=lr
     )
-    shown = {"image": x, **maps}
+    shown, labels = {"image": x, **maps}, range(len(split.about.classes))
     return {
-        name: np.stack([of[y == label].mean(0).cpu().numpy() for label in y.unique()])
+        name: np.stack([of[y == label].mean(0).cpu().numpy() for label in labels])
         for name, of in shown.items()
     }
 
@@ -341,7 +204,7 @@ def grad_cam(
 @step(
     version=3,
     label="{split}: clean-test errors of candidates, {method}, {search[pixels]} px, search {start}",
-    work=lambda split, search, genomes, **_: _passes(split, search["epochs"]) * 2,
+    work=lambda split, search, genomes, **_: passes(split, search["epochs"]) * 2,
 )
 def candidate_errors(
     *, split: Split, method: str, search: Search, start: int, genomes: Any
