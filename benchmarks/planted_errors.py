@@ -145,7 +145,7 @@ ERRORS = [
     ("runs not paired", f"{FOUR}tables.py", 'table[table["net"] == net].sort_values("run")[column]', 'table[table["net"] == net][column]', OF_FOUR),
     ("4.C2 on the reference's examples", f"{FOUR}claims.py", "_withstands(e.full, source", '_withstands(e.full, "L∞-PGD"', OF_FOUR),
     ("4.C2 against Table 1", f"{FOUR}claims.py", '_printed("4.T2")', '_printed("4.T1")', OF_FOUR),
-    ("1.C3 without the paper's table", f"{ONE}claims.py", "e.resolution, _printed(c, name))", "e.resolution, None)", OF_ONE),
+    ("1.C3 without the paper's table", f"{ONE}claims.py", "resolution, _printed(c, name))", "resolution, None)", OF_ONE),
     ("1.C3 against clean training", f"{ONE}claims.py", 'printed_gain(values, "left column [7]"', 'printed_gain(values, "clean"', OF_ONE),
     ("1.C3 against two pixels", f"{ONE}claims.py", 'f"{name} Np = {c.pixels[0]}")', 'f"{name} Np = 2")', OF_ONE),
     ("an effect below the printed one is ruled out", "kit/results/statistics.py", "0 <= high < printed / 2", "0 <= high < printed", "test_statistics"),

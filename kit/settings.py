@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, get_type_hints
 
 from kit.constraints import (
@@ -79,7 +79,7 @@ class Settings:
             raise ValueError(f"The parameter {missing[0]!r} is missing: give it a value.")
         settings = cls(**{name: _typed(cls, name, value) for name, value in taken.items()})
         settings.check()
-        for name in settings.datasets:
+        for name in settings.all_datasets:
             settings.on(name)
         return settings
 
@@ -92,8 +92,12 @@ class Settings:
         allowed = [
             f.name for f in dataclasses.fields(self) if f.name not in (*_PLACES, *self.shared())
         ]
-        self.listed("special", self.special)
         for name, values in self.special.items():
+            if name not in self.all_datasets:
+                raise ValueError(
+                    f"special names {name!r}, which is not among this run's data sets, "
+                    f"{self.all_datasets}."
+                )
             wrong = [k for k in values if k not in allowed] if type(values) is dict else [values]
             if wrong:
                 close = difflib.get_close_matches(str(wrong[0]), allowed, 1)
@@ -111,20 +115,16 @@ class Settings:
         """Refuse what does not fit together on one data set, with a ValueError."""
 
     @property
-    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+    def all_datasets(self) -> list[str]:
+        """Every data set of a run: `datasets`, and what a paper has besides."""
+        return list(self.datasets)
+
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
         """What claims compare: repeats, and those of a second, independent sample if there is one.
 
         They limit the smallest effect that the claims can decide.
         """
         return {}
-
-    def listed(self, name: str, datasets: Iterable[str]) -> None:
-        """Refuse data sets that are not among this run's, with a ValueError."""
-        for dataset in datasets:
-            if dataset not in self.datasets:
-                raise ValueError(
-                    f"{name} names {dataset!r}, which is not among datasets, {self.datasets}."
-                )
 
     def on(self, dataset: str) -> Self:
         """The parameters that hold for one data set."""

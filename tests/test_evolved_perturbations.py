@@ -72,7 +72,11 @@ def config(**change):
 
 
 def planned(**change):
-    return study.plan(config(**change))["digits"]
+    return study.plan(config(**change)).searched["digits"]
+
+
+def tabled(**change):
+    return study.plan(config(**change)).tables["digits"]
 
 
 def tasks(tree):
@@ -80,7 +84,7 @@ def tasks(tree):
 
 
 def keys(**change):
-    return [task.key for task in tasks(planned(**change))]
+    return [task.key for task in tasks(study.plan(config(**change)))]
 
 
 def chain(images, length, search=SEARCH):
@@ -336,7 +340,7 @@ def test_the_line_begins_at_sgds_net_and_ends_at_adams(computed):
                 t.result
                 for t in computed.trainings
                 if (t.method, t.pixels, t.aim) == (study.OURS, 1, "adam")
-                and (t.optimizer, t.repeat, t.augmented) == (optimizer, repeat, False)
+                and (t.optimizer, t.repeat) == (optimizer, repeat)
             ]
             (place,) = np.flatnonzero(line["alpha"] == alpha)
             for name in ("train_loss", "train_accuracy", "test_accuracy"):
@@ -387,7 +391,7 @@ def test_examples_are_training_images_with_the_noise(computed):
         ({"datasets": ["digits", "digits"]}, "datasets is .*: name each one once"),
         (
             {"special": {"mnist": {}}},
-            r"special names 'mnist', which is not among datasets, \['digits'\]",
+            r"special names 'mnist', which is not among this run's data sets, \['digits'\]",
         ),
         (
             {"special": {"digits": {"sedd": 1}}},
@@ -401,7 +405,7 @@ def test_examples_are_training_images_with_the_noise(computed):
             {"special": {"digits": {"pixels": [0]}}},
             r"special of digits: pixels is \[0\]: list whole numbers from 1",
         ),
-        ({"table_datasets": ["svhn"]}, "table_datasets names 'svhn'"),
+        ({"table_datasets": "svhn"}, "table_datasets is 'svhn': list names of data sets"),
         ({"pixels": []}, r"pixels is \[\]"),
         ({"pixels": [1, 1]}, "name each one once"),
         ({"pixels": [2, 1]}, "the smallest first"),
@@ -476,8 +480,8 @@ def test_what_does_not_fit_is_refused_before_anything_runs(change, sentence):
 def test_a_new_net_can_be_used_in_the_table(monkeypatch):
     """CONTRIBUTING: a line in ARCHITECTURES is all that is needed."""
     monkeypatch.setitem(nets.ARCHITECTURES, "mynet", ("kit.nets.linear:Linear", {}))
-    one = planned(table_nets=["mynet"])
-    assert steps.estimate(one, 1, "cpu").total == len(set(keys(table_nets=["mynet"])))
+    one = tabled(table_nets=["mynet"])
+    assert steps.estimate(one, 1, "cpu").total == len(tasks(one))
     (trained, *_) = [t for t in one.trainings if t.net == "mynet"]
     assert len(compute(trained.result)["test_accuracy"]) == 2
 
@@ -487,18 +491,57 @@ def test_the_plan_trains_on_every_noise():
     kinds = [task.step.name.partition(".")[2] for task in tasks(one)]
     # Searches: two, one with 2 px, one against the rival, a random one, and a plain one with two
     # generations more. Trainings: 3 × 4 optimizers × 2, 4 for the rival, 2 for each control;
-    # 3 noises × 3 and 2 draws, for both optimizers; in the table 4 noises × 2 and 3 searches.
+    # 3 noises × 3 and 2 draws, for both optimizers.
     assert {name: kinds.count(name) for name in kinds} == {
         "generation": 5 * 2 + 4, "choose": 6, "candidate_errors": 3 * 3, "baseline_fitness": 1,
         "interpolate": 2 * 2, "background": 2 * 2, "grad_cam": 1, "examples": 2,
-        "train_perturbed": 24 + 4 + 4 + 2 * (9 + 2) + 8 + 3,
+        "train_perturbed": 24 + 4 + 4 + 2 * (9 + 2),
     }  # fmt: skip
-    assert len(set(keys())) == len(keys())
     chosen = {search.chosen for search in one.searches.values()}
     for training_of in one.trainings:
         genome = training_of.result.arguments["noise"].get("genome")
         assert (genome is not None) == (training_of.kind == "evolved")
         assert genome is None or genome.task in chosen
+    assert len({task.key for task in tasks(one)}) == len(tasks(one))
+
+
+def test_the_table_needs_the_searches_of_its_noises_alone():
+    """4 noises × 2 trainings, and 3 searches; the searches are those of the rest of the study."""
+    table, rest = tabled(), planned()
+    kinds = [task.step.name.partition(".")[2] for task in tasks(table)]
+    counted = {name: kinds.count(name) for name in kinds}
+    assert counted == {"generation": 3 * 2, "choose": 3, "train_perturbed": 8 + 3}
+    for aim, search in table.searches.items():
+        assert search.generations == rest.searches[aim].generations
+        assert search.chosen == rest.searches[aim].chosen
+    chosen = {search.chosen: aim for aim, search in table.searches.items()}
+    for one in table.trainings:
+        noise = one.result.arguments["noise"]
+        assert (one.kind == "evolved") == ("genome" in noise)
+        if one.kind == "evolved":
+            assert chosen[noise["genome"].task] == study.Aim(one.pixels, "adam", one.search)
+    few = tabled(table_repeats=1).searches
+    assert [aim.search for aim in few] == [1, 1]
+
+
+def test_a_data_set_may_have_the_table_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    images = {f"x_{part}": rng.random((60, 16, 16, 3), np.float32) for part in ("train", "test")}
+    np.savez(tmp_path / "mine.npz", **images, y_train=np.arange(60) % 3, y_test=np.arange(60) % 3)
+    special = {"mine": {"train": 60, "pixels": [1], "search_seeds": 1, "crop": 2}}
+    c = config(table_datasets=["mine"], special=special, data_root=str(tmp_path))
+    assert c.all_datasets == ["digits", "mine"]
+    plan = study.plan(c)
+    assert (set(plan.searched), set(plan.tables)) == ({"digits"}, {"mine"})
+    table = plan.tables["mine"]
+    assert [str(aim) for aim in table.searches] == ["MDD-ES, Np = 1, against adam, search 1"]
+    (search,) = table.searches.values()
+    assert search.generations[0].arguments["search"]["net"] == "colornet"
+    assert {one.result.arguments["crop"] for one in table.trainings} == {2}
+    assert list(c.on("mine").comparisons("mine")) == ["in the table with larger nets"]
+    assert "in the table with larger nets" not in c.comparisons("digits")
+    with pytest.raises(ValueError, match="special of mine: rival is 'adam'"):
+        config(table_datasets=["mine"], special={"mine": {"rival": "adam"}})
 
 
 def test_more_generations_continue_the_same_search():
@@ -576,19 +619,27 @@ def test_equal_repeats_differ_in_noise_and_optimizer_alone():
         arguments = row.result.arguments
         assert arguments["repeat"] == row.repeat
         assert arguments["split"] == one.split
-        assert (arguments["crop"] > 0) == row.augmented
+        assert arguments["crop"] == 0
+    for row in tabled().trainings:
+        assert row.result.arguments["repeat"] == row.repeat
+        assert row.result.arguments["crop"] == 1
 
 
 def test_a_crop_is_only_refused_where_there_is_a_table():
-    assert not any(row.augmented for row in planned(crop=5, table_datasets=[]).trainings)
+    assert not study.plan(config(crop=5, table_datasets=[])).tables
 
 
 # --- what is read off --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def computed():
-    return compute(planned())
+def done():
+    return compute(study.plan(config()))
+
+
+@pytest.fixture(scope="module")
+def computed(done):
+    return done.searched["digits"]
 
 
 @pytest.fixture(scope="module")
@@ -596,13 +647,16 @@ def curves(computed):
     return tables.curves(computed.trainings)
 
 
-def test_every_claim_is_judged(computed, curves):
+@pytest.fixture(scope="module")
+def augmented(done):
+    return tables.curves(done.tables["digits"].trainings)
+
+
+def test_every_claim_is_judged(computed, curves, augmented):
     c = config()
     ours = [s for aim, s in computed.searches.items() if aim.pixels == 1 and s.best is not None]
     gains = {1: cells.population_gains(ours)}
-    matched = cells.matched(
-        tables.evolved(curves.query("not augmented"), c.search_optimizer), c.optimizers
-    )
+    matched = cells.matched(tables.evolved(curves, c.search_optimizer), c.optimizers)
     background = {
         kind: [np.mean([100 * np.nanmean(r[kind]) for r in s]) for s in computed.backgrounds]
         for kind in ("clean", "perturbed")
@@ -610,10 +664,13 @@ def test_every_claim_is_judged(computed, curves):
     ends = cells.line_ends(computed.lines)
     evidence = claims.Evidence(curves, gains, matched, ends, background, 100 / 60)
     judged = list(claims.verdicts(c, evidence))
-    assert {claim for claim, *_ in judged} == set(study.STUDY.claims)
+    table = list(claims.of_table(c, augmented, 100 / 60))
+    assert {claim for claim, *_ in judged} == set(study.STUDY.claims) - {"1.C3"}
+    assert [claim for claim, *_ in table] == ["1.C2", "1.C3"]
+    judged += table
     assert all(verdict in results.VERDICTS and text for *_, (verdict, text) in judged)
     grey = list(claims.verdicts(c, dataclasses.replace(evidence, background={})))
-    assert {claim for claim, *_ in judged} - {claim for claim, *_ in grey} == {"1.C8"}
+    assert {claim for claim, *_ in judged} - {claim for claim, *_ in grey} == {"1.C3", "1.C8"}
     rest = list(study.STUDY.not_tested(["digits"]))
     assert len(rest) == 4 * 13 - 2
 
@@ -631,8 +688,8 @@ def test_populations_are_compared_search_by_search(computed):
     assert harm["F"].to_numpy() == pytest.approx(np.concatenate(scored))
 
 
-def test_tables_hold_every_kind(curves):
-    small, large = (tables.final(curves.query(q)) for q in ("not augmented", "augmented"))
+def test_tables_hold_every_kind(curves, augmented):
+    small, large = tables.final(curves), tables.final(augmented)
     assert set(large["noise"]) == {
         "clean", "left column [7]", "One-Pixel Shortcut", "uniform Np = 1", "evolved Np = 1 (adam)",
         "evolved Np = 2 (adam)",
@@ -665,14 +722,14 @@ def test_the_table_of_trainings_holds_what_the_tasks_computed(computed, curves):
 
 
 def test_summaries_are_recomputed_from_the_trainings(computed, curves):
-    small = tables.final(curves.query("not augmented"))
+    small = tables.final(curves)
     assert set(small["epoch"]) == {2}
     summary = tables.summary(small, ["noise", "optimizer"])
     for _, row in summary.iterrows():
         alike = [
             t.result
             for t in computed.trainings
-            if (t.noise, t.optimizer, t.augmented) == (row["noise"], row["optimizer"], False)
+            if (t.noise, t.optimizer) == (row["noise"], row["optimizer"])
         ]
         tests = [100 * result["test_accuracy"][-1] for result in alike]
         assert row["repeats"] == len(tests) > 1
@@ -783,7 +840,7 @@ def curve(optimizer, repeat, train, test, **columns):
     rows = {
         "net": "graynet", "noise": "evolved Np = 1 (adam)", "kind": "evolved", "pixels": 1,
         "aim": "adam", "method": "MDD-ES", "search": 1, "optimizer": optimizer,
-        "repeat": repeat, "augmented": False, "epoch": range(len(train)), "train_loss": 0.0,
+        "repeat": repeat, "epoch": range(len(train)), "train_loss": 0.0,
         "train": train, "test": test,
     }  # fmt: skip
     return pd.DataFrame(rows | columns)
@@ -882,4 +939,4 @@ def test_titles_and_descriptions():
 def test_flips_belong_to_the_data_sets_that_the_study_names():
     assert study.STUDY.concerns("flips", "cifar10")
     assert not study.STUDY.concerns("flips", "mnist")
-    assert not any(t.result.arguments["flip"] for t in planned().trainings)
+    assert not any(t.result.arguments["flip"] for t in [*planned().trainings, *tabled().trainings])

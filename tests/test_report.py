@@ -90,6 +90,14 @@ def test_what_a_run_did_not_test_is_listed_in_the_papers_order():
     assert not list(STUDY.not_tested(["cifar10", "mnist"]))
 
 
+def test_a_claim_that_was_judged_is_not_listed_as_not_tested(report):
+    """A run may use a data set for some claims alone."""
+    report.claim("3.C1", results.REPRODUCED, "2 [1, 3]", "CIFAR-10", "FGSM")
+    report.not_tested(["mnist"])
+    listed = [(c["claim"], c["data"]) for c in report.claims[1:]]
+    assert listed == [("3.C2", "CIFAR-10")]
+
+
 def test_a_study_needs_no_more_than_its_notebook():
     assert results.Study("00_x").name("0.F1", "digits") == "0.F1-digits"
     assert not list(results.Study("00_x").not_tested([]))

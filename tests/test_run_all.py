@@ -59,7 +59,7 @@ def refused(capsys, *arguments):
         (["-p", "03.special={1: 2}"], "as JSON has them"),
         (["-p", "03.runs=1:30"], "runs must be a whole number"),
         (["-p", "03.special={digits: {runs: 2.5}}"], "runs is 2.5"),
-        (["-p", "03.special={digit: {runs: 2}}"], "which is not among datasets"),
+        (["-p", "03.special={digit: {runs: 2}}"], "which is not among this run's data sets"),
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
         (["-p", "99.runs=3"], "Unknown notebook '99'"),
         (["-p", "runs=3"], "write it as NN.NAME=VALUE"),

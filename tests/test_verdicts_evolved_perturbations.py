@@ -31,14 +31,14 @@ ACCURACY = {
 AUGMENTED = {(ONE, "adam"): 55, (UNIFORM, "adam"): 65, (LEFT, "adam"): 90}
 
 
-def rows(accuracy, first, train, noise=JITTER, augmented=False, spread=None):
+def rows(accuracy, first, train, noise=JITTER, net="graynet"):
     """A row for each epoch of a training on each search's noise, or on each draw."""
     return [
         {
-            "net": "resnet8" if augmented else "graynet", "kind": kind, "pixels": pixels,
+            "net": net, "kind": kind, "pixels": pixels,
             "aim": aim, "method": method, "search": search if kind == "evolved" else 1,
             "noise": f"{kind} {pixels} {aim} {method}", "optimizer": optimizer, "repeat": search,
-            "augmented": augmented, "epoch": epoch, "train_loss": 0.1,
+            "epoch": epoch, "train_loss": 0.1,
             "train": train.get(optimizer, 99), "test": value + noise[search - 1],
         }
         for ((kind, pixels, aim, method), optimizer), last in accuracy.items()
@@ -50,7 +50,6 @@ def rows(accuracy, first, train, noise=JITTER, augmented=False, spread=None):
 def evidence(
     *,
     change=(),
-    augmented=(),
     first=(),
     train=(),
     gain=(5, 6, 7, 8),
@@ -61,7 +60,6 @@ def evidence(
     noise=JITTER,
 ):
     table = rows({**ACCURACY, **dict(change)}, dict(first), dict(train), noise)
-    table += rows({**AUGMENTED, **dict(augmented)}, {}, dict(train), noise, augmented=True)
 
     def of_optimizers(sgd, adam, **columns):
         return pd.DataFrame([
@@ -82,15 +80,21 @@ def evidence(
     )  # fmt: skip
 
 
+def judge(*, augmented=(), **changes):
+    """All claims on the results above, with some of them changed."""
+    c, train, noise = config(pixels=[1, 5]), changes.get("train", ()), changes.get("noise", JITTER)
+    table = rows({**AUGMENTED, **dict(augmented)}, {}, dict(train), noise, "resnet8")
+    yield from claims.verdicts(c, evidence(**changes))
+    yield from claims.of_table(c, pd.DataFrame(table), 0.1)
+
+
 def verdict(claim, label, **changes):
-    c = config(pixels=[1, 5])
-    judged = {(id, of): verdict for id, of, (verdict, _) in claims.verdicts(c, evidence(**changes))}
+    judged = {(id, of): verdict for id, of, (verdict, _) in judge(**changes)}
     return judged[claim, label]
 
 
 def test_the_made_up_results_reproduce_everything():
-    c = config(pixels=[1, 5])
-    judged = list(claims.verdicts(c, evidence()))
+    judged = list(judge())
     assert {v for *_, (v, _) in judged} == {YES}
     assert {id for id, *_ in judged} == set(study.STUDY.claims)
     assert len(judged) == 1 + 1 + 1 + 2 + 1 + 1 + 1 + 2 * 4 + 2
@@ -166,8 +170,7 @@ NEEDED = {
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("claim", NEEDED)
 def test_nets_that_learnt_nothing_decide_nothing(claim, optimizer):
-    c, made = config(pixels=[1, 5]), evidence(train={optimizer: 30})
-    judged = {id: verdict for id, _, (verdict, _) in claims.verdicts(c, made)}
+    judged = {id: verdict for id, _, (verdict, _) in judge(train={optimizer: 30})}
     assert judged[claim] == (OPEN if optimizer in NEEDED[claim] else YES)
 
 
@@ -188,8 +191,7 @@ def test_trainings_on_one_search_are_one_result():
 
 def test_the_table_is_held_against_the_papers():
     """Of the printed nets the one with the smallest gain counts."""
-    made_up = evidence(augmented={(LEFT, "adam"): 65})
-    judged = {id: text for id, _, (_, text) in claims.verdicts(config(pixels=[1, 5]), made_up)}
+    judged = {id: text for id, _, (_, text) in judge(augmented={(LEFT, "adam"): 65})}
     evolved, uniform = judged["1.C3"].split("; ")
     assert "less than half of the paper's 53.7" in evolved
     assert "less than half of the paper's 49.5" in uniform

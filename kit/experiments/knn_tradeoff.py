@@ -63,8 +63,7 @@ class Settings(settings.Settings):
     control_draws: Annotated[int, whole(1)]
     flat: Annotated[float, number(above=0, to=100)]
 
-    @property
-    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
         """Runs, one by one and as two samples."""
         return {
             "change within a run": (self.runs, None),

@@ -198,9 +198,11 @@ class Report:
             self.claim(id, *judged, dataset, label, survives)
 
     def not_tested(self, datasets: Collection[str]) -> None:
-        """Note the claims on the paper's data sets that this run did not use."""
+        """Note the claims on those of the paper's data sets that this run did not use for them."""
+        judged = {(claim["claim"], claim["data"].partition(",")[0]) for claim in self.claims}
         for id, _, title, verdict, reason in self.study.not_tested(datasets):
-            self.claim(id, verdict, reason, title)
+            if (id, title) not in judged:
+                self.claim(id, verdict, reason, title)
 
     def finish(self) -> pd.DataFrame:
         """Write claims, results and, as the very last file, the manifest: stamp of a whole run.

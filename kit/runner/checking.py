@@ -34,18 +34,12 @@ def prepare(
 def unknown(settings: Settings) -> list[str]:
     """Data sets that would have to be fetched to plan the study."""
     names = []
-    for name in getattr(settings, "datasets", ()):  # a tour has none
+    for name in getattr(settings, "all_datasets", ()):  # a tour has none
         c = settings.on(name)
         images = data.Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
         if not data.known(images, c.data_root):
             names.append(name)
     return names
-
-
-def data_sets(values: Values) -> dict[str, bool]:
-    """For each data set of a notebook: is it there?"""
-    root = values.get("data_root", "")
-    return {name: data.present(name, root) for name in values.get("datasets", ())}
 
 
 def describe(
@@ -65,11 +59,13 @@ def describe(
     lines = [f"{notebook.name} (profile {options.profile})"]
     if rows:
         lines.append(tabulate(rows, ("parameter", "type", "value", "help"), disable_numparse=True))
-    for name, there in data_sets(values).items():
-        needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
-        lines.append(f"data set {name}: {'there' if there else f'not there, {needed}'}")
     if notebook.experiment:
-        lines += decidable(notebook.experiment.Settings.read(values))
+        settings = notebook.experiment.Settings.read(values)
+        needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
+        for name in getattr(settings, "all_datasets", ()):
+            there = "there" if data.present(name, settings.data_root) else f"not there, {needed}"
+            lines.append(f"data set {name}: {there}")
+        lines += decidable(settings)
         lines.append(f"device: {kind}, {jobs} process{'' if jobs == 1 else 'es'}")
         lines.append(cost(estimate, jobs))
     return "\n".join(lines)
@@ -80,8 +76,8 @@ def decidable(settings: Settings) -> list[str]:
     from kit.results import smallest_effect
 
     names: dict[tuple[str, int, int | None], list[str]] = {}
-    for name in getattr(settings, "datasets", ()):  # a tour has none
-        for label, sizes in settings.on(name).comparisons.items():
+    for name in getattr(settings, "all_datasets", ()):  # a tour has none
+        for label, sizes in settings.on(name).comparisons(name).items():
             names.setdefault((label, *sizes), []).append(name)
     rows = [
         (label, f"{n} and {m}" if m else n, smallest_effect(n, m), ", ".join(where))

@@ -5,11 +5,11 @@ result and the baselines then perturb training sets, and nets trained on these a
 images.
 """
 
-from kit.experiments.evolved_perturbations.plan import Search, Searched, Training, plan
+from kit.experiments.evolved_perturbations.plan import Plan, Search, Searched, Table, Training, plan
 from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM, STUDY, Aim, Settings
 from kit.experiments.evolved_perturbations.steps import RADII
 
 __all__ = [
-    "OURS", "PLAIN", "RADII", "RANDOM", "STUDY", "Aim", "Search", "Searched", "Settings",
-    "Training", "plan",
+    "OURS", "PLAIN", "RADII", "RANDOM", "STUDY", "Aim", "Plan", "Search", "Searched", "Settings",
+    "Table", "Training", "plan",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ class Evidence:
     Attributes
     ----------
     curves
-        All trainings, as :func:`tables.curves` gives them.
+        All trainings but the table's, as :func:`tables.curves` gives them.
     gains
         By pixels, for each search: clean-test error (%) of the last generation's candidates minus
         that of the first one's.
@@ -51,9 +51,24 @@ class Evidence:
 def verdicts(c: Settings, evidence: Evidence) -> Iterator[tuple[str, str, Judged]]:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence."""
     yield from _about_search(c, evidence)
-    yield from _about_table(c, evidence)
     yield from _about_optimizers(c, evidence)
     yield from _about_pictures(c, evidence)
+
+
+def of_table(
+    c: Settings, curves: pd.DataFrame, resolution: float
+) -> Iterator[tuple[str, str, Judged]]:
+    """The claims on the table with larger nets (1.T1), from its trainings, on one data set."""
+    for net, rows in tables.final(curves).groupby("net", sort=False):
+        ours = tables.evolved(rows, c.search_optimizer, c.pixels[0])
+        uniform, left = (rows[rows["kind"] == kind] for kind in ("uniform", "left"))
+        judged = _more_harmful(ours, uniform, "evolved", "uniform", resolution)
+        yield "1.C2", f"{net}, augmented", judged
+        parts = [
+            _more_harmful(harmful, left, name, "left column", resolution, _printed(c, name))
+            for name, harmful in (("evolved", ours), ("uniform", uniform))
+        ]
+        yield "1.C3", str(net), results.combine(parts)
 
 
 def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
@@ -61,7 +76,7 @@ def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]
     for pixels, gain in e.gains.items():
         judged = results.positive(gain, "points of error from first to last", e.resolution)
         yield "1.C1", f"Np = {pixels}", judged
-    small = _small(e)
+    small = tables.final(e.curves)
     rows = small[small["optimizer"] == aim]
     ours, draws = tables.evolved(rows, aim, least), rows[rows["kind"] == "uniform"]
     yield "1.C2", f"Np = {least}", _more_harmful(ours, draws, "evolved", "uniform", e.resolution)
@@ -78,19 +93,6 @@ def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]
     yield "1.X2", f"against {c.rival}", judged
 
 
-def _about_table(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    for net, rows in tables.final(e.curves.query("augmented")).groupby("net", sort=False):
-        ours = tables.evolved(rows, c.search_optimizer, c.pixels[0])
-        uniform, left = (rows[rows["kind"] == kind] for kind in ("uniform", "left"))
-        judged = _more_harmful(ours, uniform, "evolved", "uniform", e.resolution)
-        yield "1.C2", f"{net}, augmented", judged
-        parts = [
-            _more_harmful(harmful, left, name, "left column", e.resolution, _printed(c, name))
-            for name, harmful in (("evolved", ours), ("uniform", uniform))
-        ]
-        yield "1.C3", str(net), results.combine(parts)
-
-
 def _printed(c: Settings, name: str) -> float | None:
     """By how much more than the left column the paper's table says that a noise hurts."""
     table = results.printed("1.T1")
@@ -100,7 +102,7 @@ def _printed(c: Settings, name: str) -> float | None:
 
 
 def _about_optimizers(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    small, aim = _small(e), c.search_optimizer
+    small, aim = tables.final(e.curves), c.search_optimizer
     for pixels in c.pixels:
         rows, label = tables.evolved(small, aim, pixels), f"Np = {pixels}"
         others = [name for name in ("adam", "rmsprop") if name in c.optimizers]
@@ -116,7 +118,7 @@ def _about_optimizers(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judg
 
 def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
     """Does clean-test accuracy fall from the first epoch to the last (1.C9)?"""
-    rows = tables.evolved(e.curves.query("not augmented"), aim, pixels)
+    rows = tables.evolved(e.curves, aim, pixels)
     rows = rows[rows["optimizer"] == aim]
     last = rows["epoch"].max()
     drop = tables.paired(rows[rows["epoch"].isin((1, last))], "epoch", 1, last)
@@ -136,11 +138,6 @@ def _about_pictures(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged
     if e.background:
         clean, perturbed = (np.array(e.background[name]) for name in ("clean", "perturbed"))
         yield "1.C8", label, results.positive(perturbed - clean, "points of the mass")
-
-
-def _small(e: Evidence) -> pd.DataFrame:
-    """Trainings of the search net, after the last epoch."""
-    return tables.final(e.curves.query("not augmented"))
 
 
 def if_learnt(rows: pd.DataFrame, judged: Judged) -> Judged:

@@ -34,7 +34,6 @@ class Training:
     noise: str
     optimizer: str
     repeat: int
-    augmented: bool
     result: Any
 
 
@@ -50,21 +49,21 @@ class Search:
         Its δ*, after fresh scores.
     first, last
         Clean-test errors of the candidates of the first and the last generation, one training
-        each; None for the controls.
+        each; None for the controls and where no claim asks for them.
     best
         Likewise of the best candidate so far after each generation.
     """
 
     generations: list
     chosen: Any
-    first: Any
-    last: Any
-    best: Any
+    first: Any = None
+    last: Any = None
+    best: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Searched:
-    """Everything on one data set: tasks, and once they are computed their results.
+    """The study on one data set: tasks, and once they are computed their results.
 
     Attributes
     ----------
@@ -73,7 +72,7 @@ class Searched:
     baselines
         Titles of the noises that no search made, and their F.
     trainings
-        For 1.F3, 1.F5 and the baselines; with augmentation for 1.T1.
+        For 1.F3, 1.F5 and the baselines.
     lines, backgrounds
         For the δ* of each search for the smallest Np, of each training on it.
     cam
@@ -94,38 +93,61 @@ class Searched:
     examples: dict[int, Any]
 
 
-def plan(config: Settings) -> dict[str, Searched]:
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """1.T1 on one data set: tasks, and once they are computed their results.
+
+    Attributes
+    ----------
+    split, searched
+        As in :class:`Searched`.
+    searches
+        Those whose δ* is trained on.
+    trainings
+        Of the larger nets, with augmentation.
+    """
+
+    split: Split
+    searched: Split
+    searches: dict[Aim, Search]
+    trainings: list[Training]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The whole study, and the table with larger nets, by data set."""
+
+    searched: dict[str, Searched]
+    tables: dict[str, Table]
+
+
+def plan(config: Settings) -> Plan:
     """The tasks of the study by data set; what does not fit its images is refused."""
-    return {
-        name: _plan(config.on(name), name, table=name in config.table_datasets)
-        for name in config.datasets
-    }
-
-
-def _plan(c: Settings, name: str, table: bool) -> Searched:
-    images, searched = (
-        split(name, c.data_root, train=train, test=c.test, size=c.size, seed=c.seed)
-        for train in (c.train, c.search_train or c.train)
+    return Plan(
+        {name: _searched(config.on(name), name) for name in config.datasets},
+        {name: _table(config.on(name), name) for name in config.table_datasets},
     )
-    _check_images(c, images, table)
-    net = "graynet" if images.about.shape[0] == 1 else "colornet"
-    searches = {aim: _search(c, searched, net, aim) for aim in c.aims}
-    evolved = {aim: _noise(c, aim, one.chosen["genome"]) for aim, one in searches.items()}
-    trainings = _trainings(c, images, net, evolved)
-    if table:
-        trainings += _table(c, images, evolved)
+
+
+def _searched(c: Settings, name: str) -> Searched:
+    images, seen, net = _images(c, name)
+    searches = {aim: _search(c, seen, net, aim) for aim in c.aims}
+    evolved = _evolved(c, searches)
     ours = {
         aim: noise
         for aim, noise in evolved.items()
         if (aim.pixels, aim.optimizer, aim.method) == (c.pixels[0], c.search_optimizer, OURS)
     }
+    searches |= {
+        aim: _tested(c, seen, net, aim, searches[aim]) for aim in c.aims if _is_ours(c, aim)
+    }
     baselines = _baselines(c)
     return Searched(
-        images, searched, searches, [noises.title(noise) for noise in baselines],
+        images, seen, searches, [noises.title(noise) for noise in baselines],
         search_steps.baseline_fitness.task(
-            split=searched, search=c.search(net, next(iter(ours))), baselines=baselines
+            split=seen, search=c.search(net, next(iter(ours))), baselines=baselines
         ),
-        trainings, **_pictures(c, images, net, ours),
+        _trainings(c, images, net, evolved), **_pictures(c, images, net, ours),
         examples={
             pixels: steps.examples.task(
                 split=images, noise=evolved[Aim(pixels, c.search_optimizer)]
@@ -133,6 +155,45 @@ def _plan(c: Settings, name: str, table: bool) -> Searched:
             for pixels in c.pixels
         },
     )  # fmt: skip
+
+
+def _table(c: Settings, name: str) -> Table:
+    """1.T1: other nets, with augmentation; a repeat of ours is a search."""
+    images, seen, net = _images(c, name)
+    side = min(images.about.shape[1:])
+    if c.crop > side // 2:
+        raise ValueError(f"crop is {c.crop}: use at most half of the image's side, {side // 2}.")
+    ours = [aim for aim in c.aims if _is_ours(c, aim) and aim.search <= c.table_repeats]
+    searches = {aim: _search(c, seen, net, aim) for aim in ours}
+    fixed = [
+        (noise, repeat)
+        for repeat in range(1, c.table_repeats + 1)
+        for noise in (
+            noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(c.pixels[0], repeat)
+        )
+    ]  # fmt: skip
+    evolved = [(noise, aim.search) for aim, noise in _evolved(c, searches).items()]
+    trainings = [
+        _training(c, images, net, noise, "adam", c.table_epochs, repeat, c.crop)
+        for net in c.table_nets
+        for noise, repeat in [*fixed, *evolved]
+    ]
+    return Table(images, seen, searches, trainings)
+
+
+def _images(c: Settings, name: str) -> tuple[Split, Split, str]:
+    """The images, those that the searches see, and the name of the net for them."""
+    images, seen = (
+        split(name, c.data_root, train=train, test=c.test, size=c.size, seed=c.seed)
+        for train in (c.train, c.search_train or c.train)
+    )
+    _check(c, images)
+    return images, seen, "graynet" if images.about.shape[0] == 1 else "colornet"
+
+
+def _is_ours(c: Settings, aim: Aim) -> bool:
+    """Is it a search as the paper's, and no control?"""
+    return (aim.method, aim.optimizer) == (OURS, c.search_optimizer)
 
 
 def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> dict[str, Any]:
@@ -157,9 +218,15 @@ def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> di
     }
 
 
-def _noise(c: Settings, aim: Aim, genome: Any) -> dict[str, Any]:
-    saturation = 1.0 if aim.method == PLAIN else c.saturation
-    return noises.evolved(aim.pixels, aim.optimizer, genome, aim.search, aim.method, saturation)
+def _evolved(c: Settings, searches: dict[Aim, Search]) -> dict[Aim, dict]:
+    """The δ* of each search."""
+    return {
+        aim: noises.evolved(
+            aim.pixels, aim.optimizer, search.chosen["genome"], aim.search, aim.method,
+            1.0 if aim.method == PLAIN else c.saturation,
+        )
+        for aim, search in searches.items()
+    }  # fmt: skip
 
 
 def _baselines(c: Settings) -> list[dict]:
@@ -172,7 +239,7 @@ def _repeats(c: Settings, aim: Aim) -> range:
     return range((aim.search - 1) * c.repeats + 1, aim.search * c.repeats + 1)
 
 
-def _check_images(c: Settings, images: Split, table: bool) -> None:
+def _check(c: Settings, images: Split) -> None:
     _, height, width = images.about.shape
     for pixels in c.pixels:
         if pixels > height * width:
@@ -184,10 +251,6 @@ def _check_images(c: Settings, images: Split, table: bool) -> None:
         from kit import evolution  # torch and pycma
 
         evolution.check_options(c.cma_options)
-    if table and c.crop > min(height, width) // 2:
-        raise ValueError(
-            f"crop is {c.crop}: use at most half of the image's side, {min(height, width) // 2}."
-        )
 
 
 def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
@@ -204,16 +267,23 @@ def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
         **common, genomes=state["genomes"], repeats=RESCORES,
         count=0 if aim.method == PLAIN else c.rescored,
     )  # fmt: skip
-    if aim.method != OURS or aim.optimizer != c.search_optimizer:
-        return Search(chain, chosen, None, None, None)
+    return Search(chain, chosen)
+
+
+def _tested(c: Settings, images: Split, net: str, aim: Aim, found: Search) -> Search:
+    """A search with the clean-test errors of its candidates."""
+    common = {
+        "split": images, "method": aim.method, "search": c.search(net, aim), "start": aim.search
+    }  # fmt: skip
+    generations = found.generations
     errors = [
         steps.candidate_errors.task(**common, genomes=genomes)
         for genomes in (
-            chain[0]["candidates"], chain[-1]["candidates"],
-            [generation["state"]["genomes"][0] for generation in chain],
+            generations[0]["candidates"], generations[-1]["candidates"],
+            [generation["state"]["genomes"][0] for generation in generations],
         )
     ]  # fmt: skip
-    return Search(chain, chosen, *errors)
+    return Search(generations, found.chosen, *errors)
 
 
 def _training(
@@ -230,7 +300,7 @@ def _training(
     about = {"pixels": 0, "aim": "", "method": "", "search": 1} | noise
     return Training(
         net, noise["kind"], about["pixels"], about["aim"], about["method"], about["search"],
-        noises.title(noise), optimizer, repeat, crop > 0, task,
+        noises.title(noise), optimizer, repeat, task,
     )  # fmt: skip
 
 
@@ -238,9 +308,8 @@ def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -
     """1.F3, 1.F5 and the comparisons with the baselines and with other searches."""
     wanted: list[tuple[dict, str, Iterable[int]]] = []
     for aim, noise in evolved.items():
-        mine = aim.method == OURS and aim.optimizer == c.search_optimizer
         other = {c.search_optimizer, aim.optimizer}
-        optimizers = list(c.optimizers) if mine else sorted(other)
+        optimizers = list(c.optimizers) if _is_ours(c, aim) else sorted(other)
         wanted += [(noise, optimizer, _repeats(c, aim)) for optimizer in optimizers]
     several, draws = range(1, max(c.repeats, MIN_REPEATS) + 1), range(1, c.uniforms + 1)
     for optimizer in (c.search_optimizer, c.rival):
@@ -252,26 +321,4 @@ def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -
         _training(c, images, net, noise, optimizer, c.epochs, repeat)
         for noise, optimizer, of_noise in wanted
         for repeat in of_noise
-    ]
-
-
-def _table(c: Settings, images: Split, evolved: dict[Aim, dict]) -> list[Training]:
-    """1.T1: other nets, with augmentation; a repeat of ours is a search."""
-    ours = [
-        (noise, aim.search)
-        for aim, noise in evolved.items()
-        if aim.optimizer == c.search_optimizer and aim.method == OURS
-        and aim.search <= c.table_repeats
-    ]  # fmt: skip
-    fixed = [
-        (noise, repeat)
-        for repeat in range(1, c.table_repeats + 1)
-        for noise in (
-            noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(c.pixels[0], repeat)
-        )
-    ]  # fmt: skip
-    return [
-        _training(c, images, net, noise, "adam", c.table_epochs, repeat, c.crop)
-        for net in c.table_nets
-        for noise, repeat in [*fixed, *ours]
     ]

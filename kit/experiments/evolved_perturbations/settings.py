@@ -129,23 +129,24 @@ class Settings(settings.Settings):
         if self.rival == self.search_optimizer:
             raise ValueError(f"rival is {self.rival!r}, as search_optimizer is: name another one.")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.listed("table_datasets", self.table_datasets)
-
     @property
-    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+    def all_datasets(self) -> list[str]:
+        """Those of the whole study, and those that have only the table with larger nets."""
+        return list(dict.fromkeys([*self.datasets, *self.table_datasets]))
+
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
         """Searches, against draws, and against each other."""
-        more = {"larger against smaller Np": (self.larger_seeds, self.search_seeds)}
-        return {
-            "optimizers on the δ* of a search": (self.search_seeds, None),
-            "evolved against uniform": (self.search_seeds, self.uniforms),
-            **(more if len(self.pixels) > 1 else {}),
-            "against controls": (self.search_seeds, self.control_seeds),
-            "in the table with larger nets": (
-                min(self.table_repeats, self.search_seeds), self.table_repeats,
-            ),
-        }  # fmt: skip
+        compared: dict[str, tuple[int, int | None]] = {}
+        if dataset in self.datasets:
+            compared["optimizers on the δ* of a search"] = self.search_seeds, None
+            compared["evolved against uniform"] = self.search_seeds, self.uniforms
+            if len(self.pixels) > 1:
+                compared["larger against smaller Np"] = self.larger_seeds, self.search_seeds
+            compared["against controls"] = self.search_seeds, self.control_seeds
+        if dataset in self.table_datasets:
+            searches = min(self.table_repeats, self.search_seeds)
+            compared["in the table with larger nets"] = searches, self.table_repeats
+        return compared
 
     @property
     def aims(self) -> list[Aim]:

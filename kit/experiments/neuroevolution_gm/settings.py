@@ -101,8 +101,7 @@ class Settings(settings.Settings):
         except ValueError as error:
             raise ValueError(f"full: {error}")
 
-    @property
-    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
         """Runs of everything from the reference on."""
         return {"difference within a run": (self.runs, None)}
 

@@ -86,8 +86,7 @@ class Settings(settings.Settings):
         if self.norm == "linf":
             number(above=0, to=1).check("epsilon", self.epsilon)
 
-    @property
-    def comparisons(self) -> dict[str, tuple[int, int | None]]:
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
         """Folds: each trains both regimes."""
         return {"change within a fold": (self.folds, None)}
 
