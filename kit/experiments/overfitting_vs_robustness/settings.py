@@ -20,7 +20,7 @@ STUDY = Study(
     claims={
         "2.C1": "Normal regime: CW's success rate climbs as test accuracy climbs.",
         "2.C2": "Overfitting: CW's success rate settles near 50–60 % and does not climb.",
-        "2.C3": "CLEVER is larger when overfitting (on CIFAR-10: its spread over the images is).",
+        "2.C3": "CLEVER, on CIFAR-10 its spread over the images, is larger when overfitting.",
         "2.C4": "Loss sensitivity is small in the normal regime (the paper: 1.4 at most) and large"
         " when overfitting (2.0 to 9.0).",
         "2.C5": "FGSM and PGD fool consistently.",
