@@ -72,7 +72,7 @@ def config(**change):
 
 
 def planned(**change):
-    return study.plan(config(**change)).searched["digits"]
+    return study.plan(config(**change)).studies["digits"]
 
 
 def tabled(**change):
@@ -532,7 +532,7 @@ def test_a_data_set_may_have_the_table_alone(tmp_path):
     c = config(table_datasets=["mine"], special=special, data_root=str(tmp_path))
     assert c.all_datasets == ["digits", "mine"]
     plan = study.plan(c)
-    assert (set(plan.searched), set(plan.tables)) == ({"digits"}, {"mine"})
+    assert (set(plan.studies), set(plan.tables)) == ({"digits"}, {"mine"})
     table = plan.tables["mine"]
     assert [str(aim) for aim in table.searches] == ["MDD-ES, Np = 1, against adam, search 1"]
     (search,) = table.searches.values()
@@ -639,7 +639,7 @@ def done():
 
 @pytest.fixture(scope="module")
 def computed(done):
-    return done.searched["digits"]
+    return done.studies["digits"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ TINY = {"pixels": [1, 4], "train": 100, "test": 60, "search_train": 60, "generat
 
 def searches(**change):
     values = notebook.parameters("01_evolved_perturbations") | TINY | change
-    (one,) = study.plan(study.Settings.read(values)).searched.values()
+    (one,) = study.plan(study.Settings.read(values)).studies.values()
     return one
 
 

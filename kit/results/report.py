@@ -199,7 +199,7 @@ class Report:
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
-        judged = {(claim["claim"], claim["data"].partition(",")[0]) for claim in self.claims}
+        judged = {(claim["claim"], str(claim["data"]).partition(",")[0]) for claim in self.claims}
         for id, _, title, verdict, reason in self.study.not_tested(datasets):
             if (id, title) not in judged:
                 self.claim(id, verdict, reason, title)

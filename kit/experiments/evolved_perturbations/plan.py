@@ -117,7 +117,7 @@ class Table:
 class Plan:
     """The whole study, and the table with larger nets, by data set."""
 
-    searched: dict[str, Searched]
+    studies: dict[str, Searched]
     tables: dict[str, Table]
 
 
