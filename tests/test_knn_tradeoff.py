@@ -282,7 +282,10 @@ def test_captions_are_the_labels_at_both_ends():
         ({"control_draws": 0}, r"control_draws is 0: it must be a positive whole number"),
         ({"special": {"digits": {"runs": 0}}}, r"special of digits: runs is 0: it must be a posit"),
         ({"special": {"digits": {"runs": "x"}}}, r"special of digits: runs is 'x': it must be a "),
-        ({"special": {"digit": {"runs": 3}}}, r"special names 'digit', .* not among this run's data sets"),
+        (
+            {"special": {"digit": {"runs": 3}}},
+            r"special names 'digit', .* not among this run's data",
+        ),
         ({"special": {"digits": {"z": 4}}}, r"special of digits: z is 4: use an odd number"),
         ({"runs": 2.5}, r"runs is 2.5: it must be a positive whole number"),
         ({"flat": 0}, r"flat is 0(\.0)?: it must be in \(0, 100\]"),
