@@ -46,6 +46,8 @@ def square(*, n):
 class Settings:
     """Stand for an experiment's settings."""
 
+    all_datasets = ()
+
     def __init__(self, values):
         self.values = values
 

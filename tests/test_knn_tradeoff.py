@@ -284,7 +284,7 @@ def test_captions_are_the_labels_at_both_ends():
         ({"special": {"digits": {"runs": "x"}}}, r"special of digits: runs is 'x': it must be a "),
         (
             {"special": {"digit": {"runs": 3}}},
-            r"special names 'digit', .* not among this run",
+            r"special names 'digit', which is not among this run's data sets, \['digits'\]",
         ),
         ({"special": {"digits": {"z": 4}}}, r"special of digits: z is 4: use an odd number"),
         ({"runs": 2.5}, r"runs is 2.5: it must be a positive whole number"),

@@ -79,7 +79,7 @@ def test_special_values_hold_on_one_data_set():
         ({"special": 3}, "special is 3: it must be a mapping"),
         (
             {"special": {"c": {}}},
-            r"special names 'c', which is not .* data sets, \['a', 'b'\]",
+            r"special names 'c', which is not among this run's data sets, \['a', 'b'\]",
         ),
         ({"special": {"a": {"rnus": 3}}}, r"special of a has 'rnus' \(did you mean 'runs'\?\)"),
         ({"special": {"a": {"seed": 3}}}, "special of a has 'seed': allowed are train, test, runs"),

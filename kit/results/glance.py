@@ -31,7 +31,7 @@ def matrix(folders: Iterable[Path]) -> str:
     verdicts: dict[tuple[str, str], list[str]] = {}
     for claim in sorted(_tested(folders), key=lambda claim: claim["claim"]):
         statements[claim["claim"]] = claim["statement"]
-        verdicts.setdefault((claim["claim"], _dataset(claim)), []).append(claim["verdict"])
+        verdicts.setdefault((claim["claim"], dataset(claim["data"])), []).append(claim["verdict"])
     datasets = list(dict.fromkeys(dataset for _, dataset in verdicts))
     rows = [
         _row(name, _short(text), *(_count(verdicts.get((name, d), [])) for d in datasets))
@@ -46,9 +46,15 @@ def _tested(folders: Iterable[Path]) -> list[dict[str, str]]:
     return [claim for claim in claims if claim["verdict"] != NOT_TESTED]
 
 
-def _dataset(claim: dict[str, str]) -> str:
-    """Title of the data set, without a note on its source and without the part of the claim."""
-    return re.split(r" \(|, ", claim["data"])[0]
+def dataset(data: str) -> str:
+    """Title of a claim's data set, without a note on its source and the part of the claim.
+
+    Examples
+    --------
+    >>> dataset("KMNIST (part), FGSM")
+    'KMNIST'
+    """
+    return re.split(r" \(|, ", data)[0]
 
 
 def _short(statement: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kit import runtime, steps
 from kit.data.splits import note
 from kit.optimizers import called
+from kit.results import glance
 from kit.results.reference import beside_printed, printed
 from kit.results.screen import on_screen
 from kit.results.statistics import NOT_TESTED, VERDICTS, holm, plural, shown_number
@@ -199,7 +200,7 @@ class Report:
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
-        judged = {(claim["claim"], str(claim["data"]).partition(",")[0]) for claim in self.claims}
+        judged = {(claim["claim"], glance.dataset(str(claim["data"]))) for claim in self.claims}
         for id, _, title, verdict, reason in self.study.not_tested(datasets):
             if (id, title) not in judged:
                 self.claim(id, verdict, reason, title)

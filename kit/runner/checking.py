@@ -34,7 +34,7 @@ def prepare(
 def unknown(settings: Settings) -> list[str]:
     """Data sets that would have to be fetched to plan the study."""
     names = []
-    for name in getattr(settings, "all_datasets", ()):  # a tour has none
+    for name in settings.all_datasets:
         c = settings.on(name)
         images = data.Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
         if not data.known(images, c.data_root):
@@ -62,7 +62,7 @@ def describe(
     if notebook.experiment:
         settings = notebook.experiment.Settings.read(values)
         needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
-        for name in getattr(settings, "all_datasets", ()):
+        for name in settings.all_datasets:
             there = "there" if data.present(name, settings.data_root) else f"not there, {needed}"
             lines.append(f"data set {name}: {there}")
         lines += decidable(settings)
@@ -76,7 +76,7 @@ def decidable(settings: Settings) -> list[str]:
     from kit.results import smallest_effect
 
     names: dict[tuple[str, int, int | None], list[str]] = {}
-    for name in getattr(settings, "all_datasets", ()):  # a tour has none
+    for name in settings.all_datasets:
         for label, sizes in settings.on(name).comparisons(name).items():
             names.setdefault((label, *sizes), []).append(name)
     rows = [
