@@ -150,13 +150,13 @@ class Store:
         return {f.name: sum(p.stat().st_size for p in f.iterdir()) for f in folders if f.is_dir()}
 
 
-def packed(key: str, result: Mapping, record: dict) -> tuple[dict, bytes]:
+def packed(key: str, result: Mapping, record: dict, compressed: bool = True) -> tuple[dict, bytes]:
     """An entry: what its JSON file holds, and the content of its archive of arrays."""
     arrays: dict[str, np.ndarray] = {}
     tree = _plain(result, arrays, "")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    entry = {"key": key, "record": record | {"disk": buffer.tell()}, "result": tree}
+    (np.savez_compressed if compressed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
+    entry = {"key": key, "record": {"disk": buffer.tell()} | record, "result": tree}
     return entry | {"digest": _digest(entry, buffer.getvalue())}, buffer.getvalue()
 
 
