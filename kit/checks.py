@@ -122,8 +122,8 @@ def without_nan(values: Tensor) -> Tensor:
 def _check_tensor(x: Any) -> None:
     if not isinstance(x, torch.Tensor) or x.ndim != 4:
         raise ValueError(
-            f"The images are {_describe(x)}: give a tensor of shape (N, C, H, W); a single image "
-            "is x[None]."
+            f"The images are {_describe(x)}: give a torch.Tensor of shape (N, C, H, W); a single "
+            "image is x[None]."
         )
 
 

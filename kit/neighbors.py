@@ -289,6 +289,6 @@ def check_ks(ks: Sequence[int], count: int) -> None:
     """Refuse a K that is even, not positive or above the number of training images."""
     for k in ks:
         if k < 1 or k % 2 == 0:
-            raise ValueError(f"K is {k}: use odd positive numbers, so that two classes cannot tie.")
+            raise ValueError(f"K is {k}: use odd positive numbers, for which ties are rarer.")
         if k > count:
             raise ValueError(f"K is {k}, but there are only {count} training images.")

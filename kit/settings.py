@@ -32,6 +32,7 @@ from kit.constraints import (
 )
 
 DATASETS = ListOf(TEXT, "list at least one name, such as ['digits']")
+_PLAIN = (str, int, float, bool, list, dict)  # types of parameters
 _PLACES = ("data_root", "device", "jobs", "out")  # where it runs, not what it computes
 
 
@@ -76,7 +77,10 @@ class Settings:
         taken = {f.name: values[f.name] for f in fields if f.name in values}
         missing = [f.name for f in fields if f.name not in taken and _required(f)]
         if missing:
-            raise ValueError(f"The parameter {missing[0]!r} is missing: give it a value.")
+            others = [name for name in values if name not in taken and type(values[name]) in _PLAIN]
+            close = difflib.get_close_matches(missing[0], others, 1)
+            hint = f" (is {close[0]!r} a typing error?)" if close else ""
+            raise ValueError(f"The parameter {missing[0]!r} is missing{hint}: give it a value.")
         settings = cls(**{name: _typed(cls, name, value) for name, value in taken.items()})
         settings.check()
         for name in settings.all_datasets:

@@ -992,7 +992,7 @@ def test_arrays_and_single_images(attack):
     model, y = CONSTANT["zero weights"](0.0, 0.0, 0.0), torch.tensor([0, 1, 2])
     for x in (random(3, 1, 4, 4).numpy(), random(3, 4, 4), [0.5]):
         with pytest.raises(
-            ValueError, match=r"images are .*: give a tensor of shape \(N, C, H, W\)"
+            ValueError, match=r"images are .*: give a torch.Tensor of shape \(N, C, H, W\)"
         ):
             attack(model, x, y)
 

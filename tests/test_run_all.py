@@ -51,7 +51,7 @@ def refused(capsys, *arguments):
         (["--only", "03_knn_tradeof"], "did you mean 03_knn_tradeoff?"),
         (["-p", "03.rnus=4"], "did you mean 'runs'?"),
         (["-p", "03.runs=many"], "03_knn_tradeoff.runs must be a whole number"),
-        (["-p", "03.runs=2.5"], "runs must be a whole number"),
+        (["-p", "03.runs=2.5"], "runs must be a whole number, such as 12; 2.5 is a number"),
         (["-p", "03.runs=true"], "runs must be a whole number"),
         (["-p", "03.epsilon=much"], "epsilon must be a number"),
         (["-p", "03.epsilon=nan"], "epsilon must be a number"),
@@ -193,7 +193,18 @@ def test_a_run_is_not_compared_with_itself(capsys, monkeypatch):
     assert not archive.committed()
 
 
+def test_notebooks_without_tables_are_left_out_of_a_comparison(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv(archive.IGNORED, "")  # restored afterwards
+    committed = str(runtime.root() / "figures" / "ci")
+    options = ["--profile", "ci", "--compare", committed, "--out", str(tmp_path), "--check"]
+    assert run_all.main(options) == 0
+    message = refused(capsys, *options, "--only", "00")
+    assert "00_start_here makes no tables" in message
+
+
 def test_a_folder_without_results_is_not_compared_with(capsys, tmp_path):
+    message = refused(capsys, "--only", "03", "--compare", str(tmp_path / "nowhere"))
+    assert "there is no such folder" in message
     message = refused(capsys, "--only", "03", "--compare", str(tmp_path))
     assert "has no results of 03_knn_tradeoff; name a folder such as figures/paper" in message
 

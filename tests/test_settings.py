@@ -98,3 +98,5 @@ def test_bad_values_are_one_sentence(change, sentence):
 def test_a_missing_parameter_is_named():
     with pytest.raises(ValueError, match="The parameter 'z' is missing: give it a value"):
         Config.read({k: v for k, v in GOOD.items() if k != "z"})
+    with pytest.raises(ValueError, match=r"'z' is missing \(is 'zz' a typing error\?\)"):
+        Config.read({"zz" if k == "z" else k: v for k, v in GOOD.items()})

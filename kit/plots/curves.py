@@ -112,6 +112,8 @@ def curves(
         )
         axes, first = grid.ravel(), dict[str, Axes]()
         for axis, (title, shown), y_label in zip(axes, panels.items(), y_labels, strict=False):
+            if y_label in logarithmic:
+                axis.set_yscale("log")
             for name, (x, values) in shown.items():
                 _band(axis, x, values, looks[name], _DASHES[names.index(name) % 4], name)
             for place, word in marks:
@@ -122,8 +124,6 @@ def curves(
                 )  # fmt: skip
             axis.set_title(headed(title), pad=16 if marks else None)
             axis.set(xlabel=x_label, ylabel=y_label)
-            if y_label in logarithmic:
-                axis.set_yscale("log")
             axis.xaxis.get_major_locator().set_params(integer=not marks)
             if first.setdefault(y_label, axis) is not axis:
                 axis.sharey(first[y_label])
@@ -150,7 +150,12 @@ def _band(
     )  # fmt: skip
     if len(values) > 1:
         spread = values.std(0, ddof=1)
-        axis.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+        low = mean - spread
+        if (
+            axis.get_yscale() == "log"
+        ):  # where the band would pass zero, it ends at the lowest repeat
+            low = np.where(low > 0, low, values.min(0))
+        axis.fill_between(x, low, mean + spread, color=color, alpha=0.2, linewidth=0)
 
 
 def _begin_at_zero(axes: Collection[Axes]) -> None:

@@ -58,7 +58,10 @@ def describe(
     jobs = runtime.workers(options.jobs, kind)
     lines = [f"{notebook.name} (profile {options.profile})"]
     if rows:
-        lines.append(tabulate(rows, ("parameter", "type", "value", "help"), disable_numparse=True))
+        heads = ("parameter", "type", "value", "help")
+        lines.append(
+            tabulate(rows, heads, disable_numparse=True, maxcolwidths=[None, None, 40, 60])
+        )
     if notebook.experiment:
         settings = notebook.experiment.Settings.read(values)
         needed = "would be downloaded" if estimate is None else "fetched for what must be computed"

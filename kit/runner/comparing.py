@@ -22,13 +22,20 @@ def prepare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> None:
     Raises
     ------
     ValueError
-        The committed folder lacks a notebook, or is where the run writes.
+        There is no such folder, it lacks a notebook, or the run writes there; or the notebooks
+        chosen make no tables.
     """
     if folder.resolve() == committed.resolve():
         raise ValueError(
             f"--compare {committed}: this run would write there; give it another folder with --out."
         )
-    for notebook in chosen:
+    if not committed.is_dir():
+        raise ValueError(
+            f"--compare {committed}: there is no such folder; use one like figures/paper."
+        )
+    if not with_results(chosen):
+        raise ValueError(f"{chosen[0].name} makes no tables that --compare could compare.")
+    for notebook in with_results(chosen):
         if not (committed / notebook.name / "manifest.json").is_file():
             raise ValueError(
                 f"--compare {committed}: it has no results of {notebook.name}; name a folder such "
@@ -37,12 +44,17 @@ def prepare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> None:
     os.environ[IGNORED] = "1"  # the notebooks' kernels inherit it
 
 
+def with_results(chosen: Sequence[Notebook]) -> list[Notebook]:
+    """Those that make tables: 00 only shows."""
+    return [notebook for notebook in chosen if notebook.experiment]
+
+
 def compare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> int:
     """Show table by table how many means lie where they should; 3 where one does not."""
     from kit.results.comparison import compare as compare_tables  # loads pandas
 
     rows, outside = [], []
-    for notebook in chosen:
+    for notebook in with_results(chosen):
         numbers = compare_tables(folder / notebook.name, committed / notebook.name)
         outside += [number for number in numbers if not number.inside]
         for table in dict.fromkeys(number.table for number in numbers):

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -108,9 +109,7 @@ class Notebook:
         if kind == "str":
             return text
         if kind in ("int", "float"):  # YAML 1.1 takes 1e-1 for text, 010 for 8 and 1:30 for 90
-            with contextlib.suppress(ValueError):
-                return self.check(name, TYPES[kind](text))
-            return self.check(name, text)
+            return self.check(name, _number(text, kind))
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -218,3 +217,13 @@ def _quiet() -> Iterator[None]:
 def _article(kind: str) -> str:
     names = {"str": "text", "list": "a list", "dict": "a mapping", "int": "a whole number"}
     return names.get(kind) or {"float": "a number", "bool": "true or false"}.get(kind, kind)
+
+
+def _number(text: str, kind: str) -> int | float | str:
+    """A finite number of a kind if the text is one, else any finite number, else the text."""
+    for read in (TYPES[kind], float):
+        with contextlib.suppress(ValueError):
+            number = read(text)
+            if abs(number) < math.inf:  # neither infinite nor NaN
+                return number
+    return text

@@ -156,7 +156,8 @@ def packed(key: str, result: Mapping, record: dict, compressed: bool = True) -> 
     tree = _plain(result, arrays, "")
     buffer = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
-    entry = {"key": key, "record": {"disk": buffer.tell()} | record, "result": tree}
+    record = record if "disk" in record else record | {"disk": buffer.tell()}
+    entry = {"key": key, "record": record, "result": tree}
     return entry | {"digest": _digest(entry, buffer.getvalue())}, buffer.getvalue()
 
 

@@ -24,15 +24,15 @@ STUDY = Study(
         "4.C3": "The evolved architecture carries over to other data sets.",
         "4.C4": "NE+GM has the lowest fooling rate under L∞- and L2-PGD.",
         "4.C5": "NE+GM is fooled less than the reference with each of four defences.",
-        "4.C6": "Evolution earns its keep: the best evolved architecture beats the best of as many"
-        " random ones.",
+        "4.C6": "Evolution is worth its cost: the best evolved architecture beats the best of as"
+        " many random ones.",
         "4.C7": "Reduced set: every GM net beats Ref on clean images and NE+GM is the best; on"
         " adversarial ones it is comparable to Ref+GM and above HE+GM.",
         "4.X1": "Beyond the paper: low transferability is robustness, in that NE+GM keeps half of"
         " its accuracy on adversarial images where they are made on itself, or on a twin of it,"
         " and more than Ref does.",
-        "4.X2": "Beyond the paper: at equal clean accuracy the signed cosine withstands more than"
-        " |cos|.",
+        "4.X2": "Beyond the paper: at equal clean accuracy the signed cosine withstands more"
+        " attacks than |cos|.",
     },
     title="Neuroevolution with gradient misalignment",
     citation="Operiano, Pora, Iba & Kera: Evolving Architectures with Gradient Misalignment toward"

@@ -132,7 +132,7 @@ def larger_scores(curves: Mapping[str, Curves], output: str, what: str) -> Judge
     verdict, evidence = results.positive(last["overfitting"] - last["normal"], f"larger {what}")
     parts = [
         f"{label} mean {results.shown_number(float(c[f'{output} mean'][:, -1].mean()))}, "
-        f"{c[f'{output} at cap (%)'][:, -1].mean():.0f} % at the cap"
+        f"{results.shown_number(float(c[f'{output} at cap (%)'][:, -1].mean()))} % at the cap"
         for label, c in curves.items()
     ]
     return verdict, f"{evidence}; {', '.join(parts)}"

@@ -28,8 +28,8 @@ STUDY = Study(
         "2.C7": "Empirical robustness falls slightly in the normal regime, rises when overfitting.",
         "2.C8": "Validation accuracy still climbs at the end normally, falls when overfitting.",
         "2.X1": "Beyond the paper: the attacks fool more than random noise of the same size.",
-        "2.X2": "Beyond the paper: attacked itself, the last snapshot needs farther CW examples"
-        " when overfitting.",
+        "2.X2": "Beyond the paper: under a direct attack, the last snapshot needs farther CW"
+        " examples when overfitting.",
         "2.X3": "Beyond the paper: crafted on the last snapshot, CW's success rate climbs when"
         " overfitting, too.",
     },
