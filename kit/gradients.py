@@ -18,7 +18,18 @@ BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for
 
 @contextlib.contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and no gradients for the weights, inside the block."""
+    """Evaluation mode, and no gradients for the weights, inside the block.
+
+    Examples
+    --------
+    >>> import kit
+    >>> net = kit.nets.build("lenet5", (1, 8, 8)).train()
+    >>> with frozen(net):
+    ...     net.training, any(weight.requires_grad for weight in net.parameters())
+    (False, False)
+    >>> net.training, all(weight.requires_grad for weight in net.parameters())
+    (True, True)
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
@@ -35,6 +46,11 @@ def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) 
 
     A function that returns a tuple of tensors gives a tuple of tensors. One that works on so many
     `copies` of each image at once gets fewer of them.
+
+    Examples
+    --------
+    >>> in_batches(lambda x: torch.tensor([len(x)]), torch.zeros(1200, 1, 8, 8))
+    tensor([500, 500, 200])
     """
     at_once = max(1, BATCH // copies)
     batches = zip(*(tensor.split(at_once) for tensor in tensors), strict=True)
@@ -45,17 +61,47 @@ def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) 
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """Logits of the images; NaN, or anything that is not logits, is refused with a ValueError."""
+    """Logits of the images; NaN, or anything that is not logits, is refused with a ValueError.
+
+    Examples
+    --------
+    >>> import kit
+    >>> outputs(kit.nets.build("linear", (1, 8, 8)), torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    >>> outputs(torch.nn.Identity(), torch.zeros(5, 1, 8, 8))
+    Traceback (most recent call last):
+        ...
+    ValueError: The model returns torch.float32 of shape (5, 1, 8, 8) for 5 images: it must ...
+    """
     return check_logits(model(x), len(x))
 
 
 def predictions(model: nn.Module, x: Tensor) -> Tensor:
-    """Labels that the model predicts, int64, shape (N,)."""
+    """Labels that the model predicts, int64, shape (N,).
+
+    Examples
+    --------
+    >>> brightest = torch.nn.Flatten()  # of four pixels
+    >>> predictions(brightest, torch.tensor([[[[0.1, 0.9], [0.3, 0.2]]]]))
+    tensor([1])
+    """
     return in_batches(lambda batch: outputs(model, batch).argmax(1), x)
 
 
 def loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Gradient of each image's cross-entropy with respect to the image, shape of `x`."""
+    """Gradient of each image's cross-entropy with respect to the image, shape of `x`.
+
+    Examples
+    --------
+    An image's gradient does not depend on how many others are in its batch:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net, x, y = kit.nets.build("linear", digits.shape), digits.x_test, digits.y_test
+    >>> grad, alone = loss_gradient(net, x, y), loss_gradient(net, x[:1], y[:1])
+    >>> torch.allclose(grad[:1], alone, atol=1e-6)
+    True
+    """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         # Summed, not averaged: an image's gradient must not shrink with its batch.
@@ -67,6 +113,12 @@ def gradient(value: Tensor, x: Tensor, **options: Any) -> Tensor:
 
     NaN in it is refused with a ValueError: its sign would pass for zero. `options` go to
     :func:`torch.autograd.grad`.
+
+    Examples
+    --------
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> gradient(x.square().sum(), x), gradient(torch.tensor(3.0), x)
+    (tensor([2., 4.]), tensor([0., 0.]))
     """
     if not value.requires_grad:
         return torch.zeros_like(x)
@@ -74,23 +126,51 @@ def gradient(value: Tensor, x: Tensor, **options: Any) -> Tensor:
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """How far the best other class lies above class `y`, in logits, shape (N,)."""
+    """How far the best other class lies above class `y`, in logits, shape (N,).
+
+    Examples
+    --------
+    Below zero where class `y` has the largest logit:
+
+    >>> margin(torch.tensor([[3.0, 1.0, 0.5], [3.0, 1.0, 0.5]]), torch.tensor([0, 2]))
+    tensor([-2.0000,  2.5000])
+    """
     others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
     return others - logits.gather(1, y[:, None])[:, 0]
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """One number per image, shaped to be multiplied with images."""
+    """One number per image, shaped to be multiplied with images.
+
+    Examples
+    --------
+    >>> images = torch.ones(2, 1, 8, 8)
+    >>> (per_image(torch.tensor([0.5, 2.0]), images) * images).amax((1, 2, 3))
+    tensor([0.5000, 2.0000])
+    """
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def l2_norm(change: Tensor) -> Tensor:
-    """L2 norm of each image's change, shape (N,)."""
+    """L2 norm of each image's change, shape (N,).
+
+    Examples
+    --------
+    >>> l2_norm(torch.full((2, 1, 4, 4), 0.5))
+    tensor([2., 2.])
+    """
     return change.flatten(1).norm(dim=1)
 
 
 def steepest(grad: Tensor, norm: str) -> Tensor:
-    """Direction of steepest ascent among changes of norm 1; zero where the gradient is zero."""
+    """Direction of steepest ascent among changes of norm 1; zero where the gradient is zero.
+
+    Examples
+    --------
+    >>> grad = torch.tensor([[[[3.0, -4.0]]]])
+    >>> steepest(grad, "linf").flatten(), steepest(grad, "l2").flatten()
+    (tensor([ 1., -1.]), tensor([ 0.6000, -0.8000]))
+    """
     if norm == "linf":
         return grad.sign()
     # By the largest value first: squares of tiny gradients would vanish.

@@ -26,6 +26,13 @@ def unit(grads: Tensor) -> Tensor:
     """Each image's gradient at length 1, shape (N, C·H·W); a zero gradient stays zero.
 
     Derivatives are finite everywhere, and zero where the gradient is zero.
+
+    Examples
+    --------
+    >>> unit(torch.tensor([[3.0, 4.0], [3e-20, 4e-20], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.6000, 0.8000],
+            [0.0000, 0.0000]])
     """
     grads = grads.flatten(1)
     largest = grads.detach().abs().amax(1, keepdim=True)
@@ -62,6 +69,18 @@ def reference_gradients(
     ------
     ValueError
         The reference has another number of classes; or images and labels do not fit.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("lenet5", digits.shape)
+    >>> grads = reference_gradients(net, digits.x_train, digits.y_train, classes=10)
+    >>> grads.dtype, grads.shape == digits.x_train.shape
+    (torch.float16, True)
+    >>> length = grads.float().flatten(1).norm(dim=1)
+    >>> bool(((length - 1).abs() < 0.01).all())
+    True
     """
     with frozen(model):
         check_attack(model, x, y)
@@ -93,6 +112,16 @@ def cosines(model: nn.Module, x: Tensor, y: Tensor, reference: Tensor) -> Tensor
     -------
     torch.Tensor
         Shape (N,), in [-1, 1]; 0 where one of the gradients is zero.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> x, y = digits.x_test, digits.y_test
+    >>> net, other = (kit.nets.build("lenet5", digits.shape, seed=seed) for seed in (0, 1))
+    >>> grads = reference_gradients(net, x, y)
+    >>> bool(cosines(net, x, y, grads).min() > 0.99), bool(cosines(other, x, y, grads).max() < 0.99)
+    (True, True)
     """
     with frozen(model):
         check_attack(model, x, y)
@@ -123,6 +152,17 @@ def gradient_alignment(model: Model, x: Tensor, y: Tensor, reference: Tensor) ->
     ------
     ValueError
         `reference` does not have the shape of `x`.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> x, y = digits.x_train[:100], digits.y_train[:100]
+    >>> net, reference = (kit.nets.build("lenet5", digits.shape, seed=seed) for seed in (0, 1))
+    >>> loss = gradient_alignment(net, x, y, reference_gradients(reference, x, y))
+    >>> loss.backward()
+    >>> bool(any(weight.grad.any() for weight in net.parameters()))
+    True
     """
     grads = input_gradients(model, x, y, create_graph=True)
     return _mean_cosine(_between(grads, reference))

@@ -239,6 +239,12 @@ def predict(
     ------
     ValueError
         A K is even, not positive or larger than M.
+
+    Examples
+    --------
+    >>> x_train, y_train = torch.tensor([[0.0], [3.0], [4.0]]), torch.tensor([0, 1, 1])
+    >>> predict(x_train, y_train, torch.tensor([[1.0]]), ks=(1, 3))
+    {1: tensor([0]), 3: tensor([1])}
     """
     check_ks(ks, len(x_train))
     if len(x_train) != len(y_train):
@@ -286,7 +292,15 @@ def accuracy_by_k(
 
 
 def check_ks(ks: Sequence[int], count: int) -> None:
-    """Refuse a K that is even, not positive or above the number of training images."""
+    """Refuse a K that is even, not positive or above the number of training images.
+
+    Examples
+    --------
+    >>> check_ks((1, 2), count=100)
+    Traceback (most recent call last):
+        ...
+    ValueError: K is 2: use odd positive numbers, so that two classes cannot tie.
+    """
     for k in ks:
         if k < 1 or k % 2 == 0:
             raise ValueError(f"K is {k}: use odd positive numbers, for which ties are rarer.")

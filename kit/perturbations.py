@@ -50,6 +50,14 @@ def start(
     -------
     torch.Tensor
         float64, shape (classes · pixels · (2 + C),).
+
+    Examples
+    --------
+    >>> start(classes=1, pixels=1, shape=(1, 8, 8)).tolist()
+    [0.5, 0.5, 0.75]
+    >>> noise = decode(start(classes=10, pixels=1, shape=(1, 8, 8)), 10, 1, (1, 8, 8))
+    >>> noise[0, 0].nonzero().tolist(), float(noise[0].max())
+    ([[4, 4]], 0.5)
     """
     _check_pixels(pixels, shape)
     for name, gene_value in (("start_place", place), ("start_value", value)):
@@ -170,6 +178,15 @@ def apply(noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
     -------
     torch.Tensor
         Shape of `x`.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> noise = uniform(classes=10, pixels=1, shape=digits.shape)
+    >>> corrupted = apply(noise, digits.x_train, digits.y_train)
+    >>> int((corrupted != digits.x_train).flatten(1).sum(1).max())  # pixels of an image
+    1
     """
     return (x + noise[y]).clamp(0, 1)
 
@@ -189,6 +206,12 @@ def uniform(classes: int, pixels: int, shape: Shape, *, seed: int = 0) -> Tensor
     torch.Tensor
         Shape (classes, C, H, W). Grey pixels become white, colour pixels a random extreme colour;
         the pixels of one class never fall on one spot.
+
+    Examples
+    --------
+    >>> grey, colour = uniform(10, 3, shape=(1, 8, 8)), uniform(10, 3, shape=(3, 8, 8))
+    >>> grey[0].count_nonzero().item(), grey.unique().tolist(), colour.unique().tolist()
+    (3, [0.0, 1.0], [-1.0, 0.0, 1.0])
     """
     _check_pixels(pixels, shape)
     channels, height, width = shape
@@ -218,6 +241,12 @@ def left_column(classes: int, shape: Shape) -> Tensor:
     -------
     torch.Tensor
         Shape (classes, C, H, W).
+
+    Examples
+    --------
+    >>> noise = left_column(classes=10, shape=(1, 28, 28))
+    >>> [noise[label, 0, :, 0].argmax().item() for label in range(10)]
+    [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
     """
     noise = torch.zeros(classes, *shape)
     for label in range(classes):
@@ -253,6 +282,18 @@ def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> 
     ------
     ValueError
         A class has no image, or there are more classes than choices.
+
+    Examples
+    --------
+    Every class gets a pixel and a colour of its own:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> noise = one_pixel_shortcut(digits.x_train, digits.y_train, classes=10)
+    >>> (noise != 0).flatten(1).sum(1).tolist()
+    [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    >>> len(noise.unique(dim=0))
+    10
     """
     shape = tuple(x.shape[1:])
     choices = 2 ** shape[0] * shape[1] * shape[2]

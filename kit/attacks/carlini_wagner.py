@@ -93,6 +93,20 @@ def cw_l2(
     ------
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
+
+    Examples
+    --------
+    What it finds lies nearer than what DeepFool finds:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net, x = kit.nets.build("lenet5", digits.shape), digits.x_test[:20]
+    >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=10, lr=0.003)
+    >>> found = cw_l2(net, x, kit.training.predict(net, x), details=True)
+    >>> bool(found.success.all())
+    True
+    >>> bool(l2_norm(found.x_adv - x).mean() < l2_norm(kit.attacks.deepfool(net, x) - x).mean())
+    True
     """
     whole(10).check("steps", steps)
     whole(0).check("classes", classes)

@@ -58,6 +58,17 @@ def deepfool(
     ------
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net, x = kit.nets.build("linear", digits.shape), digits.x_test
+    >>> x_adv = deepfool(net, x)
+    >>> bool((predictions(net, x_adv) != predictions(net, x)).all())
+    True
+    >>> round(float((deepfool(net, x, max_eps=0.01) - x).abs().max()), 4)
+    0.01
     """
     if max_eps is not None:
         check_eps(max_eps, name="max_eps")

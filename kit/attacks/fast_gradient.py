@@ -64,6 +64,19 @@ def fgsm(
     ------
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=5, lr=0.01)
+    >>> x_adv = fgsm(net, digits.x_test, digits.y_test, eps=0.1)
+    >>> round(float((x_adv - digits.x_test).abs().max()), 3)
+    0.1
+    >>> clean = kit.training.accuracy(net, digits.x_test, digits.y_test)
+    >>> kit.training.accuracy(net, x_adv, digits.y_test) < clean - 0.2
+    True
     """
     check_eps(eps, norm)
     with frozen(model):
@@ -98,6 +111,19 @@ def fgsm_all_targets(
         Shape (N, classes − 1, C, H, W).
     targets
         The label that each of them aims at, shape (N, classes − 1).
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> x_adv, targets = fgsm_all_targets(
+    ...     net, digits.x_test[:2], torch.tensor([2, 8]), eps=0.1, classes=10
+    ... )
+    >>> x_adv.shape
+    torch.Size([2, 9, 1, 8, 8])
+    >>> targets[0].tolist()
+    [3, 4, 5, 6, 7, 8, 9, 0, 1]
     """
     check_eps(eps)
     whole(2).check("classes", classes)

@@ -69,6 +69,15 @@ def uniform_ball(shape: Sequence[int], norm: str, *, seed: int, dtype: torch.dty
     -------
     points
         Of the given shape, on the CPU, so that they are the same for every device.
+
+    Examples
+    --------
+    Of a ball in 64 dimensions nearly all points lie close to its surface:
+
+    >>> points = uniform_ball((1000, 1, 8, 8), "l2", seed=0, dtype=torch.float32)
+    >>> length = points.flatten(1).norm(dim=1)
+    >>> bool(length.max() < 1.0001), bool((length > 0.9).float().mean() > 0.98)
+    (True, True)
     """
     random = torch.Generator().manual_seed(seed)
     if norm == "linf":

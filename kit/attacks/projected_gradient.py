@@ -67,6 +67,19 @@ def pgd(
     ------
     ValueError
         An option is out of range, x and y do not fit together, or the model returns NaN.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("lenet5", digits.shape)
+    >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=10, lr=0.003)
+    >>> x_adv = pgd(net, digits.x_test, digits.y_test, eps=1.0, norm="l2", steps=10)
+    >>> bool(l2_norm(x_adv - digits.x_test).max() < 1.0001)
+    True
+    >>> clean = kit.training.accuracy(net, digits.x_test, digits.y_test)
+    >>> kit.training.accuracy(net, x_adv, digits.y_test) < clean - 0.5
+    True
     """
     check_eps(eps, norm)
     whole(1).check("steps", steps)

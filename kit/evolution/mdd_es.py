@@ -192,6 +192,18 @@ def best(
     -------
     tuple of (int, int, numpy.ndarray)
         The first of equals.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits", train=100)
+    >>> found = list(search(digits.x_train, digits.y_train, classes=10, generations=2, epochs=1))
+    >>> number, index, genome = best(found)
+    >>> fitness = [generation.fitness for generation in found]
+    >>> bool(fitness[number - 1][index] == np.max(fitness))
+    True
+    >>> kit.perturbations.decode(genome, 10, 1, digits.shape).shape
+    torch.Size([10, 1, 8, 8])
     """
     tops = {g.number: np.nanmax(g.fitness) for g in generations[:until] if len(g.fitness)}
     number = max(tops, key=tops.__getitem__)

@@ -25,7 +25,13 @@ class Fitness(NamedTuple):
 
 
 def search_net(shape: Sequence[int]) -> str:
-    """The paper's search net for images of a shape: ``"graynet"`` or ``"colornet"``."""
+    """The paper's search net for images of a shape: ``"graynet"`` or ``"colornet"``.
+
+    Examples
+    --------
+    >>> search_net((1, 28, 28)), search_net((3, 32, 32))
+    ('graynet', 'colornet')
+    """
     return "graynet" if shape[0] == 1 else "colornet"
 
 
@@ -88,6 +94,18 @@ def fitness(
     ------
     ValueError
         A name is unknown, or the net does not fit the images.
+
+    Examples
+    --------
+    Noise that is none harms nothing:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits", train=200)
+    >>> pixels = kit.perturbations.uniform(10, 8, digits.shape)
+    >>> noise = torch.stack([torch.zeros_like(pixels), pixels])
+    >>> none, some = fitness(noise, digits.x_train, digits.y_train, epochs=2)
+    >>> abs(round(float(none), 3)), bool(some > 0)
+    (0.0, True)
     """
     noise = noise.to(x.device)
     mismatch, learnt = _mismatch(

@@ -36,6 +36,18 @@ def proposer(
     ------
     ValueError
         A value is out of range.
+
+    Examples
+    --------
+    >>> search = proposer(
+    ...     "cma-es", "uniform", 10, 1, (1, 8, 8), popsize=None, sigma=0.3, place=0.5, value=0.75,
+    ...     options={"maxiter": 1}, seed=0,
+    ... )
+    >>> candidates = np.array(search.ask())
+    >>> candidates.shape
+    (14, 30)
+    >>> tell(search, candidates, candidates.sum(1))
+    'maxiter: 1'
     """
     OneOf(STRATEGIES, "strategy").check("strategy", strategy)
     OneOf(STARTS, "start").check("start", start)
@@ -77,7 +89,20 @@ class _RandomSearch:
 
 
 def replay(strategy: Any, fitness_history: Sequence[ArrayLike]) -> str:
-    """Bring pycma to where it was after the history; why it stopped within, if it did."""
+    """Bring pycma to where it was after the history; why it stopped within, if it did.
+
+    Examples
+    --------
+    >>> settings = dict(popsize=4, sigma=0.3, place=0.5, value=0.75, options=None, seed=0)
+    >>> first = proposer("cma-es", "uniform", 2, 1, (1, 8, 8), **settings)
+    >>> again = proposer("cma-es", "uniform", 2, 1, (1, 8, 8), **settings)
+    >>> tell(first, np.array(first.ask()), np.arange(4.0))
+    ''
+    >>> replay(again, [[0.0, 1.0, 2.0, 3.0]])
+    ''
+    >>> bool((np.array(first.ask()) == np.array(again.ask())).all())
+    True
+    """
     for number, total in enumerate(fitness_history, 1):
         candidates, total = np.array(strategy.ask()), np.asarray(total, dtype=float)
         if total.shape != (len(candidates),):
@@ -91,7 +116,20 @@ def replay(strategy: Any, fitness_history: Sequence[ArrayLike]) -> str:
 
 
 def tell(strategy: Any, candidates: np.ndarray, total: np.ndarray) -> str:
-    """Update pycma with the candidates' fitness; why it stops then, empty while it goes on."""
+    """Update pycma with the candidates' fitness; why it stops then, empty while it goes on.
+
+    Examples
+    --------
+    A candidate that failed, with fitness NaN, ranks last; the search climbs:
+
+    >>> settings = dict(popsize=4, sigma=0.3, place=0.5, value=0.75, options=None, seed=0)
+    >>> search = proposer("cma-es", "uniform", 2, 1, (1, 8, 8), **settings)
+    >>> candidates = np.array(search.ask())
+    >>> tell(search, candidates, np.array([0.1, np.nan, 0.9, 0.4]))
+    ''
+    >>> bool((search.result.xbest == candidates[2]).all())
+    True
+    """
     strategy.tell(candidates, _ranked(total))
     return "; ".join(f"{rule}: {limit}" for rule, limit in strategy.stop().items())
 
@@ -103,7 +141,16 @@ def _ranked(total):
 
 
 def check_options(options: Collection[str]) -> None:
-    """Refuse names that are no options of pycma, with a ValueError."""
+    """Refuse names that are no options of pycma, with a ValueError.
+
+    Examples
+    --------
+    >>> check_options({"tolfun": 1e-3, "maxiter": 20})
+    >>> check_options({"tolfum": 1e-3})
+    Traceback (most recent call last):
+        ...
+    ValueError: cma_options has 'tolfum', which pycma does not know (did you mean 'tolfun'?): ...
+    """
     import cma  # heavy, and not needed to score
 
     known = cma.CMAOptions()

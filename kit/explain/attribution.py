@@ -26,6 +26,16 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int =
     -------
     torch.Tensor
         Shape (N, H, W), summed over channels. An image's sum is its logit less the black image's.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net, x, y = kit.nets.build("linear", digits.shape), digits.x_test[:5], digits.y_test[:5]
+    >>> maps = integrated_gradients(net, x, y)
+    >>> risen = (net(x) - net(torch.zeros_like(x))).gather(1, y[:, None])[:, 0]
+    >>> torch.allclose(maps.sum((1, 2)), risen, atol=1e-4)
+    True
     """
     from captum.attr import IntegratedGradients
 

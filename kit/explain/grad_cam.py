@@ -37,6 +37,16 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     ------
     ValueError
         The model has no convolution, or x and y do not fit together.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("lenet5", digits.shape)
+    >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=10, lr=0.003)
+    >>> maps = grad_cam(net, digits.x_test[:5], kit.training.predict(net, digits.x_test[:5]))
+    >>> maps.shape, [round(mass, 3) for mass in maps.sum((1, 2)).tolist()]
+    (torch.Size([5, 8, 8]), [1.0, 1.0, 1.0, 1.0, 1.0])
     """
     from captum.attr import LayerGradCam  # heavy, and seldom needed
 
@@ -79,6 +89,12 @@ def background_share(maps: Tensor, x: Tensor, *, darker_than: float = DARK) -> T
     -------
     torch.Tensor
         Shape (N,), in [0, 1]; NaN for a map without mass.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[[0.0, 0.0], [0.5, 1.0]]]])
+    >>> background_share(torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]), image)
+    tensor([0.3000])
     """
     dark = x.amax(1) < darker_than
     return (maps * dark).sum((1, 2)) / maps.sum((1, 2))

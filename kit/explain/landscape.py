@@ -38,6 +38,14 @@ def interpolate(
     ------
     ValueError
         The nets are of different architectures.
+
+    Examples
+    --------
+    >>> import kit
+    >>> start, end = (kit.nets.build("linear", (1, 8, 8), seed=seed) for seed in (0, 1))
+    >>> middle, x = interpolate(start, end, 0.5), torch.ones(1, 1, 8, 8)
+    >>> torch.allclose(middle(x), (start(x) + end(x)) / 2, atol=1e-6)  # of linear nets only
+    True
     """
     sizes = [[weight.shape for weight in net.parameters()] for net in (start, end)]
     if sizes[0] != sizes[1]:
@@ -57,6 +65,13 @@ def estimate_statistics(model: nn.Module, x: Tensor) -> None:
     """Estimate the running statistics of a model's batch norms anew, in place, on images `x`.
 
     They become the average over batches of up to 500 images; nothing else changes.
+
+    Examples
+    --------
+    >>> norm = nn.BatchNorm2d(1).eval()
+    >>> estimate_statistics(norm, torch.full((1000, 1, 4, 4), 0.25))
+    >>> norm.running_mean
+    tensor([0.2500])
     """
     norms = [
         module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -106,6 +121,18 @@ def sharpness(
     ------
     ValueError
         An option is out of range.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> history = training.fit(net, digits.x_train, digits.y_train, epochs=5)
+    >>> near, far = (
+    ...     sharpness(net, digits.x_train, digits.y_train, radius=r) for r in (0.01, 0.1)
+    ... )
+    >>> 0 < near < far
+    True
     """
     if not 0 < radius < math.inf or steps < 1:
         raise ValueError(f"radius is {radius} and steps {steps}: use a positive number and 1 up.")

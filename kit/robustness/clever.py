@@ -92,6 +92,17 @@ def clever(
     ValueError
         An option is out of range, images lie outside [0, 1] or are missing, or the model returns
         NaN.
+
+    Examples
+    --------
+    A linear net's score is the distance to its nearest boundary, and no attack succeeds within it:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net, x = kit.nets.build("linear", digits.shape), digits.x_test[:5]
+    >>> x_adv = kit.attacks.cw_l2(net, x, kit.training.predict(net, x))
+    >>> bool((clever(net, x) < (x_adv - x).flatten(1).norm(dim=1)).all())
+    True
     """
     check_norm(norm)
     if output not in OUTPUTS:

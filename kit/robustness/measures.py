@@ -76,6 +76,18 @@ def attack_success_rate(model: nn.Module, x_adv: Tensor, y: Tensor) -> float:
     ------
     ValueError
         x_adv and y do not fit together, or the model returns NaN.
+
+    Examples
+    --------
+    Images that were wrong before the attack count too, here those of an untrained net:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> clean = attack_success_rate(net, digits.x_test, digits.y_test)
+    >>> x_adv = kit.attacks.fgsm(net, digits.x_test, digits.y_test, eps=0.1)
+    >>> clean > 0.5, attack_success_rate(net, x_adv, digits.y_test) > clean
+    (True, True)
     """
     if not len(x_adv) and not len(y):
         return float("nan")
@@ -103,6 +115,17 @@ def fooling_rate(model: nn.Module, x: Tensor, x_adv: Tensor) -> float:
     ------
     ValueError
         The shapes differ, images lie outside [0, 1], or the model returns NaN.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> fooling_rate(net, digits.x_test, kit.attacks.deepfool(net, digits.x_test))
+    1.0
+    >>> noisy = kit.attacks.random_direction(digits.x_test, eps=0.01)
+    >>> fooling_rate(net, digits.x_test, noisy) < 0.2
+    True
     """
     if x.shape != x_adv.shape:
         raise ValueError(
@@ -157,6 +180,20 @@ def loss_sensitivity(
     ------
     ValueError
         x and y do not fit together or are empty, or the model returns NaN.
+
+    Examples
+    --------
+    Of a net that is far too sure of itself, most images have no gradient left:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> x, y = digits.x_test, kit.training.predict(net, digits.x_test)
+    >>> before = loss_sensitivity(net, x, y, details=True)
+    >>> for weights in net.parameters():
+    ...     weights.data *= 1e4
+    >>> before.no_gradient, loss_sensitivity(net, x, y, details=True).no_gradient > 250
+    (0, True)
     """
     with frozen(model):
         check_attack(model, x, y)
@@ -166,7 +203,16 @@ def loss_sensitivity(
 
 
 def check_grid(eps_step: float, eps_max: float) -> None:
-    """Refuse a grid of ε that does not divide (0, `eps_max`] evenly, with a ValueError."""
+    """Refuse a grid of ε that does not divide (0, `eps_max`] evenly, with a ValueError.
+
+    Examples
+    --------
+    >>> check_grid(eps_step=0.05, eps_max=0.3)
+    >>> check_grid(eps_step=0.04, eps_max=0.3)
+    Traceback (most recent call last):
+        ...
+    ValueError: eps_step is 0.04: it must go into 0.3 a whole number of times.
+    """
     if not 0 < eps_step <= eps_max <= 1:
         raise ValueError(
             f"eps_step is {eps_step} and eps_max {eps_max}: use 0 < eps_step <= eps_max <= 1."
@@ -222,6 +268,19 @@ def empirical_robustness(
     ------
     ValueError
         The grid is not one, images lie outside [0, 1] or are missing, or the model returns NaN.
+
+    Examples
+    --------
+    A coarse grid overestimates how far an image has to be moved:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> coarse, fine = (
+    ...     empirical_robustness(net, digits.x_test, eps_step=step) for step in (0.1, 0.01)
+    ... )
+    >>> 0 < fine < coarse
+    True
     """
     check_grid(eps_step, eps_max)
     check_images(x)

@@ -69,6 +69,19 @@ def compute(
         A worker process was killed. Finished tasks stay on disk.
     Interrupted
         Likewise, when the user stops it.
+
+    Examples
+    --------
+    >>> from kit.steps import step
+    >>> @step(version=1)
+    ... def square(*, n):
+    ...     return {"square": n * n}
+    >>> nine = square.task(n=3)
+    >>> found = compute({"nine": nine, "power": square.task(n=nine["square"])}, jobs=1)
+    >>> found["power"]["square"]
+    81
+    >>> compute(nine, jobs=1).record["arguments"]  # read from disk
+    {'n': 3}
     """
     try:
         return _compute(tree, executor, jobs, runtime.Context(device, data_root), whole)
@@ -106,6 +119,18 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
     ----------
     tree, jobs, device
         As for :func:`compute`.
+
+    Examples
+    --------
+    >>> from kit.steps import step
+    >>> @step(version=1)
+    ... def square(*, n):
+    ...     return {"square": n * n}
+    >>> tasks = [square.task(n=n) for n in (3, 4)]
+    >>> results = compute(tasks, jobs=1)
+    >>> found = estimate(tasks)
+    >>> found.total, found.stored
+    (2, 2)
     """
     store = Store(archives=archive.committed())
     results, missing = _lookup(tree, store)

@@ -88,6 +88,15 @@ class Store:
         By default as :func:`kit.runtime.folder` says.
     archives
         Read-only folders with more results, such as those in the repository.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(Path(folder))
+    ...     _ = store.write("demo.squares", "key", {"squares": np.arange(4) ** 2}, record={})
+    ...     store.read("demo.squares", "key")["squares"].tolist()
+    [0, 1, 4, 9]
     """
 
     def __init__(self, folder: Path | None = None, archives: Sequence[zipfile.Path] = ()):

@@ -70,6 +70,16 @@ def step(
     bulky
         Which of its results only other tasks need, such as weights: they are not kept beside the
         tables in the repository.
+
+    Examples
+    --------
+    >>> @step(version=1, label="the square of {n}")
+    ... def square(*, n):
+    ...     return {"square": n * n}
+    >>> square(n=3)
+    {'square': 9}
+    >>> square.task(n=3).label
+    'the square of 3'
     """
 
     def decorate(function: Callable) -> Step:
@@ -146,14 +156,26 @@ def _keyed(value: Any, name: str, step: Step) -> Any:
 
 
 def leaves(tree: Any) -> Iterator[Any]:
-    """All leaves of a tree of lists, tuples, dictionaries and dataclasses."""
+    """All leaves of a tree of lists, tuples, dictionaries and dataclasses.
+
+    Examples
+    --------
+    >>> list(leaves({"a": [1, 2], "b": (3, {"c": 4})}))
+    [1, 2, 3, 4]
+    """
     collected: list[Any] = []
     mapped(tree, collected.append)
     yield from collected
 
 
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """A tree of the same shape with the function's values in place of the leaves."""
+    """A tree of the same shape with the function's values in place of the leaves.
+
+    Examples
+    --------
+    >>> mapped({"a": [1, 2], "b": (3, {"c": 4})}, lambda leaf: 10 * leaf)
+    {'a': [10, 20], 'b': (30, {'c': 40})}
+    """
     if isinstance(tree, (Task, Field, Result)) or hasattr(tree, "identity"):
         return function(tree)
     if isinstance(tree, dict):
@@ -168,6 +190,19 @@ def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def dependencies(tree: Any) -> list[Task]:
-    """Tasks in a tree, each once, in their order; those they need in turn are not listed."""
+    """Tasks in a tree, each once, in their order; those they need in turn are not listed.
+
+    Examples
+    --------
+    >>> @step(version=1)
+    ... def square(*, n):
+    ...     return {"square": n * n}
+    >>> nine = square.task(n=3)
+    >>> eighty_one = square.task(n=nine["square"])
+    >>> dependencies([nine["square"], eighty_one, nine]) == [nine, eighty_one]
+    True
+    >>> dependencies(eighty_one.arguments) == [nine]
+    True
+    """
     tasks = [leaf.task if isinstance(leaf, Field) else leaf for leaf in leaves(tree)]
     return list(dict.fromkeys(task for task in tasks if isinstance(task, Task)))

@@ -24,6 +24,14 @@ def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
     -------
     torch.Tensor
         Shape (N, classes).
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("lenet5", digits.shape)
+    >>> logits(net, digits.x_test).shape
+    torch.Size([360, 10])
     """
     device = next(model.parameters()).device
     with eval_mode(model):
@@ -32,12 +40,33 @@ def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
 
 
 def predict(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
-    """Predicted labels, int64, shape (N,); parameters as in :func:`logits`."""
+    """Predicted labels, int64, shape (N,); parameters as in :func:`logits`.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("lenet5", digits.shape)
+    >>> labels = predict(net, digits.x_test)
+    >>> labels.shape, torch.equal(labels, logits(net, digits.x_test).argmax(1))
+    (torch.Size([360]), True)
+    """
     return logits(model, x, batch_size=batch_size).argmax(1)
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of images that get their label, in [0, 1]; NaN for an empty set."""
+    """Share of images that get their label, in [0, 1]; NaN for an empty set.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> before = accuracy(net, digits.x_test, digits.y_test)
+    >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=5, lr=0.01)
+    >>> before < 0.3, accuracy(net, digits.x_test, digits.y_test) > 0.8
+    (True, True)
+    """
     return evaluate(model, x, y)[1]
 
 
@@ -57,6 +86,19 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     ------
     ValueError
         x and y do not fit together.
+
+    Examples
+    --------
+    A net that finds all ten classes equally likely has the loss log 10:
+
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net = kit.nets.build("linear", digits.shape)
+    >>> for weights in net.parameters():
+    ...     _ = torch.nn.init.zeros_(weights)
+    >>> loss, share = evaluate(net, digits.x_test, digits.y_test)
+    >>> round(loss, 4)
+    2.3026
     """
     if len(x) != len(y):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")

@@ -14,7 +14,17 @@ Loss = Callable[[Model, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def mean_cross_entropy(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The default loss of :func:`fit`: the batch's mean cross-entropy, with its logits."""
+    """The default loss of :func:`fit`: the batch's mean cross-entropy, with its logits.
+
+    Examples
+    --------
+    >>> import kit
+    >>> digits = kit.data.load("digits")
+    >>> net, x, y = kit.nets.build("linear", digits.shape), digits.x_train[:8], digits.y_train[:8]
+    >>> loss, logits = mean_cross_entropy(net, x, y, rows=torch.arange(8))
+    >>> loss.shape, logits.shape
+    (torch.Size([]), torch.Size([8, 10]))
+    """
     logits = model(x)
     return cross_entropy(logits, y), logits
 
