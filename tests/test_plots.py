@@ -33,7 +33,6 @@ def all_figures():
     epochs, values = range(5), rng.random((3, 5))
     yield plots.lines(
         table, {"p": ["a"], "q": ["a", "b"]}, x="k", y="test", hue="set", labels=("K", "%"),
-        printed=table[table["run"] == 0],
     )  # fmt: skip
     yield plots.p_values(slopes())
     yield plots.curves(

@@ -29,7 +29,6 @@ def lines(
     hue: str,
     labels: tuple[str, str],
     limits: tuple[float, float] | None = None,
-    printed: pd.DataFrame | None = None,
 ) -> Figure:
     """Curves with one-standard-deviation bars over repeats, in panels side by side.
 
@@ -45,8 +44,6 @@ def lines(
         Of the two axes, with units.
     limits
         Ends of the y axis.
-    printed
-        The paper's values in columns `hue`, `x` and `y`, marked as crosses.
     """
     names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
     looks = {
@@ -63,9 +60,6 @@ def lines(
                     points.index + shift, points["mean"], points["std"].fillna(0), capsize=3,
                     color=color, marker=marker, label=called(name),
                 )  # fmt: skip
-            if printed is not None:
-                crosses = printed[printed[hue].isin(shown)]
-                axis.plot(crosses[x], crosses[y], "x", color="black", label="printed", zorder=5)
             axis.set(title=headed(title), xlabel=labels[0], xticks=sorted(table[x].unique()))
         axes[0].set(ylabel=labels[1], ylim=limits)
         shared_legend(figure, axes)
