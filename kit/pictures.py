@@ -34,9 +34,10 @@ def image_rows(
     """
     count = max(map(len, rows.values()))
     with style():
-        figure, axes = plt.subplots(
-            len(rows), count, figsize=(1.05 * count + 0.6, 1.35 * len(rows)), squeeze=False
-        )
+        size = 1.05 * count + 0.6, (1.5 if circles else 1.35) * len(rows)
+        figure, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False)
+        if circles:  # inches: the radius of a circle around a pixel at the border
+            figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)
         for line, (title, images) in zip(axes, rows.items(), strict=True):
             for place, axis in enumerate(line):
                 axis.set(xticks=[], yticks=[])

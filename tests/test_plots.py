@@ -146,10 +146,20 @@ def test_axes_begin_at_zero_unless_that_squeezes_the_curves():
     assert bottom([np.nan, np.nan]) is not None
 
 
-def test_a_circle_at_the_border_is_whole():
-    image = np.zeros((1, 1, 8, 8), np.uint8)
-    figure = pictures.image_rows({"a": image}, {"a": "x"}, {"a": [[(0, 0)]]})
-    assert not figure.axes[0].lines[0].get_clip_on()
+@pytest.mark.parametrize("seed", [5, 7])
+def test_a_circle_at_the_border_is_whole(seed):
+    images = np.zeros((10, 1, 28, 28), np.uint8)
+    pixels = np.random.default_rng(seed).integers(28, size=(10, 5, 2))
+    pixels[8, 0] = 27, 4
+    figure = pictures.image_rows({"a": images}, {"a": "x" * 10}, {"a": pixels.tolist()})
+    figure.suptitle("data set", x=0.01, ha="left", fontsize="small")  # as in a report
+    renderer = drawn(figure)
+    for axes in figure.axes:
+        for circle in axes.lines:
+            assert not circle.get_clip_on()
+            box = circle.get_window_extent(renderer).padded(1)  # with its line
+            assert figure.bbox.contains(*box.min)
+            assert figure.bbox.contains(*box.max)
 
 
 # --- drawings of architectures -------------------------------------------------------------------
