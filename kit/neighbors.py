@@ -299,7 +299,7 @@ def check_ks(ks: Sequence[int], count: int) -> None:
     >>> check_ks((1, 2), count=100)
     Traceback (most recent call last):
         ...
-    ValueError: K is 2: use odd positive numbers, so that two classes cannot tie.
+    ValueError: K is 2: use odd positive numbers, for which ties are rarer.
     """
     for k in ks:
         if k < 1 or k % 2 == 0:
