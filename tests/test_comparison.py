@@ -72,6 +72,55 @@ def test_equal_repeats_allow_one_test_image(tmp_path):
         assert compare(new, old)[0].inside == inside
 
 
+def both(tmp_path, old, new, test=1000, **parameters):
+    """What is compared of a table and another one like it."""
+    folders = [
+        folder(tmp_path / name, {"t": table}, test, **parameters)
+        for name, table in (("new", new), ("old", old))
+    ]
+    return compare(*folders)
+
+
+def test_what_stands_before_the_first_mean_says_what_a_row_is_about(tmp_path):
+    """Be it a fraction; and a count behind it may differ between two runs."""
+    old = {"variant": ["a", "a", "b"], "strength": [0.1, 0.3, 0.1], "clean": [50.0, 60.0, 70.0],
+           "clean std": [1.0] * 3, "unchanged": [0, 1, 2]}  # fmt: skip
+    new = old | {"clean": [50.1, 60.1, 70.1], "unchanged": [3, 1, 0]}
+    compared = both(tmp_path, old, new, runs=5)
+    assert [one.row for one in compared] == ["a, 0.1", "a, 0.3", "b, 0.1"]
+    assert [one.new - one.committed for one in compared] == pytest.approx([0.1] * 3)
+
+
+def test_a_std_belongs_to_the_mean_before_it(tmp_path):
+    """As in 4.T2; what the paper prints is not compared."""
+    old = {"source": ["vgg"], "adversarial": [30.0], "std": [1.0], "clean (printed)": [90.0],
+           "clean std (printed)": [2.0]}  # fmt: skip
+    (one,) = both(tmp_path, old, old | {"adversarial": [31.0]}, runs=5)
+    assert (one.column, one.new) == ("adversarial", 31.0)
+
+
+def test_what_has_one_repeat_or_no_value_is_not_compared(tmp_path):
+    old = {"net": ["a", "b", "c"], "clean": [50.0, np.nan, 70.0], "clean std": [1.0, np.nan, 2.0],
+           "searches": [1, 5, 5]}  # fmt: skip
+    (one,) = both(tmp_path, old, old | {"clean": [51.0, 60.0, np.nan]})
+    assert (one.row, one.inside) == ("c", False)  # where there was one, there has to be one
+
+
+def test_one_test_image_is_no_measure_of_a_distance(tmp_path):
+    """A change of at most 0.3 is not given in %: a hundredth of it may be off, and no more."""
+    old = {"attack": ["CW", "FGSM"], "Linf": [0.02, 0.3], "Linf std": [0.0, 0.0]}
+    new = old | {"Linf": [0.0225, 0.304]}
+    compared = both(tmp_path, old, new, test=100, folds=5)
+    assert [one.inside for one in compared] == [True, False]
+
+
+def test_means_over_images_count_the_folds(tmp_path):
+    """2.T2's images are shared by the folds: they are no independent repeats."""
+    old = {"attack": ["CW"], "L2": [0.5], "L2 std": [0.5], "images": [1500]}
+    (one,) = both(tmp_path, old, old, folds=5)
+    assert one.high - 0.5 == pytest.approx(stats.t.ppf(0.975, 4) * 0.5 * np.sqrt(2 / 5))
+
+
 def test_tables_without_repeats_are_left_out(tmp_path):
     tables = {"a": {"quantity": ["S1"], "difference": [1.5]}, "b": accuracies(50.0)}
     old, new = (folder(tmp_path / name, tables) for name in ("old", "new"))

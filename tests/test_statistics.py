@@ -126,6 +126,41 @@ def test_holm_as_by_p_values(samples):
     assert surviving == expected
 
 
+def test_a_verdict_that_turns_into_its_opposite_does_not_survive():
+    """A small effect is real by its interval and, by a wider one, ruled out in the paper's size."""
+    small, others = [0.2, 1.0, 1.1, 1.9, 0.9], [[-1.0, 1.0, 0.5]] * 19
+
+    def judge_all():
+        return [
+            results.positive(small, "", printed=20)[0],
+            *(results.positive(values, "")[0] for values in others),
+        ]
+
+    assert judge_all()[0] == results.REPRODUCED
+    with results.confidence(1 - 0.05 / 20):
+        assert judge_all()[0] == results.NOT_REPRODUCED
+    assert not any(results.holm(judge_all))
+
+
+@pytest.mark.parametrize(
+    ("options", "distance"),
+    [({}, 3.0), ({"allowed": 1.0}, 2.0), ({"allowed": 5.0}, 2.0), ({"printed": 9.0}, 7.5)],
+)
+def test_the_repeats_to_decide_are_those_of_the_border_that_decides(options, distance):
+    values = np.array([-3.0, 9.0, -10.0, -5.0, -6.0])  # their mean is −3
+    verdict, evidence = results.positive(values, "points", **options)
+    needed = results.repeats_needed(distance / values.std(ddof=1))
+    assert verdict == results.UNDECIDED
+    assert evidence.endswith(f"to decide such a mean takes {needed} runs")
+    assert ("allowed;" in evidence) == ("allowed" in options)
+
+
+def test_what_is_allowed_moves_the_border():
+    values = [-1.0, -1.1, -0.9]
+    verdicts = [results.positive(values, "", allowed=allowed)[0] for allowed in (0.0, 1.0, 2.0)]
+    assert verdicts == [results.NOT_REPRODUCED, results.UNDECIDED, results.REPRODUCED]
+
+
 @pytest.mark.parametrize(("repeats", "against"), [(3, None), (8, None), (5, 5), (8, 24)])
 def test_the_smallest_effect_is_decided_as_often_as_promised(repeats, against):
     effect, rng = results.smallest_effect(repeats, against), np.random.default_rng(0)

@@ -16,6 +16,7 @@ from kit.results.statistics import (
     all_of,
     combine,
     confidence,
+    distance_to_decide,
     holm,
     judge,
     mean_interval,
@@ -30,7 +31,7 @@ from kit.results.study import Study
 
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
-    "Study", "all_of", "beside_printed", "combine", "confidence", "holm", "judge", "mean_interval",
-    "positive", "printed", "printed_gain", "repeats_needed", "ruled_out", "shown_number",
-    "smallest_effect", "two_samples", "verdict", "welch_interval",
+    "Study", "all_of", "beside_printed", "combine", "confidence", "distance_to_decide", "holm",
+    "judge", "mean_interval", "positive", "printed", "printed_gain", "repeats_needed", "ruled_out",
+    "shown_number", "smallest_effect", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kit.results.screen import PRINTED, spread_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
-COUNTS = ("repeats", "runs", "searches", "images")  # columns that say how many a mean is over
+COUNTS = ("searches", "runs", "repeats")  # columns that say how many a mean is over
 CONFIDENCE = 0.95
 
 
@@ -62,47 +64,48 @@ def compare(new: Path, committed: Path) -> list[Compared]:
 
 
 def _pairs(path: Path, other: Path, n: int, m: int) -> list[tuple[Any, ...]]:
-    """Table, row, column, both means, the committed std, and over how many each mean is."""
+    """Table, row, column, both means, largest committed one, std, and over how many each mean is.
+
+    What stands before the first mean says what a row is about. Means over fewer than two repeats
+    are left out, and those that had no value; one that has none any more is not.
+    """
     import pandas as pd
-    from pandas.api.types import is_float_dtype
 
     old, new = pd.read_csv(path), pd.read_csv(other)
-    means = {c: _std_of(c, old) for c in old if _std_of(c, old) and c in new}
-    keys = [c for c in old if not is_float_dtype(old[c]) and c not in (*COUNTS, *means)]
-    if not means or not set(keys) <= set(new):
+    means = _means(old)
+    keys = list(old)[: list(old).index(next(iter(means)))] if means else []
+    if not keys or not {*keys, *means} <= set(new):
         return []
-    if keys:
-        both = old.merge(new, on=keys, suffixes=("", " (new)"))
-    else:
-        both = old.join(new, rsuffix=" (new)")
+    rows, both = [], old.merge(new, on=keys, suffixes=("", " (new)"))
     count = next((c for c in COUNTS if c in old), None)
-    rows, names = [], both[keys].astype(str).agg(", ".join, axis=1) if keys else both.index
+    names = both[keys].astype(str).agg(", ".join, axis=1)
     for name, (_, row) in zip(names, both.iterrows(), strict=True):
         sizes = (row[count], row.get(f"{count} (new)", row[count])) if count else (n, m)
-        rows += [
-            (path.stem, str(name), c, row[c], row[f"{c} (new)"], row[std], *sizes)
-            for c, std in means.items()
-        ]
+        for column, std in means.items():
+            values = row[column], row[f"{column} (new)"]
+            if min(sizes) > 1 and not np.isnan(row[column]):
+                top = old[column].abs().max()
+                rows.append((path.stem, name, column, *values, top, row[std], *sizes))
     return rows
 
 
-def _std_of(column: str, table: pd.DataFrame) -> str:
-    """The column with the standard deviation of a mean; empty where there is none."""
-    names = [f"{column} std", *(["std"] if column in ("accuracy", "share") else [])]
-    return next((name for name in names if name in table), "")
+def _means(table: pd.DataFrame) -> dict[str, str]:
+    """The columns with a standard deviation, ours and not the paper's, and those with it."""
+    names = list(table)
+    found = {name: spread_of(name, names[place:]) for place, name in enumerate(names, 1)}
+    return {name: std for name, std in found.items() if std and not name.endswith(PRINTED)}
 
 
 def _judged(
     resolution: float, count: int, table: str, row: str, column: str, old: float, new: float,
-    std: float, n: float, m: float,
+    top: float, std: float, n: float, m: float,
 ) -> Compared:  # fmt: skip
     from scipy import stats
 
-    if np.isnan(old) or np.isnan(new) or n < 2:
-        return Compared(table, row, column, old, new, -np.inf, np.inf)
-    level = (1 - CONFIDENCE) / 2 / max(count, 1)
+    level = (1 - CONFIDENCE) / 2 / count
     reach = stats.t.ppf(1 - level, n - 1) * (0 if np.isnan(std) else std) * np.sqrt(1 / n + 1 / m)
-    reach = max(reach, resolution, 1e-5 * abs(old))  # tables hold six digits
+    # One image, for accuracies in %; not for a distance of 0.03. Tables hold six digits.
+    reach = max(reach, min(resolution, top / 100), 1e-5 * abs(old))
     return Compared(table, row, column, old, new, old - reach, old + reach)
 
 
@@ -113,7 +116,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _repeats(folder: Path) -> int:
     """Over how many a mean is where its table does not say it."""
     given = _manifest(folder)["parameters"]
-    return next((given[name] for name in ("folds", "runs", "repeats") if name in given), 0)
+    return next((given[name] for name in ("folds", "runs") if name in given), 0)
 
 
 def _resolution(folder: Path) -> float:

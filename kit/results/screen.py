@@ -51,7 +51,7 @@ def _cells(frame: pd.DataFrame, name: str, after: list[str]) -> tuple[list[str],
     """A column with what belongs to it of those after it, and the names of these."""
     from pandas.api.types import is_float_dtype
 
-    spread = _spread(name, after)
+    spread = spread_of(name, after)
     taken: list[str] = []
     join: Callable[..., str] = shown_number
     if spread:
@@ -66,8 +66,14 @@ def _cells(frame: pd.DataFrame, name: str, after: list[str]) -> tuple[list[str],
     return [join(*numbers) for numbers in zip(*columns, strict=True)], taken
 
 
-def _spread(name: str, after: list[str]) -> str | None:
-    """The column with the standard deviation of another one."""
+def spread_of(name: str, after: list[str]) -> str | None:
+    """Of the columns after one, that with its standard deviation.
+
+    Examples
+    --------
+    >>> spread_of("clean", ["clean std"]), spread_of("share", ["std", "searches"])
+    ('clean std', 'std')
+    """
     stem = name.removesuffix(PRINTED)
     candidates = {f"{stem} std" + name[len(stem) :], f"std_of_{name}", *({"std"} & {*after[:1]})}
     return next((other for other in after if other in candidates), None)

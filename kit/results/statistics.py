@@ -52,7 +52,7 @@ def holm(judge_all: Callable[[], Sequence[str]]) -> list[bool]:
     Returns
     -------
     list of bool
-        For each verdict whether it is decided and survives.
+        For each verdict whether it is decided and comes out the same by the stricter intervals.
 
     Examples
     --------
@@ -61,11 +61,16 @@ def holm(judge_all: Callable[[], Sequence[str]]) -> list[bool]:
     >>> holm(lambda: [positive(values, "points")[0] for values in ([1, 2, 1.4], [1, 2, 1.5])])
     [False, False]
     """
-    surviving = [False] * len(judge_all())
+    first = judge_all()
+    surviving = [False] * len(first)
     while not all(surviving):
         with confidence(1 - ERROR / surviving.count(False)):
-            stands = [verdict in (REPRODUCED, NOT_REPRODUCED) for verdict in judge_all()]
-        now = [old or new for old, new in zip(surviving, stands, strict=True)]
+            again = judge_all()
+        # A wider interval may turn a small effect that is reproduced into one that is ruled out.
+        now = [
+            old or (before == after and after in (REPRODUCED, NOT_REPRODUCED))
+            for old, before, after in zip(surviving, first, again, strict=True)
+        ]
         if now == surviving:
             break
         surviving = now
@@ -242,8 +247,23 @@ def ruled_out(high: float, printed: float | None) -> str:
     return f", less than half of the paper's {shown_number(float(printed))}"
 
 
+def distance_to_decide(effect: float, printed: float | None = None) -> float:
+    """How far an effect lies from a border: zero or, where it is farther, half of the printed one.
+
+    Examples
+    --------
+    >>> distance_to_decide(-4.0), distance_to_decide(1.0), distance_to_decide(1.0, printed=20)
+    (4.0, 1.0, 9.0)
+    """
+    return max(abs(effect), printed / 2 - effect) if printed else abs(effect)
+
+
 def positive(
-    values: ArrayLike, unit: str, resolution: float = 0.0, printed: float | None = None
+    values: ArrayLike,
+    unit: str,
+    resolution: float = 0.0,
+    printed: float | None = None,
+    allowed: float = 0.0,
 ) -> tuple[str, str]:
     """Is a quantity positive? Verdict and evidence from its values over the repeats.
 
@@ -257,6 +277,8 @@ def positive(
         As for `mean_interval`.
     printed
         As for :func:`judge`.
+    allowed
+        Is it above −`allowed`, rather than above zero?
 
     Returns
     -------
@@ -279,13 +301,15 @@ def positive(
     evidence = f"{shown_number(mean)} {unit} {span} over {plural(len(finite), 'run')}"
     if len(finite) < len(values):
         evidence += f", {len(values) - len(finite)} without a value"
-    verdict = judge(low, high, len(finite), printed)
+    if allowed:
+        evidence += f", {allowed:g} allowed"
+    verdict = judge(low + allowed, high + allowed, len(finite), printed)
     if len(finite) < MIN_REPEATS:
         evidence += " (too few to decide)"
     elif words := ruled_out(high, printed):
         evidence += words
     elif verdict == UNDECIDED and finite.std(ddof=1) > 0:
-        needed = repeats_needed(mean / finite.std(ddof=1))
+        needed = repeats_needed(distance_to_decide(mean + allowed, printed) / finite.std(ddof=1))
         evidence += f"; to decide such a mean takes {needed} runs"
     return verdict, evidence
 

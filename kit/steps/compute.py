@@ -49,7 +49,9 @@ def compute(
         ``dask.distributed.Client(...).get_executor()`` or MPI's. Workers receive values and return
         values; only this process touches the store. By default a pool of processes.
     jobs
-        Tasks side by side; 0 means one per core (one in all on a GPU). It changes no number.
+        Tasks side by side; 0 means one per core (one in all on a GPU), or as many as a pool of
+        ``concurrent.futures`` has workers. Other executors do not say how many they have. It
+        changes no number.
     device
         As in :func:`kit.runtime.device`.
     data_root

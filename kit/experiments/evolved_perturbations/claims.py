@@ -10,7 +10,7 @@ import pandas as pd
 
 from kit import results
 from kit.experiments.evolved_perturbations import tables
-from kit.experiments.evolved_perturbations.settings import PLAIN, RANDOM, Settings
+from kit.experiments.evolved_perturbations.settings import PLAIN, RANDOM, STUDY, Settings
 
 LEARNT = 50  # per cent
 Judged = tuple[str, str]  # verdict and evidence
@@ -31,8 +31,8 @@ class Evidence:
         Table of the notebook: at equal training accuracy.
     ends
         Table of the notebook, a row for each search and end of the line between SGD's and Adam's
-        weights: ``rise`` of the training loss a quarter beyond the end; ``test`` and ``train``
-        accuracy (%) at it.
+        weights: ``rise`` of the training loss a quarter beyond the end, ``rise inwards`` as far on
+        its other side; ``test`` and ``train`` accuracy (%) at it.
     background
         By training (clean, perturbed) the share (%) of Grad-CAM's mass on dark pixels for each
         search; empty for colour images.
@@ -56,18 +56,22 @@ def verdicts(c: Settings, evidence: Evidence) -> Iterator[tuple[str, str, Judged
 
 
 def of_table(
-    c: Settings, curves: pd.DataFrame, resolution: float
+    c: Settings, dataset: str, curves: pd.DataFrame, resolution: float
 ) -> Iterator[tuple[str, str, Judged]]:
     """The claims on the table with larger nets (1.T1), from its trainings, on one data set."""
+    printed = STUDY.concerns("printed effects", dataset)
     for net, rows in tables.final(curves).groupby("net", sort=False):
         ours = tables.evolved(rows, c.search_optimizer, c.pixels[0])
         uniform, left = (rows[rows["kind"] == kind] for kind in ("uniform", "left"))
         judged = _more_harmful(ours, uniform, "evolved", "uniform", resolution)
         yield "1.C2", f"{net}, augmented", judged
         parts = [
-            _more_harmful(harmful, left, name, "left column", resolution, _printed(c, name))
+            _more_harmful(
+                harmful, left, name, "left column", resolution,
+                _printed(c, name) if printed else None,
+            )
             for name, harmful in (("evolved", ours), ("uniform", uniform))
-        ]
+        ]  # fmt: skip
         yield "1.C3", str(net), results.combine(parts)
 
 
@@ -129,9 +133,12 @@ def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
 def _about_pictures(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     label = f"Np = {c.pixels[0]}"
     steeper = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise")
+    inwards = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise inwards")
     better = tables.paired(e.ends, "optimizer", "sgd", "adam")
     parts = [
         results.positive(steeper, "more rise of the loss beyond SGD's end than beyond Adam's"),
+        # Beyond an end that is no minimum the loss rises, too, as far as it falls inwards.
+        results.positive(steeper + inwards, "more on both sides of it together"),
         results.positive(better, "points better", e.resolution),
     ]
     yield "1.C7", label, if_learnt(e.ends, results.combine(parts))
@@ -162,13 +169,8 @@ def _more_harmful(
     printed: float | None = None,
 ) -> Judged:
     """Is the accuracy after our noise below that after the others', two independent samples?"""
-    judged = welch(_units(others), _units(ours), other, name, resolution, printed)
-    return if_learnt(pd.concat([ours, others]), judged)
-
-
-def _units(rows: pd.DataFrame) -> pd.Series:
-    """One number for each search; of noise that no search made, for each training."""
-    return tables.by_search(rows) if (rows["kind"] == "evolved").all() else rows["test"]
+    judged = welch(tables.units(others), tables.units(ours), other, name, resolution, printed)
+    return if_learnt(others, if_learnt(ours, judged))
 
 
 def each(table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: float) -> Judged:
@@ -199,6 +201,7 @@ def welch(
     evidence += results.ruled_out(high, printed)
     spread = float(np.sqrt((a.var() + b.var()) / 2))
     if verdict == results.UNDECIDED and spread > 0:
-        needed = results.repeats_needed((a.mean() - b.mean()) / spread, two_samples=True)
+        distance = results.distance_to_decide(a.mean() - b.mean(), printed)
+        needed = results.repeats_needed(distance / spread, two_samples=True)
         evidence += f"; to decide such a difference takes {needed} of each"
     return verdict, evidence

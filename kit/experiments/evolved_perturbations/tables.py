@@ -54,24 +54,27 @@ def evolved(
 
 
 def summary(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and sample standard deviation over repeats of the accuracies (%), by some columns."""
-    return table.groupby(by, sort=False).agg(
-        accuracy=("test", "mean"), std=("test", "std"), train=("train", "mean"),
-        repeats=("test", "count"),
-    ).reset_index()  # fmt: skip
+    """Mean and sample standard deviation over :func:`units` of accuracies (%), by some columns."""
+    rows = []
+    for entries, part in table.groupby(by, sort=False):
+        test = units(part)
+        row = dict(zip(by, entries, strict=True)) | {"accuracy": test.mean(), "std": test.std()}
+        rows.append(row | {"train": units(part, "train").mean(), "repeats": len(test)})
+    return pd.DataFrame(rows)
 
 
-def by_search(table: pd.DataFrame, value: str = "test") -> pd.Series:
-    """The mean of a value over the trainings on each search's δ*: one number for each search."""
-    return table.groupby("search")[value].mean()
+def units(table: pd.DataFrame, value: str = "test") -> pd.Series:
+    """What counts as one repeat: a search, or a training on noise that no search made.
+
+    Trainings on the δ* of one search are no independent results: their mean counts once.
+    """
+    searched = (table["kind"] == "evolved").all()
+    return table.groupby("search")[value].mean() if searched else table[value]
 
 
 def paired(
     table: pd.DataFrame, column: str, better: object, worse: object, value: str = "test"
 ) -> np.ndarray:
-    """Differences of a value between two entries of a column, one for each search.
-
-    Trainings on the δ* of one search are no independent results: their mean counts once.
-    """
+    """Differences of a value between two entries of a column, one for each search."""
     wide = table.pivot_table(index="search", columns=column, values=value)
     return (wide[better] - wide[worse]).dropna().to_numpy()

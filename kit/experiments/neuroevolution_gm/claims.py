@@ -93,10 +93,7 @@ def _difference(
 ) -> Judged:
     """Is a net better than another, or at most `allowed` points worse?"""
     gain = per_run(table, better) - per_run(table, worse)
-    verdict, evidence = results.positive(gain + allowed, "points", resolution, printed)
-    if allowed:
-        _, evidence = results.positive(gain, "points", resolution)
-        evidence += f", {allowed:g} allowed"
+    verdict, evidence = results.positive(gain, "points", resolution, printed, allowed)
     return verdict, f"{better} − {worse}: {evidence}"
 
 
