@@ -96,7 +96,10 @@ def test_without_full_both_scales_are_the_same_tasks():
     assert keys(both["full"]) == keys(both["reduced"])
     apart = planned(full={"epsilon": 0.2})
     assert keys(apart["reduced"]) == keys(both["reduced"])
-    assert keys(apart["full"]) == keys(planned(epsilon=0.2)["full"])
+    # What the paper shows on the reduced data alone is not computed on the full.
+    (run,), (same,) = apart["full"].runs, planned(epsilon=0.2)["full"].runs
+    assert run == dataclasses.replace(same, defenses={}, sweep={})
+    assert keys(run) < keys(same)
 
 
 def test_more_runs_keep_the_first_ones():
@@ -232,6 +235,17 @@ def test_a_held_out_fitness_sees_no_test_image():
         ]  # fmt: skip
     assert fitness[0][0] != fitness[0][1]
     assert fitness[20][0] == fitness[20][1]
+
+
+def test_images_sorted_by_class_are_refused_where_the_first_ones_count():
+    """Some classes would be missing among them."""
+    data = kit.data.load("digits", train=60, test=30)
+    order = data.y_train.argsort(stable=True)
+    data = dataclasses.replace(data, x_train=data.x_train[order], y_train=data.y_train[order])
+    for first in ({"hold_out": 20}, {"hold_out": 0, "count": 20}):
+        with pytest.raises(ValueError, match="lie sorted by class, and search_train and hold_out"):
+            gm_steps._trained_on(data, **first)
+    assert len(gm_steps._trained_on(data, hold_out=0)[0]) == 60
 
 
 # --- the steps ---------------------------------------------------------------------------------

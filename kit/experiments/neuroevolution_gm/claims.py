@@ -52,7 +52,9 @@ def verdicts(sources: Sequence[str], e: Evidence) -> Iterator[tuple[str, str, Ju
     above = _withstands(e.full, "L∞-PGD", e.resolution["full"], _printed("4.T1"))
     yield "4.C1", "", results.combine([*above, clean])
     for source in sources:
-        above = _withstands(e.full, source, e.resolution["full"], _printed("4.T2"))
+        theirs = _printed("4.T2")
+        theirs = theirs[theirs["source"] == source] if source in set(theirs["source"]) else theirs
+        above = _withstands(e.full, source, e.resolution["full"], theirs)
         yield "4.C2", source, results.combine(above)
     yield from _about_other_data(e)
     yield from _about_fooling(e)

@@ -35,6 +35,11 @@ def _attack_work(split: Split, steps: int, **_: Any) -> float:
 
 def _trained_on(data: Dataset, hold_out: int, count: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Training images without those held out for the fitness; the first `count`, or all."""
+    if (hold_out or count) and bool((data.y_train.diff() >= 0).all()):
+        raise ValueError(
+            f"The training images of {data.title} lie sorted by class, and search_train and "
+            "hold_out take the first of them: shuffle the file, or set both to 0."
+        )
     x, y = data.x_train[hold_out:], data.y_train[hold_out:]
     return x[: count or None], y[: count or None]
 
