@@ -26,8 +26,8 @@ def spread(start, end):
     return line(start, end, jitter=40)
 
 
-def peak(top, end):
-    path = np.interp(np.arange(1, EPOCHS + 1), [1, 4, EPOCHS], [top - 10, top, end])
+def peak(top, end, best=7):
+    path = np.interp(np.arange(1, EPOCHS + 1), [1, best, EPOCHS], [top - 10, top, end])
     return path + FOLDS[:, None]
 
 
@@ -49,11 +49,12 @@ NORMAL = {"crafting epoch": np.array([5, 7, 10, 10, 10])} | regime(
     ASR_PGD=line(96, 96), ASR_random_signs=line(40, 40), ASR_CW__last=line(40, 99),
     loss_sensitivity=line(1.0, 1.4, 0.1), empirical_robustness=line(0.10, 0.08, 0.002),
 ) | clever(0.5, 0.2)  # fmt: skip
-OVERFITTING = regime(
+OVERFITTING = {"crafting epoch": np.array([5, 6, 7, 7, 8])} | regime(
     test_accuracy=line(50, 48), validation=peak(60, 50), ASR_CW=line(55, 55), ASR_FGSM=line(95, 95),
     ASR_PGD=line(96, 96), ASR_random_signs=line(40, 40), ASR_CW__last=line(20, 60),
     loss_sensitivity=line(2.0, 6.0, 0.1), empirical_robustness=line(0.05, 0.08, 0.002),
 ) | clever(0.5, 0.6)  # fmt: skip
+FALLS, EARLY = "climbs and falls", "peaks at epochs 5 to 10"
 NORMS = {"CW": (0.4, 0.05), "FGSM": (9.0, 0.3), "PGD": (8.0, 0.29), "CW, last": (0.5, 0.06)}
 
 
@@ -102,10 +103,15 @@ CASES = [
     ("2.C2", "", {"overfitting": {"ASR CW": line(46, 46)}}, YES),
     ("2.C2", "", {"overfitting": {"ASR CW": line(64, 64)}}, YES),
     ("2.C2", "", {"overfitting": {"ASR CW": line(52, 56)}}, YES),  # below the limit of 5 points
-    ("2.C2", "", {"overfitting": {"ASR CW": line(50, 56)}}, NO),
+    ("2.C2", "", {"overfitting": {"ASR CW": line(50, 58)}}, NO),
     ("2.C3", "logits", {"overfitting": clever(0.5, 0.1)}, NO),
     ("2.C3", "logits", {"overfitting": clever(0.5, 0.2)}, OPEN),
-    ("2.C3", "softmax", {"overfitting": clever(0.1, 0.6)}, YES),  # on CIFAR-10 the spread counts
+    # On CIFAR-10 means are to be similar, and the spread larger.
+    ("2.C3", "softmax", {"overfitting": clever(0.1, 0.6)}, NO),
+    ("2.C3", "softmax", {"overfitting": clever(0.252, 0.6)}, OPEN),
+    ("2.C3", "softmax", {"overfitting": clever(0.3, 0.6)}, YES),
+    ("2.C3", "softmax", {"overfitting": clever(0.95, 0.6)}, YES),
+    ("2.C3", "softmax", {"overfitting": clever(1.1, 0.6)}, NO),
     ("2.C3", "softmax", {"dataset": "stl10", "overfitting": clever(0.1, 0.6)}, NO),
     ("2.C3", "softmax", {"dataset": "stl10", "overfitting": clever(0.9, 0.1)}, YES),
     ("2.C4", "", {"overfitting": {"loss sensitivity": line(1.0, 1.5, 0.1)}}, NO),  # not above 2
@@ -125,9 +131,13 @@ CASES = [
     ("2.C7", "", {"normal": {"empirical robustness": line(0.08, 0.1, 0.002)}}, NO),
     ("2.C7", "", {"overfitting": {"empirical robustness": line(0.08, 0.05, 0.002)}}, NO),
     ("2.C7", "", {"overfitting": {"empirical robustness": line(0.08, 0.08, 0.002)}}, OPEN),
-    ("2.C8", "", {"normal": {"validation": line(35, 20)}}, NO),
-    ("2.C8", "", {"overfitting": {"validation": line(20, 60)}}, NO),
-    ("2.C8", "", {"overfitting": {"validation": peak(60, 60)}}, OPEN),
+    ("2.C8", FALLS, {"normal": {"validation": line(35, 20)}}, NO),
+    ("2.C8", FALLS, {"overfitting": {"validation": line(20, 60)}}, NO),
+    ("2.C8", FALLS, {"overfitting": {"validation": peak(60, 60, best=4)}}, OPEN),
+    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=3)}}, NO),
+    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=5)}}, OPEN),
+    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=9)}}, OPEN),  # one epoch
+    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=8)}}, YES),
     ("2.X1", "FGSM, normal", {"normal": {"ASR random signs": line(99, 99)}}, NO),
     ("2.X1", "PGD, normal", {"normal": {"ASR random signs": line(96, 96)}}, OPEN),
     ("2.X1", "PGD, overfitting", {"normal": {"ASR random signs": line(99, 99)}}, YES),
@@ -155,6 +165,18 @@ def test_earlier_snapshots_do_not_count():
     rates = line(55, 55)
     rates[:, :4] = 10
     assert judged(overfitting={"ASR CW": rates})["2.C2", ""] == YES
+
+
+def test_what_crafts_does_not_count_where_success_settles():
+    """There CW succeeds by construction: no start of a fall, and no part of the level."""
+    rates, crafting = line(55, 62), OVERFITTING["crafting epoch"]
+    rates[np.arange(5), crafting - 1] = 100
+    assert judged(overfitting={"ASR CW": rates})["2.C2", ""] == NO  # climbs by 7 points
+    for at in (np.full(5, 5), np.full(5, EPOCHS)):
+        flat = line(64, 64)
+        flat[np.arange(5), at - 1] = 100
+        changed = {"ASR CW": flat, "crafting epoch": at}
+        assert judged(overfitting=changed)["2.C2", ""] == YES
 
 
 def test_what_was_crafted_on_a_snapshot_does_not_count_there():

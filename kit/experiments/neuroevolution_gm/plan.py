@@ -126,7 +126,8 @@ def _scale(c: Settings, name: str, *, reduced: bool) -> Scale:
     runs = range(1, c.runs + 1)
     for run in runs:  # whether there is such a population is known before anything is trained
         steps.first_population(c.seed, run, c.population, c.distance, space)
-    return Scale(images, others, [_Planner(c, images, others, space, r, reduced).run() for r in runs])
+    planners = [_Planner(c, images, others, space, run, reduced) for run in runs]
+    return Scale(images, others, [planner.run() for planner in planners])
 
 
 def _split(c: Settings, name: str, seed: int) -> Split:

@@ -20,13 +20,13 @@ STUDY = Study(
     claims={
         "2.C1": "Normal regime: CW's success rate climbs as test accuracy climbs.",
         "2.C2": "Overfitting: CW's success rate settles near 50–60 % and does not climb.",
-        "2.C3": "CLEVER, on CIFAR-10 its spread over the images, is larger when overfitting.",
+        "2.C3": "CLEVER is larger when overfitting; on CIFAR-10 similar, with a larger spread.",
         "2.C4": "Loss sensitivity is small in the normal regime (the paper: 1.4 at most) and large"
         " when overfitting (2.0 to 9.0).",
         "2.C5": "FGSM and PGD fool consistently.",
         "2.C6": "CW's examples are by far the closest (L2 and L∞).",
         "2.C7": "Empirical robustness falls slightly in the normal regime, rises when overfitting.",
-        "2.C8": "Validation accuracy still climbs at the end normally, falls when overfitting.",
+        "2.C8": "Validation accuracy climbs to the end normally, peaks early when overfitting.",
         "2.X1": "Beyond the paper: the attacks fool more than random noise of the same size.",
         "2.X2": "Beyond the paper: under a direct attack, the last snapshot needs farther CW"
         " examples when overfitting.",
