@@ -52,7 +52,7 @@ ERRORS = [
     ("2.C2 with the epoch that crafts", f"{TWO}claims.py", "changes = change(rates, without=crafting)", "changes = change(rates)", OF_TWO),
     ("2.C2's level with the epoch that crafts", f"{TWO}claims.py", "counted = [last[last != epoch] for epoch in crafting]", "counted = [last for epoch in crafting]", OF_TWO),
     ("2.C3's regimes swapped", f"{TWO}claims.py", 'overfitting["spread"] - normal["spread"]', 'normal["spread"] - overfitting["spread"]', OF_TWO),
-    ("2.C3 always by the mean", f"{TWO}claims.py", "if by_spread else", "if not by_spread else", OF_TWO),
+    ("2.C3 always by the mean", f"{TWO}claims.py", "    if by_spread:", "    if False:", OF_TWO),
     ("2.C3 with means that differ", f"{TWO}claims.py", "SIMILAR = 2.0", "SIMILAR = 20.0", OF_TWO),
     ("2.C8 peaks late", f"{TWO}claims.py", "PEAK = (5, 10)", "PEAK = (5, 35)", OF_TWO),
     ("2.C4's limit moved", f"{TWO}claims.py", "BETWEEN = 2.0", "BETWEEN = 5.0", OF_TWO),

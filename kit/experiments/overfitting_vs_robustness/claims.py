@@ -149,16 +149,16 @@ def larger_scores(curves: Mapping[str, Curves], output: str, by_spread: bool) ->
         {name: curves[label][f"{output} {name}"][:, -1] for name in names}
         for label in ("normal", "overfitting")
     )
+    if by_spread:
+        differences = {
+            "spread": overfitting["spread"] - normal["spread"],
+            "mean − half of the normal one": overfitting["mean"] - normal["mean"] / SIMILAR,
+            "twice the normal one − mean": SIMILAR * normal["mean"] - overfitting["mean"],
+        }
+    else:
+        differences = {"mean": overfitting["mean"] - normal["mean"]}
     verdict, evidence = _all({
-        "spread": results.positive(overfitting["spread"] - normal["spread"], "larger"),
-        "mean − half of the normal one": results.positive(
-            overfitting["mean"] - normal["mean"] / SIMILAR, "more"
-        ),
-        "twice the normal one − mean": results.positive(
-            SIMILAR * normal["mean"] - overfitting["mean"], "more"
-        ),
-    } if by_spread else {
-        "mean": results.positive(overfitting["mean"] - normal["mean"], "larger"),
+        name: results.positive(values, "more") for name, values in differences.items()
     })  # fmt: skip
     shares = (
         f"{label} mean {results.shown_number(float(of['mean'].mean()))}, "
