@@ -132,7 +132,7 @@ class Report:
             whole = self._write_table(name, result, title, as_printed)
             shown = on_screen(whole)
             bundle = {
-                "text/html": shown.to_html(index=False, border=0),
+                "text/html": shown.to_html(index=False, border=0, justify="left"),
                 "text/plain": shown.to_string(index=False),
             }
             _display(name, self.tables[name], bundle, raw=True)
