@@ -65,9 +65,10 @@ def test_rows_are_found_by_what_they_are_about(tmp_path):
     assert (one.row, one.committed, one.new, one.inside) == ("5", 60.0, 60.5, True)
 
 
-def test_equal_repeats_allow_one_test_image(tmp_path):
-    old = folder(tmp_path / "old", {"t": accuracies(100.0, std=0.0)}, test=200)
-    for value, inside in ((99.5, True), (99.4, False)):
+@pytest.mark.parametrize("mean", [100.0, 40.0])
+def test_equal_repeats_allow_one_test_image(tmp_path, mean):
+    old = folder(tmp_path / "old", {"t": accuracies(mean, std=0.0)}, test=200)
+    for value, inside in ((mean - 0.5, True), (mean - 0.6, False)):
         new = folder(tmp_path / f"new {value}", {"t": accuracies(value, std=0.0)}, test=200)
         assert compare(new, old)[0].inside == inside
 
@@ -107,18 +108,28 @@ def test_what_has_one_repeat_or_no_value_is_not_compared(tmp_path):
 
 
 def test_one_test_image_is_no_measure_of_a_distance(tmp_path):
-    """A change of at most 0.3 is not given in %: a hundredth of it may be off, and no more."""
-    old = {"attack": ["CW", "FGSM"], "Linf": [0.02, 0.3], "Linf std": [0.0, 0.0]}
-    new = old | {"Linf": [0.0225, 0.304]}
-    compared = both(tmp_path, old, new, test=100, folds=5)
-    assert [one.inside for one in compared] == [True, False]
+    """A change of at most 0.3 is not given in %."""
+    old = {"epoch": [5], "robustness": [0.3], "robustness std": [0.0], "at cap (%)": [0.5],
+           "at cap (%) std": [0.0]}  # fmt: skip
+    new = old | {"robustness": [0.31], "at cap (%)": [1.5]}
+    compared = {one.column: one.inside for one in both(tmp_path, old, new, test=100, folds=5)}
+    assert compared == {"robustness": False, "at cap (%)": True}
 
 
-def test_means_over_images_count_the_folds(tmp_path):
+def test_means_over_images_are_left_out(tmp_path):
     """2.T2's images are shared by the folds: they are no independent repeats."""
     old = {"attack": ["CW"], "L2": [0.5], "L2 std": [0.5], "images": [1500]}
-    (one,) = both(tmp_path, old, old, folds=5)
-    assert one.high - 0.5 == pytest.approx(stats.t.ppf(0.975, 4) * 0.5 * np.sqrt(2 / 5))
+    assert both(tmp_path, old, old, folds=5) == []
+    (one,) = both(tmp_path / "3.F5", old | {"runs": [5]}, old | {"runs": [5]})
+    assert one.inside
+
+
+def test_one_new_repeat_is_compared(tmp_path):
+    """The interval holds for a single value, too."""
+    old, new = accuracies(80.0), accuracies(10.0, runs=1)
+    (one,) = both(tmp_path, old, new)
+    assert one.high - 80 == pytest.approx(stats.t.ppf(0.975, 4) * 2 * np.sqrt(1 / 5 + 1))
+    assert not one.inside
 
 
 def test_tables_without_repeats_are_left_out(tmp_path):

@@ -759,6 +759,38 @@ def test_line_ends_are_read_off_the_lines(computed):
         assert row["train"] == pytest.approx(100 * line["train_accuracy"][place])
 
 
+def test_measured_otherwise(computed, curves):
+    """Uniform draws against both other searches, and sharpness of both ends, search by search."""
+    small, ends = tables.final(curves), cells.line_ends(computed.lines)
+    rows = {what: numbers for what, *numbers in cells.otherwise(config(), small, ends)}
+    by_adam = small[small["optimizer"] == "adam"]
+    draws = by_adam.loc[by_adam["kind"] == "uniform", "test"]
+    for method, name in ((study.PLAIN, "the plain reading"), (study.RANDOM, "random search")):
+        found = by_adam.loc[by_adam["method"] == method, "test"]
+        assert rows[f"1.C2, uniform − {name} (%)"][0] == pytest.approx(draws.mean() - found.mean())
+    sharp = [line["sharpness"][:, 0] for of_search in computed.lines for line in of_search]
+    sgd, adam = np.reshape(sharp, (2, 2, 2)).mean(1).T
+    mean, low, high = rows[f"1.C7, sharpness at {1000 * study.RADII[0]:g} ‰: SGD − Adam"]
+    assert (mean, low, high) == pytest.approx(results.mean_interval(sgd - adam))
+    assert len(rows) == 2 + 1 + len(study.RADII)
+
+
+def test_committed_tables_count_searches():
+    """Not trainings: those on the result of one search are no independent repeats."""
+    folder = runtime.root() / "figures" / "ci" / NAME
+    parameters = json.loads((folder / "manifest.json").read_text())["parameters"]
+    settings = study.Settings.read(notebook.parameters(NAME) | parameters)
+    for name in settings.datasets:
+        c = settings.on(name)
+        per_pixels = dict(zip(c.pixels, (c.search_seeds, c.larger_seeds), strict=True))
+        equal = pd.read_csv(folder / f"1.X1-{name}.csv")
+        assert dict(zip(equal["pixels"], equal["searches"], strict=True)) == per_pixels
+        assert set(pd.read_csv(folder / f"1.C7-{name}.csv")["searches"]) == {c.search_seeds}
+        counts = pd.read_csv(folder / f"1.C2-{name}.csv").set_index("noise")["repeats"]
+        assert set(counts["evolved Np = 1 (adam)"]) == {c.search_seeds}
+        assert set(counts["uniform Np = 1"]) == {c.uniforms}
+
+
 def test_backgrounds_are_compared_on_the_same_images():
     nan = np.nan
     one = {"clean": np.array([0.2, 0.9, nan]), "perturbed": np.array([0.4, nan, 0.8])}

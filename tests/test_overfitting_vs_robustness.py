@@ -247,6 +247,19 @@ def test_rates_and_norms_follow_from_the_stored_results():
     assert cells.mean_norms([fold], "CW", "cw")["CW"]["L2"].tolist() == [2]
 
 
+def test_what_crafts_is_no_climb_measured_otherwise():
+    """Of three folds one crafts at the start of the second half and one at its end."""
+    flat = np.full((3, 6), 40.0)
+    success = flat.copy()
+    success[0, 3] = success[1, 5] = success[2, 4] = 100
+    steady = {f"{output} mean": np.ones((3, 2)) for output in study.OUTPUTS}
+    steady |= {"empirical robustness": flat, "ASR CW": flat, "ASR CW, last": flat}
+    overfitting = steady | {"ASR CW": success, "crafting epoch": np.array([4, 6, 5])}
+    climb = cells.otherwise(None, steady, overfitting)["2.C2, CW's climb over the second half only"]
+    assert climb[2] == 0
+    assert np.isnan(climb[:2]).all()
+
+
 def test_curves_are_recomputed_from_the_stored_predictions(regimes):
     for regime in regimes.values():
         curves = cells.attack_curves(regime)

@@ -1,6 +1,7 @@
 """The files around the code agree with each other."""
 
 import ast
+import importlib
 import importlib.metadata
 import json
 import re
@@ -101,6 +102,16 @@ def test_readme_shows_all_verdicts_in_one_table():
 def test_docs_show_the_verdicts_of_the_reference_results(folder):
     table = page.at_a_glance(folder)
     assert table in (ROOT / "docs" / f"{folder.name}.md").read_text(), f"put there:\n{table}"
+
+
+@pytest.mark.parametrize("folder", reference_results(), ids=lambda folder: folder.name)
+def test_every_claim_has_a_verdict_on_every_data_set_of_its_paper(folder):
+    study = importlib.import_module(f"kit.experiments.{folder.name[3:]}").STUDY
+    rows = json.loads((folder / "claims.json").read_text())
+    for dataset, title in study.datasets.items():
+        for claim in study.claims:
+            judged = [r for r in rows if r["claim"] == claim and r["data"].startswith(title)]
+            assert bool(judged) == study.concerns(claim, dataset), (claim, title)
 
 
 def test_reference_results_are_whole_and_name_no_place():

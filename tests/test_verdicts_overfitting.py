@@ -31,6 +31,11 @@ def peak(top, end, best=7):
     return path + FOLDS[:, None]
 
 
+def late_peak(best):
+    """A curve over more epochs."""
+    return 60.0 - np.abs(np.arange(1, 21) - best) + FOLDS[:, None]
+
+
 def regime(**lines):
     return {name.replace("__", ", ").replace("_", " "): values for name, values in lines.items()}
 
@@ -135,9 +140,11 @@ CASES = [
     ("2.C8", FALLS, {"overfitting": {"validation": line(20, 60)}}, NO),
     ("2.C8", FALLS, {"overfitting": {"validation": peak(60, 60, best=4)}}, OPEN),
     ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=3)}}, NO),
-    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=5)}}, OPEN),
-    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=9)}}, OPEN),  # one epoch
-    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=8)}}, YES),
+    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=4)}}, OPEN),
+    ("2.C8", EARLY, {"overfitting": {"validation": peak(60, 50, best=5)}}, YES),
+    ("2.C8", EARLY, {"overfitting": {"validation": late_peak(10)}}, YES),
+    ("2.C8", EARLY, {"overfitting": {"validation": late_peak(11)}}, OPEN),
+    ("2.C8", EARLY, {"overfitting": {"validation": late_peak(12)}}, NO),
     ("2.X1", "FGSM, normal", {"normal": {"ASR random signs": line(99, 99)}}, NO),
     ("2.X1", "PGD, normal", {"normal": {"ASR random signs": line(96, 96)}}, OPEN),
     ("2.X1", "PGD, overfitting", {"normal": {"ASR random signs": line(99, 99)}}, YES),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COUNTS = ("searches", "runs", "repeats")  # columns that say how many a mean is over
+IMAGES = "images"  # likewise, but equal images in several repeats are no repeats
 CONFIDENCE = 0.95
 
 
@@ -42,6 +43,7 @@ def compare(new: Path, committed: Path) -> list[Compared]:
     A new mean over m repeats is expected in the prediction interval of the committed ones,
     mean ± t · std · √(1/n + 1/m), at least one test image wide to either side. The intervals hold
     together with 95 % confidence (Bonferroni): of many numbers some lie far off by chance.
+    Tables with deviations over images are left out: those do not say how far repeats lie apart.
 
     Parameters
     ----------
@@ -66,24 +68,24 @@ def compare(new: Path, committed: Path) -> list[Compared]:
 def _pairs(path: Path, other: Path, n: int, m: int) -> list[tuple[Any, ...]]:
     """Table, row, column, both means, largest committed one, std, and over how many each mean is.
 
-    What stands before the first mean says what a row is about. Means over fewer than two repeats
-    are left out, and those that had no value; one that has none any more is not.
+    What stands before the first mean says what a row is about. Committed means over fewer than two
+    repeats are left out, and those that had no value; one that has none any more is not.
     """
     import pandas as pd
 
     old, new = pd.read_csv(path), pd.read_csv(other)
     means = _means(old)
     keys = list(old)[: list(old).index(next(iter(means)))] if means else []
-    if not keys or not {*keys, *means} <= set(new):
+    count = next((c for c in (*COUNTS, IMAGES) if c in old), None)
+    if count == IMAGES or not keys or not {*keys, *means} <= set(new):
         return []
     rows, both = [], old.merge(new, on=keys, suffixes=("", " (new)"))
-    count = next((c for c in COUNTS if c in old), None)
     names = both[keys].astype(str).agg(", ".join, axis=1)
     for name, (_, row) in zip(names, both.iterrows(), strict=True):
         sizes = (row[count], row.get(f"{count} (new)", row[count])) if count else (n, m)
         for column, std in means.items():
             values = row[column], row[f"{column} (new)"]
-            if min(sizes) > 1 and not np.isnan(row[column]):
+            if sizes[0] > 1 and sizes[1] > 0 and not np.isnan(row[column]):
                 top = old[column].abs().max()
                 rows.append((path.stem, name, column, *values, top, row[std], *sizes))
     return rows
@@ -104,8 +106,8 @@ def _judged(
 
     level = (1 - CONFIDENCE) / 2 / count
     reach = stats.t.ppf(1 - level, n - 1) * (0 if np.isnan(std) else std) * np.sqrt(1 / n + 1 / m)
-    # One image, for accuracies in %; not for a distance of 0.03. Tables hold six digits.
-    reach = max(reach, min(resolution, top / 100), 1e-5 * abs(old))
+    percent = top > 1 or "(%)" in column  # one image is no measure of a distance of 0.03
+    reach = max(reach, resolution if percent else 0, 1e-5 * abs(old))  # tables hold six digits
     return Compared(table, row, column, old, new, old - reach, old + reach)
 
 

@@ -56,6 +56,8 @@ def compare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> int:
     rows, outside = [], []
     for notebook in with_results(chosen):
         numbers = compare_tables(folder / notebook.name, committed / notebook.name)
+        if not numbers:
+            say(f"{notebook.name}: no table has rows in common with {committed}.", sys.stdout)
         outside += [number for number in numbers if not number.inside]
         for table in dict.fromkeys(number.table for number in numbers):
             of_table = [number for number in numbers if number.table == table]

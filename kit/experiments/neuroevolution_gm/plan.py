@@ -99,7 +99,7 @@ def plan(config: Settings) -> dict[str, dict[str, Scale]]:
     """The tasks by data set and scale, ``"full"`` and ``"reduced"``; what does not fit is refused.
 
     Without settings for the full data both scales are the same tasks, which are computed once. With
-    them, what the paper shows on the reduced data alone is not computed on the full: the other
+    them, what is shown on the reduced data alone is not computed on the full: the other
     defences (4.T6) and the sweep over λ (4.X2).
     """
     return {

@@ -158,7 +158,7 @@ def larger_scores(curves: Mapping[str, Curves], output: str, by_spread: bool) ->
     else:
         differences = {"mean": overfitting["mean"] - normal["mean"]}
     verdict, evidence = _all({
-        name: results.positive(values, "more") for name, values in differences.items()
+        name: results.positive(values, "in score") for name, values in differences.items()
     })  # fmt: skip
     shares = (
         f"{label} mean {results.shown_number(float(of['mean'].mean()))}, "
@@ -205,9 +205,9 @@ def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> Judged:
 
 def peaks_early(overfitting: np.ndarray) -> Judged:
     """Does validation accuracy peak where the paper's does (2.C8)?"""
-    best = 1 + overfitting.argmax(1)
+    best, before, after = 1 + overfitting.argmax(1), PEAK[0] - 1, PEAK[1] + 1
     verdict, evidence = _all({
-        f"best epoch − {PEAK[0]}": results.positive(best - PEAK[0], "epochs", resolution=1),
-        f"{PEAK[1]} − best epoch": results.positive(PEAK[1] - best, "epochs", resolution=1),
+        f"best epoch − {before}": results.positive(best - before, "epochs", resolution=0.5),
+        f"{after} − best epoch": results.positive(after - best, "epochs", resolution=0.5),
     })  # fmt: skip
     return verdict, f"{evidence}; best epochs: {', '.join(map(str, best))}"
