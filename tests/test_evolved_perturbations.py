@@ -775,22 +775,6 @@ def test_measured_otherwise(computed, curves):
     assert len(rows) == 2 + 1 + len(study.RADII)
 
 
-def test_committed_tables_count_searches():
-    """Not trainings: those on the result of one search are no independent repeats."""
-    folder = runtime.root() / "figures" / "ci" / NAME
-    parameters = json.loads((folder / "manifest.json").read_text())["parameters"]
-    settings = study.Settings.read(notebook.parameters(NAME) | parameters)
-    for name in settings.datasets:
-        c = settings.on(name)
-        per_pixels = dict(zip(c.pixels, (c.search_seeds, c.larger_seeds), strict=True))
-        equal = pd.read_csv(folder / f"1.X1-{name}.csv")
-        assert dict(zip(equal["pixels"], equal["searches"], strict=True)) == per_pixels
-        assert set(pd.read_csv(folder / f"1.C7-{name}.csv")["searches"]) == {c.search_seeds}
-        counts = pd.read_csv(folder / f"1.C2-{name}.csv").set_index("noise")["repeats"]
-        assert set(counts["evolved Np = 1 (adam)"]) == {c.search_seeds}
-        assert set(counts["uniform Np = 1"]) == {c.uniforms}
-
-
 def test_backgrounds_are_compared_on_the_same_images():
     nan = np.nan
     one = {"clean": np.array([0.2, 0.9, nan]), "perturbed": np.array([0.4, nan, 0.8])}

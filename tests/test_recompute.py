@@ -3,10 +3,13 @@
 import json
 import zipfile
 
+import notebook
+import pandas as pd
 import papermill
 import pytest
 
 from kit import runner, runtime
+from kit.experiments import evolved_perturbations
 from kit.steps import archive
 
 ROOT = runtime.root()
@@ -53,6 +56,23 @@ def test_another_z_needs_no_data(tmp_path, monkeypatch):
     new = run(folder, tmp_path, monkeypatch, z=5, flat=1.0)
     assert (new / "3.F5.csv").read_text() != (folder / "3.F5.csv").read_text()
     assert not list((tmp_path / "steps").glob("*/*.npz"))
+
+
+def test_tables_of_evolved_perturbations_count_searches():
+    """Not trainings: those on the result of one search are no independent repeats."""
+    name = "01_evolved_perturbations"
+    folder = ROOT / "figures" / "ci" / name
+    given = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parameters"]
+    settings = evolved_perturbations.Settings.read(notebook.parameters(name) | given)
+    for dataset in settings.datasets:
+        c = settings.on(dataset)
+        per_pixels = dict(zip(c.pixels, (c.search_seeds, c.larger_seeds), strict=True))
+        equal = pd.read_csv(folder / f"1.X1-{dataset}.csv")
+        assert dict(zip(equal["pixels"], equal["searches"], strict=True)) == per_pixels
+        assert set(pd.read_csv(folder / f"1.C7-{dataset}.csv")["searches"]) == {c.search_seeds}
+        counts = pd.read_csv(folder / f"1.C2-{dataset}.csv").set_index("noise")["repeats"]
+        assert set(counts["evolved Np = 1 (adam)"]) == {c.search_seeds}
+        assert set(counts["uniform Np = 1"]) == {c.uniforms}
 
 
 def test_committed_results_are_small():
