@@ -250,6 +250,13 @@ def ruled_out(high: float, printed: float | None) -> str:
 def distance_to_decide(effect: float, printed: float | None = None) -> float:
     """How far an effect lies from a border: zero or, where it is farther, half of the printed one.
 
+    Parameters
+    ----------
+    effect
+        A mean, or a difference of means.
+    printed
+        As for :func:`judge`.
+
     Examples
     --------
     >>> distance_to_decide(-4.0), distance_to_decide(1.0), distance_to_decide(1.0, printed=20)
