@@ -158,8 +158,8 @@ ERRORS = [
     ("nets that learnt one noise vouch for the other", f"{ONE}claims.py", "if_learnt(others, if_learnt(ours, judged))", "if_learnt(pd.concat([ours, others]), judged)", OF_ONE),
     ("1.C3 against clean training", f"{ONE}claims.py", 'printed_gain(values, "left column [7]"', 'printed_gain(values, "clean"', OF_ONE),
     ("1.C3 against two pixels", f"{ONE}claims.py", 'f"{name} Np = {c.pixels[0]}")', 'f"{name} Np = 2")', OF_ONE),
-    ("an effect below the printed one is ruled out", "kit/results/statistics.py", "0 <= high < printed / 2", "0 <= high < printed", "test_statistics"),
-    ("the printed effect is read where it lies low", "kit/results/statistics.py", "low <= 0 and ruled_out(high, printed)", "low <= 0 and ruled_out(low, printed)", "test_statistics"),
+    ("an effect below the printed one is ruled out", "kit/results/verdicts.py", "0 <= high < printed / 2", "0 <= high < printed", "test_statistics"),
+    ("the printed effect is read where it lies low", "kit/results/verdicts.py", "low <= 0 and ruled_out(high, printed)", "low <= 0 and ruled_out(low, printed)", "test_statistics"),
     ("the largest printed gain counts", "kit/results/reference.py", "(a - b).min()", "(a - b).max()", OF_FOUR),
     ("4.C3 against the paper's full data", f"{FOUR}claims.py", '"4.T3" if scale == "full" else "4.T7"', '"4.T3"', OF_FOUR),
     ("4.C4 against the printed gains of L2", f"{FOUR}claims.py", '_printed("4.T5", attack=attack)', '_printed("4.T5", attack="L2-PGD")', OF_FOUR),
@@ -186,9 +186,9 @@ ERRORS = [
     ("the least fit architecture is the best", f"{FOUR}steps.py", "key=lambda member: -member.fitness", "key=lambda member: member.fitness", OF_FOUR),
     ("filters left out", f"{FOUR}steps.py", "        if image_filter:\n", "        if not image_filter:\n", OF_FOUR),
     ("fooled among what the reference gets wrong", NB4, 'of_reference = reference[\\"clean\\"] == true', 'of_reference = reference[\\"clean\\"] != true', OF_FOUR),
-    ("a verdict that turns survives Holm", "kit/results/statistics.py", "old or (before == after and after in (REPRODUCED, NOT_REPRODUCED))", "old or after in (REPRODUCED, NOT_REPRODUCED)", "test_statistics"),
-    ("what is allowed is not allowed", "kit/results/statistics.py", "judge(low + allowed, high + allowed, len(finite), printed)", "judge(low, high, len(finite), printed)", "test_statistics"),
-    ("an interval of zero width", "kit/results/statistics.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
+    ("a verdict that turns survives Holm", "kit/results/verdicts.py", "old or (before == after and after in (REPRODUCED, NOT_REPRODUCED))", "old or after in (REPRODUCED, NOT_REPRODUCED)", "test_statistics"),
+    ("what is allowed is not allowed", "kit/results/verdicts.py", "judge(low + allowed, high + allowed, len(finite), printed)", "judge(low, high, len(finite), printed)", "test_statistics"),
+    ("an interval of zero width", "kit/results/intervals.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
     ("two repeats decide", "kit/results/power.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
 ]  # fmt: skip
 

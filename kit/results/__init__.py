@@ -4,10 +4,12 @@ This package and its modules import SciPy, pandas and matplotlib where they are 
 verdict's name or a `Study` alone does not wait for them.
 """
 
+from kit.results.intervals import confidence, mean_interval, two_samples, welch_interval
 from kit.results.power import MIN_REPEATS, repeats_needed, smallest_effect
 from kit.results.reference import beside_printed, printed, printed_gain
 from kit.results.report import Report
-from kit.results.statistics import (
+from kit.results.study import Study
+from kit.results.verdicts import (
     NOT_REPRODUCED,
     NOT_TESTED,
     REPRODUCED,
@@ -15,19 +17,14 @@ from kit.results.statistics import (
     VERDICTS,
     all_of,
     combine,
-    confidence,
     distance_to_decide,
     holm,
     judge,
-    mean_interval,
     positive,
     ruled_out,
     shown_number,
-    two_samples,
     verdict,
-    welch_interval,
 )
-from kit.results.study import Study
 
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kit.results.statistics import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED
+from kit.results.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED
 
 SIGNS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
 _BEYOND = "Beyond the paper: "

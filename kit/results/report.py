@@ -22,7 +22,7 @@ from kit.optimizers import called
 from kit.results import glance
 from kit.results.reference import beside_printed, printed
 from kit.results.screen import on_screen
-from kit.results.statistics import NOT_TESTED, VERDICTS, holm, plural, shown_number
+from kit.results.verdicts import NOT_TESTED, VERDICTS, holm, plural, shown_number
 
 if TYPE_CHECKING:
     import pandas as pd

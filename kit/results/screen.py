@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kit.optimizers import called
-from kit.results.statistics import shown_number
+from kit.results.verdicts import shown_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator
 
-from kit.results.statistics import NOT_TESTED
+from kit.results.verdicts import NOT_TESTED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kit.experiments.evolved_perturbations.settings import (
     Settings,
 )
 from kit.optimizers import cma_popsize
-from kit.results.statistics import MIN_REPEATS
+from kit.results.power import MIN_REPEATS
 from kit.steps import Step, Task
 
 
