@@ -82,6 +82,8 @@ def write_text(path: Path, text: str) -> Path:
 def at_a_glance(folder: Path) -> str:
     """The verdicts of one notebook as a Markdown table, without what was not tested.
 
+    An H stands behind those that survive Holm's correction.
+
     Parameters
     ----------
     folder
@@ -93,9 +95,11 @@ def at_a_glance(folder: Path) -> str:
             continue
         statement = claim["statement"].replace("|", r"\|")  # which would end a cell
         label = f"**{claim['claim']}** {statement}"
-        rows.setdefault(label, []).append(f"{claim['data']}: {claim['verdict']}")
+        mark = " (H)" if claim["verdict"] != UNDECIDED and claim.get("survives Holm") else ""
+        rows.setdefault(label, []).append(f"{claim['data']}: {claim['verdict']}{mark}")
     lines = [f"| {label} | {'<br>'.join(verdicts)} |" for label, verdicts in sorted(rows.items())]
-    return "\n".join(["| claim | verdict |", "|---|---|", *lines])
+    header = "| claim | verdict (H: it survives Holm's correction) |"
+    return "\n".join([header, "|---|---|", *lines])
 
 
 def _json(path: Path) -> Any:

@@ -187,9 +187,9 @@ def test_an_unfinished_notebook_is_left_out(folder):
 
 def test_verdicts_at_a_glance(folder):
     assert page.at_a_glance(folder / "03_x").splitlines() == [
-        "| claim | verdict |",
+        "| claim | verdict (H: it survives Holm's correction) |",
         "|---|---|",
-        "| **3.C1** It rises. | MNIST, FGSM: not reproduced<br>MNIST, DeepFool: undecided |",
+        "| **3.C1** It rises. | MNIST, FGSM: not reproduced (H)<br>MNIST, DeepFool: undecided |",
     ]
 
 

@@ -214,12 +214,15 @@ def test_a_claim_says_what_it_was_tested_on(report, dataset, label, data):
 def test_verdicts_are_there_to_read_too(report):
     report.claim("3.C1", results.UNDECIDED, "|cos| grows by 2 points", MNIST, "FGSM")
     report.claim("3.C1", results.NOT_TESTED, "not among this run's data sets", "CIFAR-10")
+    report.claim("3.C1", results.REPRODUCED, "2 points", MNIST, "DeepFool", True)
+    report.claim("3.C1", results.NOT_REPRODUCED, "1 point", MNIST, "noise", False)
     report.finish()
     lines = (report.folder / "claims.md").read_text().splitlines()
-    cells = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in lines[:3]]
-    assert cells[0] == ["claim", "data", "verdict", "evidence"]
-    assert cells[2] == ["3.C1", "MNIST, FGSM", "**undecided**", r"\|cos\| grows by 2 points"]
-    assert lines[3:5] == ["", "- **3.C1** It rises."]
+    cells = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in lines[:5]]
+    assert cells[0] == ["claim", "data", "verdict", "survives Holm", "evidence"]
+    assert cells[2] == ["3.C1", "MNIST, FGSM", "**undecided**", "", r"\|cos\| grows by 2 points"]
+    assert [row[3] for row in cells[3:]] == ["yes", "no"]
+    assert lines[5:7] == ["", "- **3.C1** It rises."]
 
 
 def test_verdicts_judged_at_once_say_whether_they_survive(report):

@@ -22,7 +22,7 @@ from kit.optimizers import called
 from kit.results import glance
 from kit.results.reference import beside_printed, printed
 from kit.results.screen import on_screen
-from kit.results.verdicts import NOT_TESTED, VERDICTS, holm, plural, shown_number
+from kit.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, plural, shown_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,13 +229,13 @@ class Report:
         """The verdicts with their evidence as a Markdown table, without what was not tested."""
         import pandas as pd
 
-        rows = [
-            [claim["claim"], claim["data"], f"**{claim['verdict']}**", claim["evidence"]]
-            for claim in self.claims
-            if claim["verdict"] != NOT_TESTED
-        ]
-        table = pd.DataFrame(rows, columns=["claim", "data", "verdict", "evidence"])
-        cells = table.replace(r"\|", r"\|", regex=True)  # which would end a cell
+        columns = ["claim", "data", "verdict", "survives Holm", "evidence"]
+        table = pd.DataFrame(self.claims, columns=columns)
+        table = table[table["verdict"] != NOT_TESTED]
+        survives = table["survives Holm"].map({True: "yes", False: "no"})
+        table["survives Holm"] = survives.where(table["verdict"] != UNDECIDED)
+        table["verdict"] = "**" + table["verdict"] + "**"
+        cells = table.fillna("").replace(r"\|", r"\|", regex=True)  # which would end a cell
         statements = "\n".join(f"- **{id}** {text}" for id, text in self.study.claims.items())
         return f"{cells.to_markdown(index=False, disable_numparse=True)}\n\n{statements}\n"
 
