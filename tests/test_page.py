@@ -94,6 +94,7 @@ def test_a_decided_verdict_says_whether_it_survives_holm(folder, survives):
     assert ("Survives Holm's correction." in html) == (survives is True)
     assert ("Does not survive Holm's correction." in html) == (survives is False)
     assert html.count('class="holm"') == 1 + (survives is True)  # the first explains the mark
+    assert page.at_a_glance(folder / "03_x").endswith("(H) |") == (survives is True)
 
 
 @pytest.mark.parametrize(
