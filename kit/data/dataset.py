@@ -64,7 +64,7 @@ class Dataset:
         """A digest of the name, every pixel and every label; class names do not count."""
         digest = hashlib.sha256(self.name.encode())
         for name in ARRAYS:
-            array = getattr(self, name).numpy()
+            array = getattr(self, name).cpu().numpy()
             digest.update(repr((name, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
@@ -82,7 +82,7 @@ class Dataset:
         x, y = torch.cat([self.x_train, self.x_test]), torch.cat([self.y_train, self.y_test])
         try:
             train, test = train_test_split(
-                np.arange(len(y)), test_size=len(self.y_test), stratify=y, random_state=seed
+                np.arange(len(y)), test_size=len(self.y_test), stratify=y.cpu(), random_state=seed
             )
             if min(len(y[part].unique()) for part in (train, test)) < len(self.classes):
                 raise ValueError("a class is so small that its share of one part is no image.")
@@ -101,7 +101,8 @@ class Dataset:
             Pairs of positions to train on and to validate on.
         """
         split = StratifiedKFold(n, shuffle=True, random_state=seed)
-        return list(split.split(self.x_train, self.y_train))
+        labels = self.y_train.cpu()  # scikit-learn reads no other device
+        return list(split.split(labels, labels))
 
     def to(self, device: torch.device) -> Dataset:
         """The same data with their tensors on a device."""
