@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from kit.constraints import number
 
 NORMS = ("linf", "l2")
+_MISSING = contextvars.ContextVar[list[Tensor] | None]("missing", default=None)
 
 
 def check_norm(norm: str) -> None:
@@ -47,9 +51,10 @@ def check_batch(model: nn.Module, x: Tensor, y: Tensor) -> None:
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
     check_images(x)
     classes = check_logits(model(x[:1]), 1).shape[1]
-    if not (y.min() >= 0 and y.max() < classes):
+    least, most = torch.stack(y.aminmax()).tolist()
+    if not (least >= 0 and most < classes):
         raise ValueError(
-            f"The labels reach from {y.min()} to {y.max()}: the model knows {classes} classes, "
+            f"The labels reach from {least} to {most}: the model knows {classes} classes, "
             f"so use whole numbers from 0 to {classes - 1}."
         )
 
@@ -61,7 +66,7 @@ def check_images(x: Tensor) -> None:
         raise ValueError("There are no images: give at least one.")
     if not x.is_floating_point():
         raise ValueError(f"The images are {x.dtype}: divide them by 255 to floats in [0, 1].")
-    low, high = x.aminmax()
+    low, high = torch.stack(x.aminmax()).tolist()  # read together: a GPU waits for each reading
     if not (low >= 0 and high <= 1):
         raise ValueError(
             f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
@@ -110,13 +115,38 @@ def check_logits(logits: Any, count: int) -> Tensor:
 
 
 def without_nan(values: Tensor) -> Tensor:
-    """Its argument, unless a number is missing in it, which is a ValueError."""
-    if values.isnan().any():
-        raise ValueError(
-            "The model returns NaN, or its gradient is: its weights may have diverged in training; "
-            "try a lower learning rate."
-        )
+    """Its argument, unless a number is missing in it, which is a ValueError.
+
+    On a GPU the error may come later: see :func:`seen_in_the_end`.
+    """
+    missing, kept = values.isnan().any(), _MISSING.get()
+    if kept is not None and missing.device.type != "cpu":
+        kept.append(missing)
+    elif missing:
+        raise ValueError(_NAN)
     return values
+
+
+_NAN = (
+    "The model returns NaN, or its gradient is: its weights may have diverged in training; try a "
+    "lower learning rate."
+)
+
+
+@contextlib.contextmanager
+def seen_in_the_end() -> Iterator[None]:
+    """On a GPU, look for missing numbers once, at the end of the block.
+
+    To look at each step's would make the host wait, and the GPU stand still while it does.
+    """
+    kept: list[Tensor] = []
+    token = _MISSING.set(kept)
+    try:
+        yield
+    finally:  # after an error, too: missing numbers may have led to it
+        _MISSING.reset(token)
+        if kept and torch.stack(kept).any():
+            raise ValueError(_NAN)
 
 
 def _check_tensor(x: Any) -> None:

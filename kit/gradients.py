@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from kit.checks import check_logits, without_nan
+from kit.batches import in_parts
+from kit.checks import check_logits, seen_in_the_end, without_nan
 from kit.nets import channels_last, eval_mode
 
 BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
@@ -34,7 +35,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        with torch.no_grad(), eval_mode(model), channels_last(model):
+        with torch.no_grad(), eval_mode(model), channels_last(model), seen_in_the_end():
             yield
     finally:
         for parameter in trainable:
@@ -52,9 +53,7 @@ def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) 
     >>> in_batches(lambda x: torch.tensor([len(x)]), torch.zeros(1200, 1, 8, 8))
     tensor([500, 500, 200])
     """
-    at_once = max(1, BATCH // copies)
-    batches = zip(*(tensor.split(at_once) for tensor in tensors), strict=True)
-    results = [function(*batch) for batch in batches]
+    results = in_parts(function, *tensors, at_once=max(1, BATCH // copies))
     if isinstance(results[0], tuple):
         return tuple(map(torch.cat, zip(*results, strict=True)))
     return torch.cat(results)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kit.batches import in_parts
+
 CHUNK = 512  # queries at once: with 60,000 training images their products are 120 MB
 AT_ONCE = 2**20  # values measured in float64 at once: 8 MB
 ROWS = 2048  # training images turned at once: they stay in a processor's cache
@@ -66,7 +68,9 @@ def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
     if not len(queries):
         return torch.empty(0, k, dtype=torch.int64, device=x.device)
     ranking = _Ranking(train)
-    index = [_best(train, part, ranking.scores(part), k) for part in queries.split(CHUNK)]
+    index = in_parts(
+        lambda part: _best(train, part, ranking.scores(part), k), queries, at_once=CHUNK
+    )
     return torch.cat(index).to(x.device)
 
 

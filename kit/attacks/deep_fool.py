@@ -95,7 +95,8 @@ def _deepfool(
     for _ in range(steps):
         fooled, gap, normal = _linearised(model, x_adv[rows], y[rows], classes)
         # Fooled images leave the batch: the gradients, a backward pass per class, are what costs.
-        rows, gap, normal = rows[~fooled], gap[~fooled], normal[~fooled]
+        left = (~fooled).nonzero()[:, 0]
+        rows, gap, normal = rows[left], gap[left], normal[left]
         if not len(rows):
             return x_adv
         start = x_adv[rows]

@@ -133,8 +133,9 @@ def _score(
     at_image = f(image[None])[0]
     if len(at_image) < 2:
         raise ValueError("The model knows one class only: there is no other to be taken for it.")
-    label = at_image.argmax()
-    others = (torch.arange(len(at_image), device=image.device) != label).nonzero()[:, 0]
+    label = at_image.argmax(0, keepdim=True)
+    others = torch.arange(len(at_image) - 1, device=image.device)
+    others = others + (others >= label)  # all but the label
     lead = at_image[label] - at_image[others]
 
     def maxima(points: Tensor, others: Tensor) -> Tensor:
@@ -144,14 +145,15 @@ def _score(
 
     first = maxima(points[:batch_size], others)
     first_scores = _ratio(lead, first[0])
-    near = first_scores <= OUT_OF_REACH * first_scores.min()
+    near = (first_scores <= OUT_OF_REACH * first_scores.min()).nonzero()[:, 0]
     lead = lead[near]
     largest = torch.cat([first[:, near], maxima(points[batch_size:], others[near])])
     end, fitted = _upper_end(largest)
     scores = _ratio(lead, end)
-    least = scores.argmin()
+    least = scores.argmin(0, keepdim=True)
     score = scores[least].clamp_max(radius)
-    return score, ~fitted[least], score >= radius, lead[least], largest[:, least].amax()
+    fields = score, ~fitted[least], score >= radius, lead[least], largest[:, least].amax(0)
+    return tuple(field[0] for field in fields)
 
 
 def _ratio(lead: Tensor, grad_norm: Tensor) -> Tensor:
@@ -164,7 +166,7 @@ def _grad_norms(f: Outputs, x: Tensor, label: Tensor, others: Tensor, norm: str)
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         values = f(x)
-        leads = (values[:, label, None] - values[:, others]).sum(0)
+        leads = (values[:, label] - values[:, others]).sum(0)
         rows = [gradient(lead, x, retain_graph=True).flatten(1) for lead in leads]
     dual = {"l2": 2, "linf": 1}[norm]
     return torch.stack([row.norm(dual, dim=1) for row in rows], 1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from kit.batches import in_parts
 from kit.nets import eval_mode
 
 
@@ -35,7 +36,7 @@ def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
     """
     device = next(model.parameters()).device
     with eval_mode(model):
-        outputs = [model(part.to(device)) for part in x.split(batch_size)]
+        outputs = in_parts(lambda part: model(part.to(device)), x, at_once=batch_size)
     return torch.cat(outputs).to(x.device)
 
 
@@ -105,4 +106,6 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     if not len(x):
         return float("nan"), float("nan")
     outputs = logits(model, x)
-    return float(cross_entropy(outputs, y)), float((outputs.argmax(1) == y).float().mean())
+    right = (outputs.argmax(1) == y).float().mean()
+    loss, share = torch.stack([cross_entropy(outputs, y), right]).tolist()
+    return loss, share

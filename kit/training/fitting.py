@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from kit import nets
+from kit.batches import in_parts
 from kit.optimizers import OPTIMIZERS
+from kit.training import graphs
 from kit.training.losses import Loss, mean_cross_entropy
 
 History = dict[str, list[float]]
@@ -34,6 +36,7 @@ def fit(
     perturb: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
     replays: int = 1,
     on_epoch: Callable[[int, nn.Module], object] | None = None,
+    captured: bool = False,
 ) -> History:
     """Train a classifier in place. A batch passes `transform`, `augment`, `perturb`, then `loss`.
 
@@ -68,6 +71,10 @@ def fit(
         Steps on each batch, one after another (free adversarial training).
     on_epoch
         Is called as ``on_epoch(epoch, model)`` after each epoch, counted from 1.
+    captured
+        On a GPU, replay the steps as one CUDA graph (:func:`kit.training.graphs.captured`), unless
+        they `augment` or `perturb`, or `loss` reads numbers on the host. It is off because no GPU
+        has shown yet that results are equal and what is gained; on a CPU it changes nothing.
 
     Returns
     -------
@@ -89,7 +96,8 @@ def fit(
     True
     """
     _check_data(x, y)
-    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays)
+    captured = captured and augment is None and perturb is None
+    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured)
     device = next(model.parameters()).device
     x, y = x.to(device), y.to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -131,6 +139,7 @@ def fit_many(
     subsets: Sequence[Any] | None = None,
     on_epoch: Callable[[int, int, nn.Module], object] | None = None,
     stacked: bool | None = None,
+    captured: bool = False,
 ) -> list[History]:
     """Train many nets of one architecture in place, on the same batches or on subsets of their own.
 
@@ -159,7 +168,10 @@ def fit_many(
     on_epoch
         Is called as ``on_epoch(m, epoch, model)`` for every net m after each epoch, counted from 1.
     stacked
-        By default whether the nets lie on a GPU and `loss` is the default one.
+        By default whether the nets lie on a GPU and `loss` is the default one. Where the GPU's
+        memory does not hold all of them at once, they are stacked in two halves, or four, and so on.
+    captured
+        As in :func:`fit`.
 
     Returns
     -------
@@ -181,7 +193,7 @@ def fit_many(
     (2, 2)
     """
     _check_data(x, y)
-    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed)
+    schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, captured=captured)
     if not models or (transform and (member_args is None or len(member_args) != len(models))):
         count = "no" if member_args is None else len(member_args)
         raise ValueError(
@@ -192,11 +204,11 @@ def fit_many(
     x, y = x.to(device), y.to(device)
     rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(device)
     if stacked is None:
-        stacked = device.type == "cuda" and loss is None
+        stacked = device.type != "cpu" and loss is None
     options: dict[str, Any] = dict(
         loss=loss, transform=transform, member_args=member_args, rows=rows, on_epoch=on_epoch
     )
-    train = _fit_stacked if stacked else _fit_in_turn
+    train = _fit_in_stacks if stacked else _fit_in_turn
     return train(models, x, y, schedule, **options)
 
 
@@ -217,6 +229,23 @@ def _fit_in_turn(models, x, y, schedule, *, loss, transform, member_args, rows, 
 def _at(subset, loss):
     """The loss on a part of the data, which still reads positions among all of them."""
     return loss and (lambda model, x, y, rows: loss(model, x, y, subset[rows]))
+
+
+def _fit_in_stacks(models, x, y, schedule, *, member_args, rows, on_epoch, **options):
+    """As one stacked model, or as several where the device's memory does not hold it."""
+
+    def fit_some(members):
+        first, last = members[0], members[-1] + 1
+        return _fit_stacked(
+            models[first:last], x, y, schedule,
+            member_args=None if member_args is None else member_args[first:last],
+            rows=None if rows is None else rows[first:last],
+            on_epoch=on_epoch and (lambda m, *epoch: on_epoch(int(first) + m, *epoch)),
+            **options,
+        )  # fmt: skip
+
+    stacks = in_parts(fit_some, torch.arange(len(models)), at_once=len(models))
+    return [history for of_stack in stacks for history in of_stack]
 
 
 def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
@@ -240,7 +269,11 @@ def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, 
         places = batch if rows is None else rows[:, batch]
         return all_members(weights, buffers, member_args, x[places], y[places], places)
 
+    done = 0
+
     def finish(epoch):
+        nonlocal done
+        done = epoch
         if on_epoch or epoch == schedule.epochs:
             _unstack(models, weights, buffers)
         for m, model in enumerate(models if on_epoch else ()):
@@ -248,7 +281,14 @@ def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, 
 
     count = len(x) if rows is None else rows.shape[1]
     generator = torch.Generator().manual_seed(schedule.seed)
-    return _train(step, weights.values(), count, schedule, generator, len(models), finish=finish)
+    try:
+        return _train(
+            step, weights.values(), count, schedule, generator, len(models), finish=finish
+        )
+    except torch.OutOfMemoryError as error:
+        if done:  # the nets are no longer what they were: they cannot be trained anew in halves
+            raise RuntimeError(f"The device's memory was full after epoch {done}: {error}")
+        raise
 
 
 @torch.no_grad()
@@ -270,6 +310,7 @@ class _Schedule:
     lr: float
     seed: int
     replays: int = 1
+    captured: bool = False
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
@@ -286,23 +327,30 @@ def _train(step, weights, count, schedule, generator, members=1, *, start=None, 
     device = weights[0].device
     update = OPTIMIZERS[schedule.optimizer](weights, schedule.lr)
     histories: list[History] = [{"loss": [], "accuracy": []} for _ in range(members)]
+
+    def advance(rows):
+        losses, accuracies = step(rows)
+        update.zero_grad()
+        losses.sum().backward()
+        update.step()
+        return torch.stack([losses.detach(), accuracies]) * len(rows)
+
+    if schedule.captured and device.type != "cpu" and schedule.optimizer in graphs.OPTIMIZERS:
+        for group in update.param_groups:
+            group["capturable"] = True
+        advance = graphs.captured(advance, schedule.batch_size)
     for epoch in range(1, schedule.epochs + 1):
         if start:
             start()
         # Sums stay on the device: reading them every batch would make a GPU wait.
-        loss_sum, accuracy_sum = torch.zeros((), device=device), torch.zeros((), device=device)
+        sums = torch.zeros((), device=device)
         order = torch.randperm(count, generator=generator).to(device)
         batches = order.split(schedule.batch_size)
         for rows in (rows for rows in batches for _ in range(schedule.replays)):
-            losses, accuracies = step(rows)
-            update.zero_grad()
-            losses.sum().backward()
-            update.step()
-            loss_sum = loss_sum + losses.detach() * len(rows)
-            accuracy_sum = accuracy_sum + accuracies * len(rows)
-        for name, total in (("loss", loss_sum), ("accuracy", accuracy_sum)):
-            seen = count * schedule.replays
-            for history, mean in zip(histories, (total / seen).reshape(-1).tolist(), strict=True):
+            sums = sums + advance(rows)
+        means = (sums / (count * schedule.replays)).view(2, members).tolist()
+        for name, of_members in zip(("loss", "accuracy"), means, strict=True):
+            for history, mean in zip(histories, of_members, strict=True):
                 history[name].append(mean)
         finish(epoch)
     update.zero_grad()  # what follows finds no gradients
