@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -49,5 +50,6 @@ def in_parts(function: Callable[..., Any], *tensors: Tensor, at_once: int) -> li
             if min(at_once, end) <= 1:
                 raise
             at_once = -(-min(at_once, end) // 2)
+            gc.collect()  # what the attempt held may lie in cycles, as an optimizer does
             warnings.warn(SHORT, RuntimeWarning, stacklevel=2)
     return results

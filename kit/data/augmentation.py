@@ -47,12 +47,12 @@ def random_crops(
         raise ValueError(f"padding is {padding}: use a whole number of pixels from 0 on.")
     count, channels, height, width = x.shape
     framed = torch.nn.functional.pad(x, [padding] * 4)
-    top, left = torch.randint(2 * padding + 1, (2, count, 1), generator=generator).to(x.device)
+    corners = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)
+    mirrored = torch.rand(1, count, 1, generator=generator) < 0.5 if flip else corners[:1] < 0
+    top, left, mirrored = torch.cat([corners, mirrored]).to(x.device)
     rows = top + torch.arange(height, device=x.device)
     columns = left + torch.arange(width, device=x.device)
-    if flip:
-        mirrored = torch.rand(count, 1, generator=generator).to(x.device) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
+    columns = torch.where(mirrored > 0, columns.flip(1), columns)
     image = torch.arange(count, device=x.device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=x.device).view(1, -1, 1, 1)
     return framed[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -305,10 +305,10 @@ def _smallest_step(model: nn.Module, x: Tensor, grid: list[float]) -> tuple[Tens
     for step in grid:
         moved = (x[rows] + step * direction[rows]).clamp(0, 1)
         fooled = predictions(model, moved) != label[rows]
-        now, later = fooled.nonzero()[:, 0], (~fooled).nonzero()[:, 0]
-        i = rows[now]
-        eps[i], size[i] = step, (moved[now] - x[i]).abs().flatten(1).amax(1)
-        rows = rows[later]
+        length = (moved - x[rows]).abs().flatten(1).amax(1)
+        eps[rows] = torch.where(fooled, step, torch.nan)
+        size[rows] = torch.where(fooled, length, torch.nan)
+        rows = rows[(~fooled).nonzero()[:, 0]]
         if not len(rows):
             break
     return eps, size

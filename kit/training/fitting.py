@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kit import nets
 from kit.batches import in_parts
+from kit.checks import seen_in_the_end
 from kit.optimizers import OPTIMIZERS
 from kit.training import graphs
 from kit.training.losses import Loss, mean_cross_entropy
@@ -119,7 +120,7 @@ def fit(
             on_epoch(epoch, model)
 
     options: dict[str, Any] = dict(start=model.train, finish=finish)
-    with nets.channels_last(model):
+    with nets.channels_last(model), seen_in_the_end():
         return _train(step, model.parameters(), len(x), schedule, generator, **options)[0]
 
 
@@ -168,8 +169,8 @@ def fit_many(
     on_epoch
         Is called as ``on_epoch(m, epoch, model)`` for every net m after each epoch, counted from 1.
     stacked
-        By default whether the nets lie on a GPU and `loss` is the default one. Where the GPU's
-        memory does not hold all of them at once, they are stacked in two halves, or four, and so on.
+        By default whether the nets lie on a GPU and `loss` is the default one. Where its
+        memory does not hold all of them at once, they are stacked in halves, or quarters.
     captured
         As in :func:`fit`.
 
