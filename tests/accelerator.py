@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+import types
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -357,6 +358,23 @@ def capture(graph: Graph, stream: Any = None) -> Iterator[None]:
         _CAPTURING.remove(graph)
         for tensor, value in reversed(graph.changed):
             tensor.copy_(value)
+
+
+def stand_for_cuda(monkeypatch: Any) -> list[Graph]:
+    """Let this module's graphs stand for CUDA's; those that are made are in the list."""
+    made: list[Graph] = []
+
+    def graph() -> Graph:
+        made.append(Graph())
+        return made[-1]
+
+    stream = types.SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr("torch.cuda.CUDAGraph", graph)
+    monkeypatch.setattr("torch.cuda.graph", capture)
+    monkeypatch.setattr("torch.cuda.Stream", lambda: stream)
+    monkeypatch.setattr("torch.cuda.current_stream", lambda: stream)
+    monkeypatch.setattr("torch.cuda.stream", lambda stream: contextlib.nullcontext())
+    return made
 
 
 # --- registration --------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ The accelerator is emulated (accelerator.py). With the environment variable ``KI
 it is a real one; what is counted is then left out.
 """
 
-import contextlib
 import os
 import types
 
@@ -245,18 +244,8 @@ def on_host(tree):
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """CUDA's graphs, or what stands for them."""
-    made = []
-    if not REAL:
-        stream = types.SimpleNamespace(wait_stream=lambda other: None)
-        monkeypatch.setattr(
-            "torch.cuda.CUDAGraph", lambda: made.append(accelerator.Graph()) or made[-1]
-        )
-        monkeypatch.setattr("torch.cuda.graph", accelerator.capture)
-        monkeypatch.setattr("torch.cuda.Stream", lambda: stream)
-        monkeypatch.setattr("torch.cuda.current_stream", lambda: stream)
-        monkeypatch.setattr("torch.cuda.stream", lambda stream: contextlib.nullcontext())
-    return made
+    """CUDA's graphs, or what stands for them: those that were made."""
+    return [] if REAL else accelerator.stand_for_cuda(monkeypatch)
 
 
 def trained(w, captured, **options):

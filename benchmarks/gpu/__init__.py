@@ -1,0 +1,1 @@
+"""The kit on a GPU: what a model of it says (estimate), and what one shows (measure)."""

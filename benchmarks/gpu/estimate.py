@@ -1,0 +1,325 @@
+"""What the profiles would take on a card, from a few batches of each task on an emulated one.
+
+Every kind of task is made small (a few batches, an epoch, the first of all repeats) and computed on
+the emulated accelerator of the tests, whose ledger holds all kernels with the bytes that they move
+and the operations that they compute. This is done for two sizes of a batch, continued to the real
+size in a straight line, priced by :mod:`benchmarks.gpu.model`, and multiplied by how much more work
+the real task has, as its step says. Images are random patterns: no data set is needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import yaml
+from tabulate import tabulate
+
+from benchmarks.gpu.model import H200, Call, Cost, cost, extrapolated
+from kit import runner, runtime, steps
+from kit.data.splits import Split
+from kit.gradients import BATCH
+from kit.steps.task import dependencies
+
+PROFILES = ("quick", "ci", "paper")
+ROWS = 8  # of the smaller batch; the other one has twice as many
+# Name of an argument: what it is at most in the small task. Repeats become the first one.
+SMALL = {
+    "epochs": 1, "discriminator_epochs": 1, "repeat": 1, "repeats": 1, "run": 1, "start": 1,
+    "search": 1, "draw": 1, "number": 1, "generation": 0, "fold": 1, "epoch": 1, "alphas": 1,
+    "pgd_steps": 2, "steps": 2, "batches": 2, "control_draws": 1, "hold_out": 0,
+}  # fmt: skip
+# Nets whose right answers are attacked have to learn something.
+TRAINED = {"train_folds": {"epochs": 12, "lr": 0.003}, "lenet": {"epochs": 12}}
+# Arguments that say how many images there are, in batches; and lists of which the first ones serve.
+COUNTS = {"images": 1, "batch_size": 1, "count": 4}
+LISTS = ("eps", "baselines")
+GENOMES = 3  # random architectures that stand for all evolved ones
+# Shapes of the papers' data sets: training images, test images, one image.
+SHAPES = {
+    "mnist": (60_000, 10_000, (28, 28)), "fashion_mnist": (60_000, 10_000, (28, 28)),
+    "kmnist": (60_000, 10_000, (28, 28)), "cifar10": (50_000, 10_000, (32, 32, 3)),
+    "svhn": (73_257, 26_032, (32, 32, 3)), "stl10": (5_000, 8_000, (96, 96, 3)),
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Line:
+    """What one kind of task of a profile costs: a line of the table."""
+
+    profile: str
+    notebook: str
+    step: str
+    tasks: int = 0
+    cost: Cost = dataclasses.field(default_factory=Cost)
+    memory: float = 0.0
+    trains: bool = False
+
+    @property
+    def bound(self) -> str:
+        """What binds most of the time."""
+        return max(("launches", "bytes", "flops"), key=lambda name: getattr(self.cost, name))
+
+    @property
+    def remedy(self) -> tuple[str, float]:
+        """What would help most, and the seconds left."""
+        ways = {"–": self.cost.seconds, "--jobs 8": self.cost.by_processes(min(8, self.tasks))}
+        if self.trains:
+            ways["CUDA graphs"] = self.cost.busy
+        least = min(ways, key=lambda name: round(ways[name], 3))
+        return least, ways[least]
+
+
+def main(out: Path, profiles: Sequence[str] = PROFILES) -> None:
+    """Estimate the profiles and write ``gpu-estimate.md``."""
+    runtime.device = lambda name=None: accelerator().DEVICE  # whatever a task asks for
+    with tempfile.TemporaryDirectory(prefix="kit-estimate-") as scratch:
+        store = Path(scratch) / "steps"
+        store.mkdir()
+        os.environ |= {"KIT_STEPS": str(store), "KIT_IGNORE_COMMITTED": "1"}
+        root, few = Path(scratch) / "whole", Path(scratch) / "few"
+        write_images(root, 1.0)
+        write_images(few, 0.02)
+        lines = [line for profile in profiles for line in estimate(profile, root, few)]
+    text = as_text(lines)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gpu-estimate.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def accelerator() -> ModuleType:
+    """The emulated one, which belongs to the tests."""
+    folder = str(runtime.root() / "tests")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("accelerator")
+
+
+def write_images(folder: Path, share: float) -> None:
+    """Data sets as large as the papers', or a share of them: a pattern for each class, and noise."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, (train, test, shape) in SHAPES.items():
+        patterns, arrays = random.integers(20, 236, (10, *shape), dtype=np.uint8), {}
+        for part, whole in (("train", train), ("test", test)):
+            labels = random.permutation(max(int(share * whole), 400)) % 10
+            noise = random.integers(0, 20, (len(labels), *shape), dtype=np.uint8)
+            arrays |= {f"x_{part}": patterns[labels] + noise, f"y_{part}": labels}
+        np.savez(folder / f"{name}.npz", **arrays)
+
+
+def estimate(profile: str, root: Path, few: Path) -> Iterator[Line]:
+    """The lines of a profile, notebook by notebook; tasks are planned on `root`, tried on `few`."""
+    path = runtime.root() / "notebooks" / "profiles" / f"{profile}.yaml"
+    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for notebook in sorted((runtime.root() / "notebooks").glob("0[1-9]_*.ipynb")):
+        described = runner.Notebook(notebook)
+        values = {name: p.default for name, p in described.parameters.items()}
+        values |= (given.get(notebook.stem) or {}) | {"data_root": str(root)}
+        plan = described.experiment.plan(described.experiment.Settings.read(values))
+        yield from lines_of(profile, notebook.stem, everything(plan), str(few))
+
+
+def lines_of(profile: str, notebook: str, tasks: list[steps.Task], root: str) -> Iterator[Line]:
+    """What the tasks of a study cost, by step."""
+    on_device = [task for task in tasks if split_of(task)]
+    drawn = next((task for task in tasks if task.step.name.endswith("random_genomes")), None)
+    lines: dict[str, Line] = {}
+    known: dict[tuple, tuple[Cost, float]] = {}
+    for place, task in enumerate(on_device):
+        name = task.step.name.partition(".")[2]
+        line = lines.setdefault(name, Line(profile, notebook, name))
+        genome = drawn and drawn["genomes"][place % min(GENOMES, drawn.arguments["count"])]
+        pair = [shrunk(task, rows, genome) for rows in (ROWS, 2 * ROWS)]
+        factor = real_rows(task) / ROWS
+        key = (pair[0].identity, factor)
+        if key not in known:
+            known[key] = measured(*pair, factor, root)
+        each, memory = known[key]
+        line.tasks += 1
+        line.cost += each * (work(task) / work(pair[0]) / factor)
+        line.memory = max(line.memory, memory + data_bytes(task))
+        line.trains |= "epochs" in task.arguments or "search" in task.arguments
+    yield from lines.values()
+
+
+def everything(plan: Any) -> list[steps.Task]:
+    """All tasks that a plan needs, each once."""
+    found: dict[steps.Task, None] = {}
+    left = dependencies(plan)
+    while left:
+        task = left.pop()
+        if task not in found:
+            found[task] = None
+            left += dependencies(task.arguments)
+    return list(found)
+
+
+def shrunk(task: steps.Task, rows: int, genome: Any) -> steps.Task:
+    """The task at a small size, and with it all that it depends on."""
+
+    def small(name: str, value: Any) -> Any:
+        if name in ("number", "previous") and "previous" in task.arguments:
+            return None if name == "previous" else 1
+        if isinstance(value, dict):
+            return {key: small(key, part) for key, part in value.items()}
+        if (
+            genome is not None
+            and name in ("genome", "net")
+            and isinstance(value, (steps.Field, list))
+        ):
+            return genome
+        if isinstance(value, (list, tuple)):
+            return [small("", part) for part in value[: 1 if name in LISTS else None]]
+        if isinstance(value, Split):
+            return few(value, rows, 13 if "folds" in task.arguments else 4)
+        if isinstance(value, steps.Field):
+            path = tuple(0 if isinstance(part, int) else part for part in value.path)
+            return steps.Field(shrunk(value.task, rows, genome), path)
+        if isinstance(value, steps.Task):
+            return shrunk(value, rows, genome)
+        if name == "name":  # of a net: "child 3", "random 7"
+            return re.sub(r"\d+", "1", value)
+        if isinstance(value, int) and name in COUNTS:
+            return min(value, COUNTS[name] * rows)
+        if isinstance(value, (int, float)) and name in limits:
+            return limits[name] if name == "lr" else min(value, limits[name])
+        return value
+
+    limits = SMALL | TRAINED.get(task.step.name.partition(".")[2], {})
+    return task.step.task(**{name: small(name, value) for name, value in task.arguments.items()})
+
+
+def few(split: Split, rows: int, batches: int) -> Split:
+    """So many batches to train on, and one to test, of the same kind."""
+    train, test = (max(count, len(split.about.classes)) for count in (batches * rows, rows))
+    about = dataclasses.replace(split.about, train=train, test=test)
+    run = min(split.run, 1)
+    return dataclasses.replace(
+        split, train=train, test=test, run=run, seed=0, fingerprint="", about=about
+    )
+
+
+def real_rows(task: steps.Task) -> int:
+    """Images at once in the real task: of a training batch, or of a batch of an attack."""
+    arguments = task.arguments | task.arguments.get("search", {})
+    if "batches" in arguments:  # CLEVER's samples
+        return min(BATCH, arguments["batches"] * arguments["batch_size"])
+    if "batch_size" in arguments:
+        return arguments["batch_size"]
+    images = arguments.get("images")
+    return min(BATCH, images if isinstance(images, int) and images else split_of(task).about.test)
+
+
+def work(task: steps.Task) -> float:
+    """How much there is to do, as the step says, or else by the number of images."""
+    about = split_of(task).about
+    return task.work if task.step.work else float(about.train + about.test)
+
+
+def data_bytes(task: steps.Task) -> float:
+    """What the task's images take as float32."""
+    about = split_of(task).about
+    return 4.0 * (about.train + about.test) * float(np.prod(about.shape))
+
+
+def split_of(task: steps.Task) -> Any:
+    """The images of a task; None if it has none, and so no work for a device."""
+    splits = [value for value in task.arguments.values() if isinstance(value, Split)]
+    return splits[0] if splits else None
+
+
+_RECORDED: dict[tuple[str, str], tuple[list[Call], int]] = {}
+
+
+def recorded(task: steps.Task, root: str) -> tuple[list[Call], int]:
+    """A small task's kernels, and the bytes that it held."""
+    if task.identity not in _RECORDED:
+        for other in dependencies(task.arguments):
+            recorded(other, root)
+        with accelerator().ledger() as ledger, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            steps.compute(task, jobs=1, data_root=root)
+        _RECORDED[task.identity] = ledger.calls, ledger.peak
+    return _RECORDED[task.identity]
+
+
+def measured(small: steps.Task, large: steps.Task, factor: float, root: str) -> tuple[Cost, float]:
+    """Cost of the small task with batches `factor` times as large, and bytes held."""
+    (few, little), (more, much) = recorded(small, root), recorded(large, root)
+    memory = little + max(much - little, 0) * (factor - 1)
+    return cost(extrapolated(few, more, factor)), memory
+
+
+INTRO = """# What a GPU would take: an estimate
+
+Nothing here was measured on a card. Kernels, bytes and floating-point operations were counted on an
+emulated accelerator (`tests/accelerator.py`), and priced for an {card.name}: a kernel takes the
+longest of {launch:.0f} µs (its launch), its bytes at {bandwidth:.1f} TB/s, and its floating-point
+operations at {rate:.0f} TFLOP/s (float32). `python -m benchmarks.gpu --estimate` makes this page.
+
+- *bound by*: what takes most of the time now: launches, bytes or flops.
+- *remedy*: what would shorten it most: eight processes that launch on one card (`--jobs 8`), or
+  each training step as one CUDA graph, where no kernel ends sooner than {shortest:.0f} µs. Stacks
+  are as the kit stacks now: all candidates of a generation, all folds.
+- *device memory*: most that a task holds: images, weights, and what its largest batch leaves.
+
+What the model cannot know: how many kernels an operation really launches (one is assumed for each;
+a convolution's backward pass launches several), how near kernels come to the rates (small ones do
+not), which algorithms the library chooses, the host's own work (Python, and the start of a process,
+which eight of them share), and how many steps an attack takes that stops when it is done.
+Architectures of a search are {genomes} random ones.
+"""
+
+
+def as_text(lines: Sequence[Line]) -> str:
+    """The estimate as Markdown."""
+    text = [
+        INTRO.format(
+            card=H200, launch=1e6 * H200.launch, bandwidth=H200.bandwidth / 1e12,
+            rate=H200.rate / 1e12, shortest=1e6 * H200.shortest, genomes=GENOMES,
+        )
+    ]  # fmt: skip
+    totals = []
+    for profile, notebook in dict.fromkeys((line.profile, line.notebook) for line in lines):
+        part = [line for line in lines if (line.profile, line.notebook) == (profile, notebook)]
+        now, then = sum(x.cost.seconds for x in part), sum(x.remedy[1] for x in part)
+        totals.append((profile, notebook, hours(now), hours(then), gigabytes(part)))
+        rows = [
+            (
+                line.step, line.tasks, f"{line.cost.kernels / line.tasks:,.0f}",
+                f"{line.cost.seconds / line.tasks:.3g} s", line.bound, hours(line.cost.seconds),
+                line.remedy[0], hours(line.remedy[1]), gigabytes([line]),
+            )
+            for line in part
+        ]  # fmt: skip
+        heads = (
+            "step", "tasks", "kernels of a task", "a task", "bound by", "all tasks", "remedy",
+            "then", "device memory",
+        )  # fmt: skip
+        text += [f"## {profile}: {notebook}\n", tabulate(rows, heads, "pipe"), ""]
+    heads = ("profile", "notebook", "now", "with the remedies", "device memory")
+    return "\n".join([text[0], tabulate(totals, heads, "pipe"), "", *text[1:]])
+
+
+def hours(seconds: float) -> str:
+    """A duration for readers."""
+    unit, length = next(
+        (u, n) for u, n in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= n or n == 1
+    )
+    return f"{seconds / length:.2g} {unit}"
+
+
+def gigabytes(lines: Sequence[Line]) -> str:
+    """The largest memory."""
+    return f"{max(line.memory for line in lines) / 1e9:.2g} GB"
