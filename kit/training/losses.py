@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from kit.training.double_backward import DoubleBackward
 
 Model = Callable[[Tensor], Tensor]  # from images to logits
 Loss = Callable[[Model, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -79,7 +82,7 @@ def input_gradients(model, x, y, *, create_graph=False, details=False):
     ...     return cross_entropy(logits, y) + grads.square().sum() / len(x), logits
     """
     x = x.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), DoubleBackward(x) if create_graph else contextlib.nullcontext():
         logits = model(x)
         # Summed, not averaged: an image's gradient must not shrink with its batch.
         total = cross_entropy(logits, y, reduction="sum")
