@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kit
 from kit import misalignment
@@ -137,6 +138,36 @@ def test_a_reference_with_other_classes_is_refused():
     x, y = batch(dtype=torch.float32)
     with pytest.raises(ValueError, match="The reference net has 3 classes and the net to train 10"):
         misalignment.reference_gradients(Smooth(), x, y, classes=10)
+
+
+def test_too_few_gradients_are_refused():
+    data = kit.data.load("digits", train=100, test=20)
+    net = kit.nets.build("linear", data.shape)
+    loss = misalignment.misaligned(torch.zeros(99, *data.shape))
+    with pytest.raises(ValueError, match=r"^There are reference gradients of 99 images, "):
+        kit.training.fit(net, data.x_train, data.y_train, epochs=1, loss=loss)
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that Python reads off a device, each of which makes a GPU wait."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["linear", "hand_b_narrow", "resnet8"])
+def test_a_step_never_waits_for_the_device(name):
+    x, y, rows = torch.rand(4, 3, 16, 16), torch.arange(4), torch.arange(4)
+    net, loss = (
+        kit.nets.build(name, (3, 16, 16)).train(),
+        misalignment.misaligned(torch.ones_like(x)),
+    )
+    with Reads() as reads:
+        loss(net, x, y, rows)[0].backward()
+    assert reads.count == 0
 
 
 def test_gradients_of_other_images_are_refused():

@@ -111,19 +111,20 @@ class _BatchNorm(Function):
 
     @staticmethod
     def forward(ctx, mode, x, running_mean, running_var, weight, bias, momentum, eps):
-        y, mean, scale = aten.native_batch_norm(
+        y, mean, r = aten.native_batch_norm(
             x, weight, bias, running_mean, running_var, True, momentum, eps
         )
-        ctx.save_for_backward(x, weight, mean, scale)
+        ctx.save_for_backward(x, weight, mean, r)
         ctx.mode, ctx.eps = mode, eps
         return y
 
     @staticmethod
     def backward(ctx, g):
+        x, weight, mean, r = ctx.saved_tensors
         if ctx.mode.images_alone:
-            return None, _BatchNormGradient.apply(g, *ctx.saved_tensors, ctx.eps), *[None] * 6
+            return None, _BatchNormGradient.apply(g, x, weight, mean, r, ctx.eps), *[None] * 6
         wanted = [ctx.needs_input_grad[k] for k in (1, 4, 5)]
-        of_x, of_weight, of_bias = _batch_norm_backward(g, *ctx.saved_tensors, ctx.eps, wanted)
+        of_x, of_weight, of_bias = _batch_norm_backward(g, x, weight, mean, r, ctx.eps, wanted)
         return None, of_x, None, None, of_weight, of_bias, None, None
 
 
@@ -211,8 +212,8 @@ def _batch_norm(
     mode, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1,
     eps=1e-5,
 ):  # fmt: skip
-    one_each = input.numel() <= input.shape[1]
-    if not training or one_each or not mode.certain(input, weight, bias):
+    several = input.ndim > 1 and input.numel() > input.shape[1]  # values per channel
+    if not training or not several or not mode.certain(input, weight, bias):
         return NotImplemented
     if weight is None:
         weight = input.new_ones(input.shape[1])
@@ -220,7 +221,8 @@ def _batch_norm(
 
 
 def _relu(mode, input, inplace=False):
-    if not mode.certain(input):
+    overwrites = inplace and (input.is_leaf or input._base is not None)
+    if overwrites or not mode.certain(input):
         return NotImplemented
 
     def forward(x):
@@ -236,7 +238,7 @@ def _max_pool2d(
 ):  # fmt: skip
     if return_indices or not mode.certain(input):
         return NotImplemented
-    options = kernel_size, stride or kernel_size, padding, dilation, ceil_mode
+    options = kernel_size, [] if stride is None else stride, padding, dilation, ceil_mode
 
     def forward(x):
         y, places = aten.max_pool2d_with_indices(x, *options)
@@ -254,7 +256,7 @@ def _avg_pool2d(
 ):  # fmt: skip
     if not mode.certain(input):
         return NotImplemented
-    options = (kernel_size, stride or kernel_size, padding, ceil_mode, count_include_pad,
+    options = (kernel_size, [] if stride is None else stride, padding, ceil_mode, count_include_pad,
                divisor_override)  # fmt: skip
     return _PiecewiseLinear.apply(
         lambda x: (aten.avg_pool2d(x, *options), x),
