@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -355,6 +356,25 @@ def test_half_precision_and_autocast_are_left_to_pytorch():
     assert replaced(copy.deepcopy(net).bfloat16(), images().bfloat16()) == set()
     with torch.autocast("cpu", torch.bfloat16):
         assert replaced(net, images().float()) == set()
+
+
+class Counted(torch.Tensor):
+    """A kind of tensor that sees every function that it is given to."""
+
+    seen: ClassVar[list] = []
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.seen.append(func)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def test_other_kinds_of_tensors_are_left_to_pytorch():
+    x = images().as_subclass(Counted).requires_grad_()
+    with DoubleBackward(x):
+        outputs = functional.relu(nn.Conv2d(2, 3, 3).double()(x))
+    assert not {name for name in nodes(outputs) if name.startswith("_")}
+    assert functional.conv2d in Counted.seen
 
 
 def test_pytorchs_own_errors_stay():

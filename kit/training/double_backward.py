@@ -4,7 +4,7 @@ A loss on a net's input gradients, as the GM loss is, is differentiated by the w
 backward pass that computed them. With the forward pass and the backward passes of both, that is
 twice the arithmetic of a plain step; PyTorch's own double backward takes five to seven times a
 plain step. It computes a convolution's part by a convolution with kernels as large as images, batch
-norm's by some thirty operations, and adds zeros for what ReLU and pooling do not change.
+norm's by some seventy operations, and adds zeros for what ReLU and pooling do not change.
 
 :class:`DoubleBackward` puts operations in place of these four that compute the same numbers but for
 rounding. For each, g is the gradient that arrives from behind, and v the one that arrives for the
@@ -63,20 +63,26 @@ class DoubleBackward(TorchFunctionMode):
         self, func: Callable, types: Any, args: Sequence = (), kwargs: dict | None = None
     ) -> Any:
         """Call a function, or what stands in for it."""
-        kwargs = kwargs or {}
-        result = _RULES[func](self, *args, **kwargs) if func in _RULES else NotImplemented
+        kwargs, result = kwargs or {}, NotImplemented
+        if func in _RULES:
+            result = _RULES[func](self, *args, **kwargs)
         return func(*args, **kwargs) if result is NotImplemented else result
 
     def certain(self, x: Tensor, *weights: Tensor | None) -> bool:
-        """Whether tensors are plain ones, and the weights cannot depend on the images."""
+        """Whether numbers are kept as usual, and the weights cannot depend on the images."""
         given = [weight for weight in weights if weight is not None]
         return (
             x.dtype in (torch.float32, torch.float64)
             and not torch.is_autocast_enabled(x.device.type)
-            and all(type(t) in (Tensor, nn.Parameter) for t in (x, *given))
-            and all(t.layout == torch.strided and t.dtype == x.dtype for t in (x, *given))
+            and all(_plain(t) and t.dtype == x.dtype for t in (x, *given))
             and all(weight.is_leaf and weight is not self.images for weight in given)
         )
+
+
+def _plain(tensor):
+    kind = type(tensor)  # one that has functions of its own is PyTorch's
+    usual = kind is Tensor or kind.__torch_function__ is nn.Parameter.__torch_function__
+    return usual and tensor.layout == torch.strided
 
 
 class _Convolution(Function):
