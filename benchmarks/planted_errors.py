@@ -34,6 +34,7 @@ NB2, NB3, NB4 = (
     f"notebooks/{name}.ipynb"
     for name in ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
 )
+DOUBLE = "kit/training/double_backward.py"
 OF_ONE = "test_verdicts_evolved_perturbations test_evolved_perturbations test_evolution"
 OF_TWO = "test_verdicts_overfitting test_overfitting_vs_robustness"
 OF_KNN = "test_verdicts_knn_tradeoff test_knn_tradeoff"
@@ -132,8 +133,14 @@ ERRORS = [
     ("CLEVER: the largest class decides", "kit/robustness/clever.py", "least = scores.argmin()", "least = scores.argmax()", "test_robustness"),
     ("CLEVER without the cap", "kit/robustness/clever.py", "scores[least].clamp_max(radius)", "scores[least]", "test_robustness"),
     ("CLEVER's dual norm", "kit/robustness/clever.py", 'dual = {"l2": 2, "linf": 1}[norm]', 'dual = {"l2": 2, "linf": 2}[norm]', "test_robustness"),
-    ("GM of the wrong rows", "kit/misalignment.py", "_between(grads, reference[rows])", "_between(grads, reference[: len(rows)])", "test_misalignment"),
+    ("GM of the wrong rows", "kit/misalignment.py", "theirs = reference[rows]", "theirs = reference[: len(rows)]", "test_misalignment"),
     ("GM rewards alignment", "kit/misalignment.py", "entropy + strength * combine", "entropy - strength * combine", "test_misalignment"),
+    ("double backward: kernels from images are taken for constants", DOUBLE, "weight.is_leaf and ", "", "test_double_backward"),
+    ("double backward: batch norm's scale does not depend on the images", DOUBLE, "torch.addcmul(d, c, x, value=-1)", "torch.zeros_like(x)", "test_double_backward"),
+    ("double backward: batch norm's γ without the second sum", DOUBLE, "r * v_x, value=-1 / n", "r * v_x, value=0", "test_double_backward"),
+    ("double backward: a stride's remainder is forgotten", DOUBLE, "- d * (k - 1) - 1) % s for", "- d * (k - 1) - 1) * 0 for", "test_double_backward"),
+    ("double backward: views are overwritten", DOUBLE, "inplace and (input.is_leaf or input._base is not None)", "inplace and input.is_leaf", "test_double_backward"),
+    ("double backward: weights' gradients in the first pass too", DOUBLE, "mode.images_alone = True", "mode.images_alone = False", "test_double_backward"),
     ("fitness by the mean", "kit/neuroevolution/algorithm.py", "return min(clean, adversarial)", "return (clean + adversarial) / 2", OF_FOUR),
     ("a child replaces on ties", "kit/neuroevolution/algorithm.py", "population[closest].fitness < child.fitness", "population[closest].fitness <= child.fitness", OF_FOUR),
     ("the farthest candidate is replaced", "kit/neuroevolution/algorithm.py", "int(np.argmin(distances))", "int(np.argmax(distances))", OF_FOUR),

@@ -386,6 +386,14 @@ def test_pytorchs_own_errors_stay():
             nn.Conv2d(5, 2, 3).double()(x)
 
 
+@pytest.mark.parametrize("part", [lambda x: x, lambda x: x[:, :1]])
+def test_images_are_not_overwritten(part):
+    x = (images() - 0.5).requires_grad_()
+    with DoubleBackward(x), pytest.raises(RuntimeError, match="leaf Variable"):
+        functional.relu(part(x), inplace=True)
+    assert torch.equal(x, images() - 0.5)
+
+
 def test_hooks_are_called():
     torch.manual_seed(0)
     net, calls = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()).double(), []
