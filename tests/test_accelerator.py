@@ -39,8 +39,8 @@ SMALLER = {
 }  # fmt: skip
 # Between a stacked population and nets trained one after another lies rounding alone, which grows
 # as training goes on: by a few steps of it here. A GPU rounds otherwise in every operation.
-TOLERANCE = 0.05 if REAL else 2e-3
-FLIPPED = 0.05 if REAL else 0.01  # share of labels and counts
+TOLERANCE = 0.05 if REAL else 5e-3
+FLIPPED = 0.05 if REAL else 0.02  # share of labels and counts
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def clever(
 
 def _score(
     f: Outputs, image: Tensor, points: Tensor, batch_size: int, norm: str, radius: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """The fields of :class:`Clever` for one image."""
     at_image = f(image[None])[0]
     if len(at_image) < 2:
