@@ -197,6 +197,16 @@ ERRORS = [
     ("what is allowed is not allowed", "kit/results/verdicts.py", "judge(low + allowed, high + allowed, len(finite), printed)", "judge(low, high, len(finite), printed)", "test_statistics"),
     ("an interval of zero width", "kit/results/intervals.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
     ("two repeats decide", "kit/results/power.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
+    ("on a GPU: PGD copies to the host in its loop", "kit/attacks/projected_gradient.py", "no_gradient &= ~grad", "no_gradient &= ~grad.cpu().to(x.device)", "test_accelerator"),
+    ("on a GPU: PGD starts on the host", "kit/attacks/projected_gradient.py", "change.to(x.device)", "change", "test_accelerator"),
+    ("on a GPU: training shuffles by a generator of the host", "kit/training/fitting.py", "torch.randperm(count, generator=generator).to(device)", "torch.randperm(count, generator=generator, device=device)", "test_accelerator"),
+    ("on a GPU: CLEVER's points stay on the host", "kit/robustness/clever.py", "dtype=x.dtype).to(x.device)", "dtype=x.dtype)", "test_accelerator"),
+    ("on a GPU: a net is not moved", f"{ONE}steps.py", "data.classes, seed=initial).to(data.x_train.device)", "data.classes, seed=initial)", "test_accelerator"),
+    ("on a GPU: scikit-learn gets its labels", "kit/data/dataset.py", "labels = self.y_train.cpu()", "labels = self.y_train", "test_accelerator"),
+    ("on a GPU: missing numbers are looked for in each step", "kit/gradients.py", "channels_last(model), seen_in_the_end():", "channels_last(model):", "test_accelerator"),
+    ("on a GPU: a captured step reads old positions", "kit/training/graphs.py", "        positions.copy_(rows)\n", "", "test_accelerator"),
+    ("on a GPU: where memory is short, a part is left out", "kit/batches.py", "at_once = -(-min(at_once, end) // 2)", "at_once, start = -(-min(at_once, end) // 2), start + 1", "test_accelerator"),
+    ("on a GPU: a population short of memory is trained on others' noise", "kit/training/fitting.py", "member_args[first:last]", "member_args[: last - first]", "test_accelerator"),
 ]  # fmt: skip
 
 

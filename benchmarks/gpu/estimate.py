@@ -42,7 +42,7 @@ SMALL = {
 # Nets whose right answers are attacked have to learn something.
 TRAINED = {"train_folds": {"epochs": 12, "lr": 0.003}, "lenet": {"epochs": 12}}
 # Arguments that say how many images there are, in batches; and lists of which the first ones serve.
-COUNTS = {"images": 1, "batch_size": 1, "count": 4}
+COUNTS = ("images", "batch_size", "count")
 LISTS = ("eps", "baselines")
 GENOMES = 3  # random architectures that stand for all evolved ones
 # Shapes of the papers' data sets: training images, test images, one image.
@@ -135,19 +135,13 @@ def lines_of(profile: str, notebook: str, tasks: list[steps.Task], root: str) ->
     on_device = [task for task in tasks if split_of(task)]
     drawn = next((task for task in tasks if task.step.name.endswith("random_genomes")), None)
     lines: dict[str, Line] = {}
-    known: dict[tuple, tuple[Cost, float]] = {}
     for place, task in enumerate(on_device):
         name = task.step.name.partition(".")[2]
         line = lines.setdefault(name, Line(profile, notebook, name))
         genome = drawn and drawn["genomes"][place % min(GENOMES, drawn.arguments["count"])]
-        pair = [shrunk(task, rows, genome) for rows in (ROWS, 2 * ROWS)]
-        factor = real_rows(task) / ROWS
-        key = (pair[0].identity, factor)
-        if key not in known:
-            known[key] = measured(*pair, factor, root)
-        each, memory = known[key]
+        each, memory = priced(task, genome, root)
         line.tasks += 1
-        line.cost += each * (work(task) / work(pair[0]) / factor)
+        line.cost += each
         line.memory = max(line.memory, memory + data_bytes(task))
         line.trains |= "epochs" in task.arguments or "search" in task.arguments
     yield from lines.values()
@@ -165,7 +159,29 @@ def everything(plan: Any) -> list[steps.Task]:
     return list(found)
 
 
-def shrunk(task: steps.Task, rows: int, genome: Any) -> steps.Task:
+def priced(task: steps.Task, genome: Any, root: str) -> tuple[Cost, float]:
+    """What a task costs, and the bytes it holds beside its images.
+
+    What it does once, or once in an epoch, must not grow with the number of batches: so where it
+    trains, two numbers of batches are tried, and continued in a straight line.
+    """
+    factor = real_rows(task) / ROWS
+    folds = task.arguments.get("folds", 1)
+    numbers = [1] if not batch_size(task) else [13, 26] if folds > 1 else [2, 4]
+    costs, works, memory = [], [], 0.0
+    for batches in numbers:
+        pair = [shrunk(task, rows, batches, genome) for rows in (ROWS, 2 * ROWS)]
+        (few, little), (more, much) = (recorded(small, root) for small in pair)
+        costs.append(cost(extrapolated(few, more, factor)))
+        works.append(factor * work(pair[0]))
+        memory = max(memory, little + max(much - little, 0) * (factor - 1))
+    if len(set(works)) == 1:
+        return costs[0] * (work(task) / works[0]), memory
+    steps_more = (work(task) - works[0]) / (works[1] - works[0])
+    return costs[0] + (costs[1] + costs[0] * -1) * steps_more, memory
+
+
+def shrunk(task: steps.Task, rows: int, batches: int, genome: Any) -> steps.Task:
     """The task at a small size, and with it all that it depends on."""
 
     def small(name: str, value: Any) -> Any:
@@ -182,16 +198,16 @@ def shrunk(task: steps.Task, rows: int, genome: Any) -> steps.Task:
         if isinstance(value, (list, tuple)):
             return [small("", part) for part in value[: 1 if name in LISTS else None]]
         if isinstance(value, Split):
-            return few(value, rows, 13 if "folds" in task.arguments else 4)
+            return few(value, rows, batches)
         if isinstance(value, steps.Field):
             path = tuple(0 if isinstance(part, int) else part for part in value.path)
-            return steps.Field(shrunk(value.task, rows, genome), path)
+            return steps.Field(shrunk(value.task, rows, batches, genome), path)
         if isinstance(value, steps.Task):
-            return shrunk(value, rows, genome)
+            return shrunk(value, rows, batches, genome)
         if name == "name":  # of a net: "child 3", "random 7"
             return re.sub(r"\d+", "1", value)
         if isinstance(value, int) and name in COUNTS:
-            return min(value, COUNTS[name] * rows)
+            return min(value, rows * (batches if name == "count" else 1))
         if isinstance(value, (int, float)) and name in limits:
             return limits[name] if name == "lr" else min(value, limits[name])
         return value
@@ -212,18 +228,29 @@ def few(split: Split, rows: int, batches: int) -> Split:
 
 def real_rows(task: steps.Task) -> int:
     """Images at once in the real task: of a training batch, or of a batch of an attack."""
-    arguments = task.arguments | task.arguments.get("search", {})
+    arguments = task.arguments
     if "batches" in arguments:  # CLEVER's samples
         return min(BATCH, arguments["batches"] * arguments["batch_size"])
-    if "batch_size" in arguments:
-        return arguments["batch_size"]
+    if "epochs" in arguments or batch_size(task):
+        return batch_size(task) or 128
     images = arguments.get("images")
     return min(BATCH, images if isinstance(images, int) and images else split_of(task).about.test)
 
 
+def batch_size(task: steps.Task) -> int:
+    """Of a training; 0 for other tasks, and where it is :func:`kit.training.fit`'s own."""
+    arguments = task.arguments | task.arguments.get("search", {})
+    return 0 if "batches" in arguments else arguments.get("batch_size", 0)
+
+
 def work(task: steps.Task) -> float:
-    """How much there is to do, as the step says, or else by the number of images."""
+    """How much there is to do, as the step says, or else by the number of images.
+
+    On a card notebook 03 takes its time for attacks, and not for the products of its neighbours.
+    """
     about = split_of(task).about
+    if task.step.name.endswith(".study"):
+        return float(about.test)
     return task.work if task.step.work else float(about.train + about.test)
 
 
@@ -252,13 +279,6 @@ def recorded(task: steps.Task, root: str) -> tuple[list[Call], int]:
             steps.compute(task, jobs=1, data_root=root)
         _RECORDED[task.identity] = ledger.calls, ledger.peak
     return _RECORDED[task.identity]
-
-
-def measured(small: steps.Task, large: steps.Task, factor: float, root: str) -> tuple[Cost, float]:
-    """Cost of the small task with batches `factor` times as large, and bytes held."""
-    (few, little), (more, much) = recorded(small, root), recorded(large, root)
-    memory = little + max(much - little, 0) * (factor - 1)
-    return cost(extrapolated(few, more, factor)), memory
 
 
 INTRO = """# What a GPU would take: an estimate
