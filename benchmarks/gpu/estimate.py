@@ -212,6 +212,8 @@ def shrunk(task: steps.Task, rows: int, batches: int, genome: Any) -> steps.Task
             return limits[name] if name == "lr" else min(value, limits[name])
         return value
 
+    if "folds" in task.arguments:  # each of them has to hold each class
+        batches = max(batches, 13)
     limits = SMALL | TRAINED.get(task.step.name.partition(".")[2], {})
     return task.step.task(**{name: small(name, value) for name, value in task.arguments.items()})
 
