@@ -22,9 +22,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from kit.constraints import plain
 
 if TYPE_CHECKING:
     import torch
@@ -217,6 +219,23 @@ def threads(count: int) -> Iterator[None]:
 def derive_seed(*parts: object) -> int:
     """A seed for one purpose, from the study's seed and plain words and numbers.
 
+    Parameters
+    ----------
+    *parts
+        Numbers, words, booleans or None, or lists and tuples of them. A number of NumPy's counts as
+        the Python number of its kind that it equals. Kinds differ: 1, 1.0, True and ``"1"`` give
+        four seeds.
+
+    Returns
+    -------
+    int
+        From 0 to 2³² − 1.
+
+    Raises
+    ------
+    TypeError
+        A part is something else, whose text would not say what it is.
+
     Examples
     --------
     >>> derive_seed(0, "split", 3) == derive_seed(0, "split", 3)
@@ -224,8 +243,20 @@ def derive_seed(*parts: object) -> int:
     >>> derive_seed(0, "split", 3) == derive_seed(0, "split", 4)
     False
     """
+    parts = plain(parts)
+    _check_parts(parts)
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+def _check_parts(parts: Any) -> None:
+    for part in parts:
+        if type(part) in (list, tuple):
+            _check_parts(part)
+        elif part is not None and type(part) not in (bool, int, float, str):
+            raise TypeError(
+                f"A seed cannot be derived from a {type(part).__name__}: use numbers and words."
+            )
 
 
 def workers(jobs: int, kind: str) -> int:

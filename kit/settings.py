@@ -23,11 +23,11 @@ from typing import Annotated, Any, Self, get_type_hints
 from kit.constraints import (
     ANYTHING,
     MAPPING,
+    SEED,
     TEXT,
     Constraint,
     ListOf,
     is_real,
-    is_whole,
     whole,
 )
 
@@ -58,7 +58,7 @@ class Settings:
     special: Annotated[dict, MAPPING] = dataclasses.field(default_factory=dict)
     train: Annotated[int, whole(0)]
     test: Annotated[int, whole(0)]
-    seed: Annotated[int, whole(0)]
+    seed: Annotated[int, SEED]
     data_root: Annotated[str, ANYTHING] = ""
     device: Annotated[str, ANYTHING] = "auto"
     jobs: Annotated[int, whole(0)] = 0
@@ -81,15 +81,19 @@ class Settings:
             close = difflib.get_close_matches(missing[0], others, 1)
             hint = f" (is {close[0]!r} a typing error?)" if close else ""
             raise ValueError(f"The parameter {missing[0]!r} is missing{hint}: give it a value.")
-        settings = cls(**{name: _typed(cls, name, value) for name, value in taken.items()})
+        settings = cls(**taken)
         settings.check()
         for name in settings.all_datasets:
             settings.on(name)
         return settings
 
     def __post_init__(self) -> None:
-        for name, constraint in _constraints(type(self)).items():  # type: ignore[arg-type]
-            constraint.check(name, getattr(self, name))
+        for name, (wanted, constraint) in _declared(type(self)).items():  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if wanted is float and is_real(value):
+                value = float(value)  # a whole number is as good
+            # Frozen, and here still in the making.
+            object.__setattr__(self, name, constraint.check(name, value))
         self._check_special()
 
     def _check_special(self) -> None:
@@ -134,9 +138,8 @@ class Settings:
         """The parameters that hold for one data set."""
         if dataset not in self.special:
             return self
-        values = {k: _typed(type(self), k, v) for k, v in self.special[dataset].items()}
         try:
-            config = dataclasses.replace(self, special={}, **values)
+            config = dataclasses.replace(self, special={}, **self.special[dataset])
             config.check()
         except ValueError as error:
             raise ValueError(f"special of {dataset}: {error}")
@@ -155,17 +158,10 @@ class Settings:
 
 
 @functools.cache
-def _constraints(cls: type) -> dict[str, Constraint]:
+def _declared(cls: type) -> dict[str, tuple[type, Constraint]]:
+    """Type and constraint of each parameter."""
     hints = get_type_hints(cls, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items()}
-
-
-def _typed(cls: type, name: str, value: Any) -> Any:
-    """A number as Python's own type; a whole one where a real one is wanted is as good."""
-    wanted = get_type_hints(cls).get(name)
-    if wanted is float and is_real(value):
-        return float(value)
-    return int(value) if wanted is int and is_whole(value) else value
+    return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints.items()}
 
 
 def _required(field: dataclasses.Field) -> bool:
