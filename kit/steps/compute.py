@@ -9,7 +9,14 @@ import heapq
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -20,6 +27,9 @@ from kit.steps import archive
 from kit.steps.records import Records, seconds
 from kit.steps.store import Result, Store
 from kit.steps.task import Field, Step, Task, dependencies, leaves, mapped
+
+_FATAL = (BrokenExecutor, KeyboardInterrupt)  # nothing more can be computed
+_SHOWN = 3  # failures that are told one by one
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,7 +78,11 @@ def compute(
     Raises
     ------
     RuntimeError
-        A worker process was killed. Finished tasks stay on disk.
+        Some tasks failed: they raised an error, or returned what cannot be kept. All that do not
+        need them were computed all the same and stay on disk. Or a worker process was killed; then
+        what was finished stays.
+    ValueError
+        Other processes would not find a step, such as one of a notebook: use ``jobs=1``.
     Interrupted
         Likewise, when the user stops it.
 
@@ -219,6 +233,8 @@ class _Schedule:
         self.context, self.jobs, self.bar = context, jobs, bar
         self.records = Records({task.step.name for task in missing}, store)
         self.started: dict[Task, float] = {}
+        self.failed: dict[Task, BaseException] = {}
+        self.lost: set[Task] = set()  # what needs a failed task
         self.blocked = {
             task: {other for other in dependencies(task.arguments) if other not in results}
             for task in missing
@@ -230,27 +246,68 @@ class _Schedule:
         self.ready = [place for place, task in enumerate(missing) if not self.blocked[task]]
 
     def run(self, pool: Executor) -> None:
-        """Compute all of them, as many at once as there are jobs."""
+        """Compute all of them that can be, as many at once as there are jobs."""
+        if isinstance(pool, ProcessPoolExecutor):
+            for step in {task.step.name: task.step for task in self.missing}.values():
+                step.check_importable()
         running: dict[Any, Task] = {}
         while self.ready or running:
             while self.ready and len(running) < self.jobs:
                 task = self.missing[heapq.heappop(self.ready)]
                 self.started[task] = time.monotonic()
                 self.show()
-                arguments = mapped(
-                    task.arguments, lambda leaf: _value(leaf, self.results, whole=True)
-                )
-                with _interrupts_spare_workers(pool):
-                    running[pool.submit(_work, task.step, arguments, self.context)] = task
+                running[self.submit(task, pool)] = task
             done = wait(running, timeout=1, return_when=FIRST_COMPLETED).done
-            failures = [future.exception() for future in done]
-            for future in done:
-                task = running.pop(future)
-                if not future.exception():
-                    self.keep(task, *future.result())
-            for failure in filter(None, failures):
+            ended = [(running.pop(future), future) for future in done]
+            fatal = [f.exception() for _, f in ended if isinstance(f.exception(), _FATAL)]
+            for task, future in ended:
+                self.finish(task, future)
+            for failure in filter(None, fatal):
                 raise failure
             self.show()
+        if self.failed:
+            raise RuntimeError(self.sentence()) from next(iter(self.failed.values()))
+
+    def submit(self, task: Task, pool: Executor) -> Future:
+        """Send a task to a worker, with values in place of other tasks."""
+        try:
+            arguments = mapped(task.arguments, lambda leaf: _value(leaf, self.results, whole=True))
+        except (LookupError, TypeError) as error:  # no such part of another task's result
+            future: Future = Future()
+            future.set_exception(error)
+            return future
+        with _interrupts_spare_workers(pool):
+            return pool.submit(_work, task.step, arguments, self.context)
+
+    def finish(self, task: Task, future: Future) -> None:
+        """Keep what a task returned, or note that it failed."""
+        if error := future.exception():
+            self.fail(task, error)
+            return
+        try:
+            self.keep(task, *future.result())
+        except (TypeError, ValueError, RecursionError) as refused:  # it cannot be kept
+            self.fail(task, refused)
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """Note why a task failed, and which others will never run."""
+        self.failed[task] = error
+        del self.started[task]
+        waiting = [task]
+        for lost in waiting:  # grows while it is read
+            readers = {self.missing[place] for place in self.readers.get(lost, ())} - self.lost
+            self.lost |= readers
+            waiting += readers
+
+    def sentence(self) -> str:
+        """What failed, what was lost with it, and what is kept."""
+        reasons = [f"{t.label} ({type(e).__name__}: {e})" for t, e in self.failed.items()]
+        shown = "; ".join(reasons[:_SHOWN]) + ("; …" if len(reasons) > _SHOWN else "")
+        needing = f", {len(self.lost)} that need them were not begun" if self.lost else ""
+        return (
+            f"{len(self.failed)} of {self.bar.total} tasks failed{needing}, and "
+            f"{len(self.results)} are kept: {shown}"
+        )
 
     def keep(self, task: Task, result: dict, measured: dict) -> None:
         """Store a result, and release the tasks that waited for it."""
@@ -274,7 +331,7 @@ class _Schedule:
     def _seconds_left(self) -> float | None:
         now, left = time.monotonic(), 0.0
         for task in self.missing:
-            if task in self.results:
+            if task in self.results or task in self.failed or task in self.lost:
                 continue
             record = self.records.nearest(task)
             if record is None:
@@ -330,7 +387,7 @@ class _InProcess(Executor):
         future: Future = Future()
         try:
             future.set_result(function(*arguments, **options))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             future.set_exception(error)
         return future
 

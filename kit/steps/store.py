@@ -1,5 +1,8 @@
 """The results of tasks on disk: one ``.npz`` with the arrays and one ``.json`` with the rest.
 
+What is no JSON value stands in the JSON as a mapping with one marked name: an array, a number that
+is not finite, a mapping whose keys are no text. So what is read is what was computed.
+
 No pickle; written aside and renamed; the key and digests of the content are kept with it and
 checked when it is read, so that a damaged or foreign file never passes for a result.
 """
@@ -9,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +22,15 @@ from typing import Any
 import numpy as np
 
 from kit import runtime
+from kit.constraints import plain
 
-_ARRAY = "npz"  # {"npz": "votes"} stands in the JSON for the array of this name
+# What stands in the JSON for what JSON does not have.
+_ARRAY = "npz"  # {"npz": "votes"}: the array of this name
+_NUMBER = "float"  # {"float": "nan"}, "inf" or "-inf"
+_MAPPING = "mapping"  # {"mapping": [[1, 0.97], [3, 0.96]]}: keys are no text, or one of these names
+_MARKS = ({_ARRAY}, {_NUMBER}, {_MAPPING})
+_UNFIT = re.compile(r"[\x00-\x1f\\]")  # in names of arrays: a zip file has no such
+_HALVES = re.compile(r"[\ud800-\udfff]")  # of characters: JSON joins two of them
 # What reading a missing, cut off or altered entry raises.
 _DAMAGED = (
     OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError,
@@ -42,7 +54,7 @@ class Result(Mapping):
     def __init__(
         self, tree: dict, arrays: Any, record: dict, key: str = "", bulky: tuple[str, ...] = ()
     ):
-        self._tree, self._arrays, self.record = tree, arrays, record
+        self._tree, self._arrays, self.record = _decoded(tree), arrays, record
         self.key, self.bulky = key, bulky
         self._loaded: dict[str, Any] = {}
 
@@ -70,10 +82,10 @@ class Result(Mapping):
             )
         part: Any = self._tree
         for place, step in enumerate(path):
-            if isinstance(part, dict) and set(part) == {_ARRAY}:  # the rest leads into an array
+            if isinstance(part, _Array):  # the rest leads into it
                 return self.field(path[:place])[path[place:]]
             part = part[step]
-        if not isinstance(part, (dict, list)):
+        if not isinstance(part, (dict, list, _Array)):
             return part
         with self._arrays.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _restored(part, arrays)
@@ -132,7 +144,7 @@ class Store:
         Raises
         ------
         TypeError
-            It holds an array of Python objects, or something that is no JSON value.
+            It is no mapping, or holds something that cannot be read back as it was.
         OSError
             It cannot be written.
         """
@@ -161,8 +173,12 @@ class Store:
 
 def packed(key: str, result: Mapping, record: dict, compressed: bool = True) -> tuple[dict, bytes]:
     """An entry: what its JSON file holds, and the content of its archive of arrays."""
+    if not isinstance(result, Mapping):
+        raise TypeError(
+            f"The result is of type {type(result).__name__}: a step returns a dictionary."
+        )
     arrays: dict[str, np.ndarray] = {}
-    tree = _plain(result, arrays, "")
+    tree = _encoded(result, arrays, "")
     buffer = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
     record = record if "disk" in record else record | {"disk": buffer.tell()}
@@ -175,27 +191,65 @@ def _digest(entry: dict, arrays: bytes) -> str:
     return hashlib.sha256(text.encode() + arrays).hexdigest()
 
 
-def _plain(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
+class _Array(str):
+    """The name of an array, where it stands in a result."""
+
+
+def _encoded(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     """A value as JSON has it; its arrays go to `arrays`, by their place."""
-    if isinstance(value, np.ndarray):
+    value = plain(value)
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
         if value.dtype.hasobject:
             raise TypeError(
                 f"The result {name} is an array of Python objects: it would be pickled."
             )
-        unique = f"{len(arrays)} {name}"
+        unique = _UNFIT.sub("_", f"{len(arrays)} {name}")
         arrays[unique] = value
         return {_ARRAY: unique}
     if isinstance(value, Mapping):
-        return {key: _plain(part, arrays, f"{name} {key}".strip()) for key, part in value.items()}
+        keys = [plain(key) for key in value]
+        if wrong := [key for key in keys if not isinstance(key, (str, bool, int, float))]:
+            raise TypeError(
+                f"The result {name} has the key {wrong[0]!r}: keys of a mapping are text or "
+                "numbers."
+            )
+        marked = [_encoded(key, arrays, name) for key in keys]
+        parts = [_encoded(part, arrays, f"{name} {key}".strip()) for key, part in value.items()]
+        if set(keys) in _MARKS or not all(isinstance(key, str) for key in keys):
+            return {_MAPPING: [list(pair) for pair in zip(marked, parts, strict=True)]}
+        return dict(zip(keys, parts, strict=True))
     if isinstance(value, (list, tuple)):
-        return [_plain(part, arrays, f"{name} {i}".strip()) for i, part in enumerate(value)]
-    return value.item() if isinstance(value, np.generic) else value
+        return [_encoded(part, arrays, f"{name} {i}".strip()) for i, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_NUMBER: str(value)}
+    if isinstance(value, str) and _HALVES.search(value):
+        raise TypeError(f"The result {name} holds text that is no Unicode: {value!a}.")
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(
+        f"The result {name} is of type {type(value).__name__}: a step returns arrays of NumPy's, "
+        "numbers, text, booleans and None, in lists and mappings."
+    )
+
+
+def _decoded(value: Any) -> Any:
+    """The opposite of :func:`_encoded`, with names of arrays in their place."""
+    if isinstance(value, list):
+        return [_decoded(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) not in _MARKS:
+        return {key: _decoded(part) for key, part in value.items()}
+    ((mark, content),) = value.items()
+    if mark == _MAPPING:
+        return {_decoded(key): _decoded(part) for key, part in content}
+    return _Array(content) if mark == _ARRAY else float(content)
 
 
 def _restored(value: Any, archive: Mapping) -> Any:
-    """The opposite of :func:`_plain`."""
+    """A part of a result with its arrays read."""
+    if isinstance(value, _Array):
+        return archive[value]
     if isinstance(value, dict):
-        if set(value) == {_ARRAY}:
-            return archive[value[_ARRAY]]
         return {key: _restored(part, archive) for key, part in value.items()}
     return [_restored(part, archive) for part in value] if isinstance(value, list) else value

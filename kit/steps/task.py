@@ -46,7 +46,7 @@ class Step:
         """
         module, place = self.origin
         if self._is_experiment:
-            return f"{module.removeprefix(_EXPERIMENTS).partition('.')[0]}.{self.__name__}"
+            return f"{module.removeprefix(_EXPERIMENTS).partition('.')[0]}.{self.function.__name__}"
         return f"{module}.{place}".replace("<", "").replace(">", "")  # allowed in no file's name
 
     @property
