@@ -73,7 +73,7 @@ ERRORS = [
     ("norms over the wrong channel", f"{TWO}steps.py", "for channel in (None, 0)", "for channel in (None, 1)", OF_TWO),
     ("the crafting snapshot one epoch off", f"{TWO}steps.py", "net = nets[epoch - 1]", "net = nets[epoch - 2]", OF_TWO),
     ("images that the net gets wrong", f"{TWO}steps.py", "(kit.training.predict(net, data.x_test) == data.y_test)", "(kit.training.predict(net, data.x_test) != data.y_test)", OF_TWO),
-    ("CLEVER of another epoch", f"{TWO}steps.py", "net, out = _net(split, snapshots, epoch), {}", "net, out = _net(split, snapshots, 1), {}", OF_TWO),
+    ("CLEVER of another epoch", f"{TWO}steps.py", "    net = _net(data, snapshots, epoch)", "    net = _net(data, snapshots, 1)", OF_TWO),
     ("best by training accuracy", f"{TWO}steps.py", "(1 + validation.argmax(1)).tolist()", "(1 + validation.argmin(1)).tolist()", OF_TWO),
     ("ASR is accuracy", NB2, "missed = predictions(fold) != truth", "missed = predictions(fold) == truth", OF_TWO),
     ("1.C1 with the wrong sign", "notebooks/01_evolved_perturbations.ipynb", '(s.last[\\"error\\"].mean() - s.first[\\"error\\"].mean())', '(s.first[\\"error\\"].mean() - s.last[\\"error\\"].mean())', OF_ONE),

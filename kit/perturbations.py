@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from kit.constraints import number
+from kit.constraints import SEED, is_whole, number
 
 Shape = Sequence[int]  # of one image, (C, H, W)
 
@@ -215,7 +215,7 @@ def uniform(classes: int, pixels: int, shape: Shape, *, seed: int = 0) -> Tensor
     """
     _check_pixels(pixels, shape)
     channels, height, width = shape
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     noise = torch.zeros(classes, channels, height * width)
     for image in noise:
         places = torch.randperm(height * width, generator=generator)[:pixels]
@@ -303,7 +303,7 @@ def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> 
     if empty:
         raise ValueError(f"There is no image of class {empty[0]}: give at least one of each class.")
     colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=shape[0])))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED.check("seed", seed))
     noise = torch.zeros(classes, *shape)
     taken = torch.zeros(len(colours), shape[1] * shape[2], dtype=torch.bool)
     for label in range(classes):
@@ -328,7 +328,7 @@ def _steadiness(x, colours):
 
 def _check_pixels(pixels, shape):
     area = shape[1] * shape[2]
-    if type(pixels) is not int or not 1 <= pixels <= area:
+    if not is_whole(pixels) or not 1 <= pixels <= area:
         raise ValueError(
             f"pixels is {pixels!r}: use a whole number from 1 to {area}, "
             f"since an image has {shape[1]}×{shape[2]} pixels."

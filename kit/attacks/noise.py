@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kit.checks import check_eps, check_images
-from kit.constraints import whole
+from kit.constraints import SEED
 from kit.gradients import per_image, steepest
 
 
@@ -45,7 +45,7 @@ def random_direction(x: Tensor, *, eps: float, norm: str = "linf", seed: int = 0
     [0.25]
     """
     check_eps(eps, norm)
-    whole(0).check("seed", seed)
+    seed = SEED.check("seed", seed)
     check_images(x)
     random = torch.Generator().manual_seed(seed)
     direction = steepest(torch.randn(x.shape, generator=random, dtype=x.dtype), norm)
@@ -79,7 +79,7 @@ def uniform_ball(shape: Sequence[int], norm: str, *, seed: int, dtype: torch.dty
     >>> bool(length.max() < 1.0001), bool((length > 0.9).float().mean() > 0.98)
     (True, True)
     """
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(SEED.check("seed", seed))
     if norm == "linf":
         return 2 * torch.rand(*shape, generator=random, dtype=dtype) - 1
     direction = steepest(torch.randn(*shape, generator=random, dtype=dtype), norm)

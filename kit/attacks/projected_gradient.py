@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from kit.attacks.fast_gradient import GradientAttack
 from kit.attacks.noise import uniform_ball
 from kit.checks import check_attack, check_eps
-from kit.constraints import number, whole
+from kit.constraints import SEED, number, whole
 from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, per_image, steepest
 
 
@@ -83,7 +83,7 @@ def pgd(
     """
     check_eps(eps, norm)
     whole(1).check("steps", steps)
-    whole(0).check("seed", seed)
+    SEED.check("seed", seed)
     step_size = 2.5 * eps / steps if step_size is None else step_size
     number(above=0).check("step_size", step_size)
     step = -step_size if targeted else step_size

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from kit.constraints import SEED, whole
+
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 TITLES = {
     "digits": "digits",
@@ -77,8 +79,9 @@ class Dataset:
         Raises
         ------
         ValueError
-            A class is too small to appear in both parts.
+            A class is too small to appear in both parts, or it is no seed.
         """
+        seed = SEED.check("seed", seed)
         x, y = torch.cat([self.x_train, self.x_test]), torch.cat([self.y_train, self.y_test])
         try:
             train, test = train_test_split(
@@ -100,9 +103,14 @@ class Dataset:
         list
             Pairs of positions to train on and to validate on.
         """
+        n, seed = whole(2).check("n", n), SEED.check("seed", seed)
         split = StratifiedKFold(n, shuffle=True, random_state=seed)
         labels = self.y_train.cpu()  # scikit-learn reads no other device
         return list(split.split(labels, labels))
+
+    def copy(self) -> Dataset:
+        """The same data with tensors of their own."""
+        return dataclasses.replace(self, **{name: getattr(self, name).clone() for name in ARRAYS})
 
     def to(self, device: torch.device) -> Dataset:
         """The same data with their tensors on a device."""

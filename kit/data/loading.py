@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from kit import runtime
+from kit.constraints import SEED, is_whole
 from kit.data.dataset import Dataset
 from kit.data.readers import read
 from kit.data.splits import PLAIN
@@ -65,6 +66,7 @@ def load(
             f"{name!r} is not a data set name: use letters, digits, '_' and '-' only, "
             "and say where the data lie with the data folder."
         )
+    seed = SEED.check("seed", seed)
     whole = read(name, folder)
     x_train, y_train = _reduced(whole, "train", train, seed)
     x_test, y_test = _reduced(whole, "test", test, seed)
@@ -80,7 +82,7 @@ def _reduced(whole, which, count, seed):
     x, y = getattr(whole, f"x_{which}"), getattr(whole, f"y_{which}")
     if count is None:
         return x, y
-    if not len(whole.classes) <= count <= len(y):
+    if not is_whole(count) or not len(whole.classes) <= count <= len(y):
         raise ValueError(
             f"{which}={count} images of {whole.name}: "
             f"ask for {len(whole.classes)} (one per class) to {len(y)} (all)."
@@ -97,7 +99,7 @@ def _reduced(whole, which, count, seed):
 def _converted(x, size, channels):
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels}: use 1 (grey) or 3 (colour).")
-    if size is not None and size < 1:
+    if size is not None and (not is_whole(size) or size < 1):
         raise ValueError(f"size is {size}: use a positive number of pixels.")
     if channels == 3 and x.shape[1] == 1:
         x = x.expand(-1, 3, -1, -1).contiguous()
@@ -105,5 +107,6 @@ def _converted(x, size, channels):
         # Luma weights of ITU-R BT.601, as Pillow and torchvision use them.
         x = (x * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
     if size is not None and x.shape[2:] != (size, size):
+        size = int(size)
         x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.clamp(0, 1)

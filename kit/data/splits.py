@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import runtime
+from kit.constraints import SEED, TEXT, whole
 from kit.steps import archive
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ class Split:
     fingerprint: str = ""
     about: About = dataclasses.field(default=None, compare=False, repr=False)  # type: ignore
 
+    def __post_init__(self) -> None:
+        """Refuse what is no count or seed; numbers of NumPy's become Python's."""
+        constraints = {name: whole(0) for name in ("train", "test", "size", "run")}
+        for name, constraint in (constraints | {"name": TEXT, "seed": SEED}).items():
+            # Frozen, and here still in the making.
+            object.__setattr__(self, name, constraint.check(name, getattr(self, name)))
+
     @property
     def identity(self) -> list:
         """What enters the key of a task."""
@@ -89,7 +97,7 @@ class Split:
         return dataclasses.replace(self, run=run)
 
     def load(self, root: str | None = None, device: str | None = None) -> Dataset:
-        """The data set; the last ones are kept in memory for the next task.
+        """The data set, a copy of one's own; the last ones are kept in memory for the next task.
 
         Parameters
         ----------
@@ -106,7 +114,7 @@ class Split:
         """
         context = runtime.context()
         root = context.data_root if root is None else root
-        return _load(self, root, context.device if device is None else device)
+        return _load(self, root, context.device if device is None else device).copy()
 
 
 @functools.lru_cache(maxsize=2)

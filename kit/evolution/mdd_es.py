@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from kit import perturbations, runtime
+from kit.constraints import is_whole
 from kit.evolution import strategies
 from kit.evolution.scoring import fitness
 
@@ -155,9 +156,9 @@ def search(
 
 
 def _check_sizes(generations, popsize):
-    if type(generations) is not int or generations < 1:
+    if not is_whole(generations) or generations < 1:
         raise ValueError(f"generations is {generations!r}: use a whole number from 1 on.")
-    if popsize is not None and (type(popsize) is not int or popsize < 2):
+    if popsize is not None and (not is_whole(popsize) or popsize < 2):
         raise ValueError(f"popsize is {popsize!r}: use a whole number from 2 on (λ).")
 
 

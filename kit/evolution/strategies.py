@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kit import perturbations, runtime
-from kit.constraints import OneOf
+from kit.constraints import SEED, OneOf
 from kit.optimizers import cma_popsize
 
 STARTS = ("uniform", "middle")
@@ -51,6 +51,7 @@ def proposer(
     """
     OneOf(STRATEGIES, "strategy").check("strategy", strategy)
     OneOf(STARTS, "start").check("start", start)
+    seed = SEED.check("seed", seed)
     if strategy == "random":
         return _RandomSearch(classes, pixels, shape, popsize, seed)
     first = perturbations.start(classes, pixels, shape, place=place, value=value)

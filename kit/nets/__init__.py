@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kit.constraints import SEED, plain, whole
 from kit.nets.genome import HAND_ENGINEERED
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def build(
 
     path, options = _described(net)
     architecture = pkgutil.resolve_name(path)
-    count = len(classes) if isinstance(classes, Sequence) else classes
+    count = len(classes) if hasattr(classes, "__len__") else whole(1).check("classes", classes)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return architecture(tuple(shape), count, **options)
+        torch.default_generator.manual_seed(SEED.check("seed", seed))
+        return architecture(plain(tuple(shape)), count, **options)
 
 
 def _described(net: str | Genome) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kit.constraints import whole
+from kit.constraints import SEED, whole
 from kit.nets.genome import Genome
 from kit.neuroevolution.mutation import SPACE, Space, initial, mutate
 from kit.neuroevolution.spectrum import distance
@@ -132,8 +132,10 @@ def evolve(
     >>> [generation.number for generation in small]
     [0, 1, 2, 3]
     """
-    whole(1).check("children", children)
-    whole(0).check("generations", generations)
+    population = whole(2).check("population", population)
+    children = whole(1).check("children", children)
+    generations = whole(0).check("generations", generations)
+    seed = SEED.check("seed", seed)
     genomes = initial(population, least, generator(seed, 0), space=space)
     members = [Member(genome, evaluate(genome, 1)) for genome in genomes]
     yield Generation(0, members, members, list(range(population)))

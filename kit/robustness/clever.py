@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kit.attacks.noise import uniform_ball
 from kit.checks import check_gradient, check_images, check_norm
-from kit.constraints import number, whole
+from kit.constraints import SEED, number, whole
 from kit.gradients import frozen, gradient, in_batches, outputs
 
 OUTPUTS = ("logits", "softmax")
@@ -108,9 +108,9 @@ def clever(
     if output not in OUTPUTS:
         raise ValueError(f"Unknown output {output!r}: use one of {', '.join(OUTPUTS)}.")
     number(above=0).check("radius", radius)
-    whole(2).check("batches", batches)
-    whole(1).check("batch_size", batch_size)
-    whole(0).check("seed", seed)
+    batches = whole(2).check("batches", batches)
+    batch_size = whole(1).check("batch_size", batch_size)
+    seed = SEED.check("seed", seed)
     check_images(x)
     shape = (batches * batch_size, *x.shape[1:])
     points = radius * uniform_ball(shape, norm, seed=seed, dtype=x.dtype).to(x.device)

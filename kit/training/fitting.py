@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kit import nets
 from kit.batches import in_parts
 from kit.checks import seen_in_the_end
+from kit.constraints import SEED, whole
 from kit.optimizers import OPTIMIZERS
 from kit.training import graphs
 from kit.training.losses import Loss, mean_cross_entropy
@@ -101,7 +102,7 @@ def fit(
     schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured)
     device = next(model.parameters()).device
     x, y = x.to(device), y.to(device)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(schedule.seed)
 
     def step(rows: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = x[rows], y[rows]
@@ -318,8 +319,9 @@ class _Schedule:
             known = ", ".join(OPTIMIZERS)
             raise ValueError(f"Unknown optimizer {self.optimizer!r}: use one of {known}.")
         for name in ("epochs", "batch_size", "replays"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be positive.")
+            # Frozen, and here still in the making.
+            object.__setattr__(self, name, whole(1).check(name, getattr(self, name)))
+        object.__setattr__(self, "seed", SEED.check("seed", self.seed))
 
 
 def _train(step, weights, count, schedule, generator, members=1, *, start=None, finish):

@@ -15,6 +15,8 @@ from kit.steps import step
 if TYPE_CHECKING:
     import torch
 
+    from kit.data import Dataset
+
 NET = "lenet5"
 CONTROL = "random signs"
 ATTACKS = {"CW": "cw", "FGSM": "fgsm", "PGD": "pgd", CONTROL: "noise"}
@@ -73,17 +75,16 @@ def train_folds(*, split: Split, folds: int, epochs: int, batch_size: int, lr: f
     }
 
 
-def _net(split: Split, snapshots: Mapping, epoch: int) -> torch.nn.Module:
+def _net(data: Dataset, snapshots: Mapping, epoch: int) -> torch.nn.Module:
     """The net after an epoch, counted from 1."""
-    data = split.load()
     weights = {name: values[epoch - 1] for name, values in snapshots.items()}
     net = kit.nets.restore(NET, data.shape, data.classes, weights)
     return net.to(data.x_test.device)
 
 
-def _nets(split: Split, snapshots: Mapping) -> list[torch.nn.Module]:
+def _nets(data: Dataset, snapshots: Mapping) -> list[torch.nn.Module]:
     epochs = len(next(iter(snapshots.values())))
-    return [_net(split, snapshots, epoch) for epoch in range(1, epochs + 1)]
+    return [_net(data, snapshots, epoch) for epoch in range(1, epochs + 1)]
 
 
 @step(
@@ -112,7 +113,8 @@ def attack(
         over all channels and over the first alone, L0, L2 and L∞.
         ``NAME_examples`` and ``originals``: the first eight images.
     """
-    data, nets = split.load(), _nets(split, snapshots)
+    data = split.load()
+    nets = _nets(data, snapshots)
     net = nets[epoch - 1]
     right = (kit.training.predict(net, data.x_test) == data.y_test).nonzero()[:, 0]
     right = right[: images or None]
@@ -175,7 +177,7 @@ def gradient_metrics(*, split: Split, snapshots: Mapping, images: int, eps_step:
     """
     data, rows = split.load(), []
     x, y = data.x_test[:images], data.y_test[:images]
-    for net in _nets(split, snapshots):
+    for net in _nets(data, snapshots):
         smallest = kit.robustness.empirical_robustness(net, x, eps_step=eps_step, details=True)
         sensitivity = kit.robustness.loss_sensitivity(net, x, y, details=True)
         rows.append(
@@ -202,10 +204,11 @@ def clever(
         For OUTPUT ``logits`` and ``softmax``: ``OUTPUT_scores``, ``OUTPUT_fell_back`` and
         ``OUTPUT_at_cap``, each of shape (images,), on the first test images.
     """
-    net, out = _net(split, snapshots, epoch), {}
+    data, out = split.load(), {}
+    net = _net(data, snapshots, epoch)
     for output in OUTPUTS:
         details = kit.robustness.clever(
-            net, split.load().x_test[:images], radius=radius, batches=batches,
+            net, data.x_test[:images], radius=radius, batches=batches,
             batch_size=batch_size, output=output, details=True,
             seed=runtime.derive_seed(split.seed, "clever"),
         )  # fmt: skip
