@@ -163,7 +163,7 @@ def _place(data: str, titles: Iterable[str]) -> tuple[str, str]:
 
     A data set that was cut or resized belongs to the column of its name.
     """
-    title = next((t for t in titles if data == t or data.startswith(f"{t}, ")), data)
+    title = next((t for t in titles if _is_about(data, t)), data)
     return title.partition(" (")[0] or "all data", data[len(title) :].removeprefix(", ")
 
 
@@ -192,7 +192,7 @@ def _results(
         about = [
             claim
             for claim in claims
-            if claim["claim"] in study.claims_of(id) and claim["data"].startswith(title)
+            if claim["claim"] in study.claims_of(id) and _is_about(claim["data"], title)
         ]
         results.append({
             "name": name, "id": id, "dataset": dataset, "table": tables.get(name),
@@ -203,6 +203,11 @@ def _results(
         if name in figures:
             results[-1] |= {"alt": _alt(figures[name], about), **_size(folder / f"{name}.png")}
     return results
+
+
+def _is_about(data: str, title: str) -> bool:
+    """Is a claim on this data about the data set of a title, or is the result about all of them?"""
+    return not title or data == title or data.startswith(f"{title}, ")
 
 
 def _titles(folder: Path, manifest: dict[str, Any], kind: str, suffix: str) -> dict[str, str]:

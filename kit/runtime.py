@@ -115,9 +115,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     OSError
         For example when the disk is full; the unfinished file is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
     except OSError as error:
@@ -126,7 +126,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             "free some space or name another folder, then run again; what was finished is kept."
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def clear_unfinished(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import hashlib
 import pickle
 import re
@@ -272,6 +273,12 @@ def test_archive_classes_and_source(tmp_path):
     noted = data.load("tiny", archive(tmp_path, **changes))
     assert (noted.classes, noted.source) == (("a", "b", "c"), "made by hand")
     assert noted.title == "tiny (made by hand)"
+
+
+def test_class_names_and_the_source_may_be_bytes(tmp_path):
+    changes = dict(classes=np.array([b"cat", "é".encode(), b"\xff"]), source=np.array(b"a note"))
+    noted = data.load("tiny", archive(tmp_path, **changes))
+    assert (noted.classes, noted.source) == (("cat", "é", "\N{REPLACEMENT CHARACTER}"), "a note")
 
 
 def test_archive_wins(tmp_path, monkeypatch):
@@ -619,6 +626,57 @@ def test_present(tmp_path, monkeypatch):
     assert data.present("svhn", tmp_path)
     (tmp_path / "test_32x32.mat").unlink()
     assert not data.present("svhn", tmp_path)
+
+
+# Splits: values, and no state shared by tasks ----------------------------------------------------
+
+
+def test_what_a_task_does_to_its_data_is_not_seen_by_the_next():
+    split = data.Split("digits", train=20, test=10)
+    first = split.load()
+    clean = {name: getattr(first, name).clone() for name in data.dataset.ARRAYS}
+    for name in clean:
+        getattr(first, name).zero_()
+        getattr(first, name).numpy()[...] = 0  # which PyTorch does not notice
+    for name, tensor in clean.items():
+        assert torch.equal(getattr(split.load(), name), tensor), name
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_equal_splits_load_equal_data_whoever_comes_first(order):
+    made = [data.Split("digits", np.int64(40), np.int16(20), np.uint8(6), np.int64(1), np.int64(2)),
+            data.Split("digits", 40, 20, 6, 1, 2)]  # fmt: skip
+    assert made[0] == made[1]
+    assert repr(made[0]) == repr(made[1])
+    assert json.dumps(made[0].identity) == json.dumps(made[1].identity)
+    data.splits._load.cache_clear()
+    one, other = (split.load() for split in made[::order])
+    data.splits._load.cache_clear()
+    assert torch.equal(one.x_train, other.x_train)
+    assert torch.equal(one.x_train, made[order].load().x_train)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"train": 2.5}, "train is 2.5: use a whole number from 0 on"),
+        ({"test": None}, "test is None: use a whole number"),
+        ({"run": -1}, "run is -1: use a whole number"),
+        ({"size": True}, "size is True: use a whole number"),
+        ({"seed": "0"}, "seed is '0': a seed is a whole number from 0"),
+        ({"name": 3}, "name is 3: it must be text"),
+    ],
+)
+def test_a_split_of_no_such_numbers_is_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        data.Split(**{"name": "digits", **change})
+
+
+def test_a_note_that_cannot_be_kept_does_not_matter(tmp_path, monkeypatch):
+    """The step store may belong to somebody else: it is only a cache."""
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path))
+    (tmp_path / "splits").write_text("not a folder")
+    assert data.split("digits", train=100).about.train == 100
 
 
 # The real thing ---------------------------------------------------------------------------------

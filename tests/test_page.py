@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_notebooks
-from test_report import CIFAR, MNIST, SETTINGS, STUDY, report_in
+from test_report import CIFAR, MNIST, SETTINGS, STUDY, report_in, split
 
 from kit import page, pictures, results, runner, runtime
 
@@ -158,6 +158,25 @@ def test_a_figure_says_what_was_found_on_its_own_data(tmp_path):
     report.finish()
     html = html_of(tmp_path, results.Study("b", claims=STUDY.claims))
     assert 'alt="Curves. 3.C1 on MNIST: reproduced, 2 points [1, 3]."' in html
+
+
+def test_data_sets_whose_names_begin_alike_keep_their_own_verdicts(tmp_path):
+    mine, more = split("my", "my"), split("my-digits", "my-digits")
+    report = results.Report(STUDY, SETTINGS, [mine, more], tmp_path / "b")
+    for data in (mine, more):
+        report.show("3.C1", TABLE, data, "Of one data set")
+        report.claim("3.C1", results.REPRODUCED, f"of {data.name} alone", data, "FGSM")
+    report.show("3.C1", TABLE, title="Of both")
+    report.finish()
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    study = results.Study("b", claims=STUDY.claims)
+    found = page._results(tmp_path / "b", manifest, report.claims, study)
+    assert {one["name"]: (one["dataset"], len(one["claims"])) for one in found} == {
+        "3.C1": (None, 1), "3.C1-my": ("my", 1), "3.C1-my.digits": ("my-digits", 1)
+    }  # fmt: skip
+    about = {name: [c for c in report.claims if page._is_about(c["data"], name)]
+             for name in ("my", "my-digits", "")}  # fmt: skip
+    assert {name: len(claims) for name, claims in about.items()} == {"my": 1, "my-digits": 1, "": 2}
 
 
 def test_studies_name_results_that_their_notebooks_show():

@@ -5,9 +5,11 @@ import importlib
 import importlib.metadata
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 
 import pytest
 import setuptools
@@ -62,6 +64,26 @@ def test_every_package_of_kit_is_installed():
     suffixes = (".css", ".csv", ".html", ".pyi")
     wanted = {p for p in (ROOT / "kit").rglob("*") if p.suffix in suffixes}
     assert {p for pattern in data for p in (ROOT / "kit").glob(pattern)} == wanted
+
+
+def test_a_folder_called_kit_does_not_hide_an_editable_installation(tmp_path):
+    """Such as a clone of that name, in the folder where Python was started."""
+    for name in ("pyproject.toml", "README.md", "LICENSE", "kit/__init__.py"):
+        (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "clone" / name)
+    build = f"from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "clone", check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    (tmp_path / "here" / "kit").mkdir(parents=True)
+    code = (
+        f"import site; site.addsitedir({str(tmp_path / 'site')!r}); import importlib.util; "
+        "print(importlib.util.find_spec('kit').origin)"
+    )
+    # Without the packages of this environment, in which the kit itself is installed.
+    run = [sys.executable, "-S", "-c", code]
+    found = subprocess.check_output(run, cwd=tmp_path / "here", text=True, env={})
+    assert found.strip() == str(tmp_path / "clone" / "kit" / "__init__.py")
 
 
 def test_one_version():

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import hypothesis
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 from kit import data, plots, results, runtime, steps
@@ -69,6 +72,40 @@ def test_a_result_has_the_papers_name_or_its_data_sets():
     assert STUDY.name("3.F5", "digits") == "3.F5-digits"
     assert STUDY.name("3.X9", "mnist", "FGSM") == "3.X9-mnist-FGSM"
     assert STUDY.name("3.X9", part="FGSM") == "3.X9-FGSM"
+
+
+NAMES = st.from_regex(r"\w[\w-]{0,9}", fullmatch=True)
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@given(st.sets(NAMES, min_size=1, max_size=4), st.sampled_from(["", "FGSM", "white-box"]))
+@example({"my-digits", "my", "digits", "my-digits-FGSM", "my-"}, "FGSM")
+def test_names_of_results_can_be_read_back_whatever_the_data_sets_are_called(datasets, part):
+    study = results.Study("03_x")
+    names = {study.name("3.X9", dataset, part): dataset for dataset in datasets}
+    assert len(names) == len(datasets)
+    for name, dataset in names.items():
+        assert study.id_of(name, datasets) == ("-".join(filter(None, ["3.X9", part])), dataset)
+
+
+def test_the_names_of_an_index_are_shown_and_written(report):
+    table = pd.DataFrame({"net": list("aab"), "attack": list("xyx"), "rate": [1.5, 2.0, 3.0]})
+    named = {
+        "one": table.groupby("net")[["rate"]].mean(),
+        "two": table.set_index(["net", "attack"]),
+        "unnamed": table[["rate"]].set_axis(list("xyz")),
+        "twice": table.set_index(table["net"] + "!"),
+        "rows": table[["rate"]][::-1],
+    }
+    columns = {"one": ["net", "rate"], "two": ["net", "attack", "rate"], "rows": ["rate"],
+               "unnamed": ["index 1", "rate"],
+               "twice": ["index 1", "net", "attack", "rate"]}  # fmt: skip
+    for part, frame in named.items():
+        report.show("3.X9", frame, part=part)
+        written = pd.read_csv(report.folder / f"3.X9-{part}.csv")
+        assert list(written) == columns[part]
+    assert pd.read_csv(report.folder / "3.X9-twice.csv")["index 1"].tolist() == ["a!", "a!", "b!"]
+    assert "| b" in (report.folder / "3.X9-one.md").read_text()
 
 
 def test_claims_and_traits_may_concern_some_data_sets_alone():

@@ -142,6 +142,31 @@ def test_a_profile_file_with_a_mistake(text, sentence, tmp_path, monkeypatch):
         runner.profile("mine", known)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[1e-3, -1E+2, .5e1, 1.]", [1e-3, -100.0, 5.0, 1.0]),
+        ("[010, 1, +2, -3]", [10, 1, 2, -3]),
+        ("[1:30, 1e, e3, 1-3, 1_0, '1e3']", ["1:30", "1e", "e3", "1-3", "1_0", "1e3"]),
+        ("{adam: {lr: [1e-3]}}", {"adam": {"lr": [1e-3]}}),
+        ("[true, null, text]", [True, None, "text"]),
+    ],
+)
+def test_numbers_in_lists_and_mappings_are_read_as_python_reads_them(
+    text, value, tmp_path, monkeypatch
+):
+    notebook = next(n for n in runner.notebooks() if n.number == "03")
+    name = "special" if isinstance(value, dict) else "datasets"
+    assert notebook.parse(name, text) == value
+    assert repr(notebook.parse(name, text)) == repr(value)  # types, too
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    profile = tmp_path / "notebooks" / "profiles" / "mine.yaml"
+    profile.write_text(f"{notebook.name}:\n  {name}: {text}\n  epsilon: 1e-1\n")
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+    found = runner.profile("mine", [notebook])[notebook.name]
+    assert repr(found) == repr({name: value, "epsilon": 0.1})
+
+
 @pytest.mark.parametrize("profile", ["quick", "ci", "paper"])
 def test_every_profile_is_valid(profile):
     known = runner.notebooks()

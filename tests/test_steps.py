@@ -457,6 +457,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(store, monkeypatch):
     assert not [p for p in store.rglob("*") if p.is_file()]
 
 
+def test_a_store_that_cannot_be_written_is_known_before_anything_is_computed(store):
+    store.write_text("not a folder")
+    with pytest.raises(OSError, match=r"Cannot write to the folder .*steps"):
+        one(squares.task(n=4))
+    assert not CALLS
+    assert steps.estimate(squares.task(n=4), 1, "cpu").total == 1  # which writes nothing
+
+
 def test_what_a_killed_process_left_behind_is_cleared(store):
     one(squares.task(n=4))
     folder = store / squares.name

@@ -123,7 +123,7 @@ def _read_archive(name, path):
     missing = [key for key in ARRAYS if key not in entries]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it must hold {', '.join(ARRAYS)}.")
-    source = str(entries["source"]) if "source" in entries else path.name
+    source = _text(entries["source"][()]) if "source" in entries else path.name
     return _checked(name, source, entries, entries.get("classes"), path)
 
 
@@ -155,8 +155,12 @@ def _checked(name, source, arrays, names, path):
             f"{path}: no training image has label {(gaps or [len(used)])[0]}: "
             f"labels must be 0 … {count - 1}, each of them in use."
         )
-    names = tuple(map(str, names if names is not None else range(count)))
+    names = tuple(map(_text, names if names is not None else range(count)))
     return Dataset(name, source, names, **parts)
+
+
+def _text(value):
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _images(x, what):

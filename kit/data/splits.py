@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -175,11 +176,10 @@ def split(
     """
     plain = Split(name, train, test, size, seed)
     path = _note(plain, root)
-    if path and path.is_file():
-        try:
+    # Missing, damaged, or not to be read: made again.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if path:
             return _noted(plain, json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # damaged: made again
     if (committed := archive.split_note(_named(plain))) and not present(name, root):
         return _noted(plain, committed)
     dataset = _read(plain, root)
@@ -189,7 +189,7 @@ def split(
     )  # fmt: skip
     described = dataclasses.replace(plain, fingerprint=dataset.fingerprint, about=about)
     if path and path.parents[1].is_dir():  # the store is made by computing, not by planning
-        with runtime.atomic_write(path) as beside:
+        with contextlib.suppress(OSError), runtime.atomic_write(path) as beside:
             beside.write_text(json.dumps(note(described)), encoding="utf-8")
     return described
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kit import divergence, nets, perturbations, runtime, training
+from kit.constraints import SEED
 
 
 class Fitness(NamedTuple):
@@ -107,7 +108,7 @@ def fitness(
     >>> abs(round(float(none), 3)), bool(some > 0)
     (0.0, True)
     """
-    noise = noise.to(x.device)
+    seed, noise = SEED.check("seed", seed), noise.to(x.device)
     mismatch, learnt = _mismatch(
         noise, x, y, net=net, seed=seed, epochs=epochs, optimizer=optimizer, lr=lr,
         batch_size=batch_size, stacked=stacked,

@@ -104,7 +104,8 @@ class Report:
         id
             Its name in the paper, such as ``"3.F5"``.
         result
-            A table gets the paper's printed values beside ours.
+            A table gets the paper's printed values beside ours. An index that is more than a
+            numbering of rows becomes columns.
         dataset
             What it is about, if one data set alone.
         title
@@ -129,7 +130,7 @@ class Report:
             self._write_figure(name, result, title)
             _display(name, title, result, metadata={"image/png": {"alt": title or name}})
         elif isinstance(result, pd.DataFrame):
-            whole = self._write_table(name, result, title, as_printed)
+            whole = self._write_table(name, _without_index(result), title, as_printed)
             shown = on_screen(whole)
             bundle = {
                 "text/html": shown.to_html(index=False, border=0, justify="left"),
@@ -294,6 +295,19 @@ class Report:
                 beside.write_bytes(content)
             else:
                 beside.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with what its index says in columns; numbers of rows alone say nothing."""
+    from pandas.api.types import is_integer_dtype
+
+    if frame.index.names == [None] and is_integer_dtype(frame.index):
+        return frame
+    names = [
+        f"index {n}" if name is None or name in frame else str(name)
+        for n, name in enumerate(frame.index.names, 1)
+    ]
+    return frame.reset_index(names=names)
 
 
 def _title(dataset: Dataset | Split | str | None) -> str:

@@ -37,6 +37,8 @@ class Study:
     >>> study = Study("03_knn_tradeoff", names={"3.F5": {"mnist": "3.F5", "cifar10": "3.F6"}})
     >>> study.name("3.F5", "cifar10", "FGSM"), study.name("3.F5", "digits"), study.name("3.F5")
     ('3.F6-FGSM', '3.F5-digits', '3.F5')
+    >>> study.name("3.F5", "my-digits", "FGSM")
+    '3.F5-my.digits-FGSM'
     """
 
     notebook: str
@@ -52,6 +54,8 @@ class Study:
     def name(self, id: str, dataset: str | None = None, part: str = "") -> str:
         """Name of a result on a data set: the paper's, or its ID with the data set behind it.
 
+        Hyphens stand between the parts of a name, so that one in a data set's name becomes a dot.
+
         Parameters
         ----------
         id
@@ -63,7 +67,7 @@ class Study:
         """
         whole = id
         if dataset is not None:
-            whole = self.names.get(id, {}).get(dataset, f"{id}-{dataset}")
+            whole = self.names.get(id, {}).get(dataset, f"{id}-{_written(dataset)}")
         return f"{whole}-{part}" if part else whole
 
     def id_of(self, name: str, datasets: Collection[str]) -> tuple[str, str | None]:
@@ -83,9 +87,9 @@ class Study:
         (('3.F5-FGSM', 'cifar10'), ('3.F5', 'digits'))
         """
         head, *parts = name.split("-")
-        dataset = next((part for part in parts if part in datasets), None)
+        dataset = {_written(d): d for d in datasets}.get(parts[0]) if parts else None
         if dataset is not None:
-            parts.remove(dataset)
+            del parts[0]
         else:
             named = {n: (id, on) for id, by in self.names.items() for on, n in by.items()}
             head, dataset = named.get(head, (head, None))
@@ -118,3 +122,8 @@ class Study:
             for claim, statement in self.claims.items():
                 if self.concerns(claim, dataset):
                     yield claim, statement, title, NOT_TESTED, "not among this run's data sets"
+
+
+def _written(dataset: str) -> str:
+    """A data set's name within the name of a result."""
+    return dataset.replace("-", ".")

@@ -13,10 +13,11 @@ import importlib.util
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -26,8 +27,24 @@ from kit.results import Study
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 # Parameters that options of the command line set, in every notebook that has them.
 OPTIONS = {"data_root": "--data", "device": "--device", "jobs": "--jobs", "out": "--out"}
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 QUICK = "quick"  # the profile that is the notebooks' defaults
 Values = dict[str, Any]  # a notebook's parameters by name
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads numbers as Python does: YAML 1.1 takes 1e-1 for text, 010 for 8 and 1:30 for 90."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "!number", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"), list("-+.0123456789")
+)
+_Loader.add_constructor("!number", lambda loader, node: _number(node.value, "int"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +125,10 @@ class Notebook:
         kind = self.parameters[name].type if name in self.parameters else None
         if kind == "str":
             return text
-        if kind in ("int", "float"):  # YAML 1.1 takes 1e-1 for text, 010 for 8 and 1:30 for 90
+        if kind in ("int", "float"):
             return self.check(name, _number(text, kind))
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, _Loader)
         except yaml.YAMLError:
             raise ValueError(f"{self.name}.{name}={text} cannot be read as YAML.")
         return self.check(name, value)
@@ -169,7 +186,7 @@ def profile(name: str, known: Sequence[Notebook]) -> dict[str, dict[str, Any]]:
 
 def _sections(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        sections = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is not YAML: {error}")
     if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):

@@ -119,6 +119,7 @@ def _compute(
         if store.damaged:
             bar.note(f"{len(store.damaged)} stored results do not fit and are computed again.")
         if missing:
+            runtime.writable(store.folder)  # known before hours of computing
             jobs = jobs or getattr(executor, "_max_workers", 0)
             most = jobs or runtime.workers(0, runtime.device_type(context.device))
             jobs = min(len(missing), most)
