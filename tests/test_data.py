@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import json
 import hashlib
+import json
 import pickle
 import re
 import socket

@@ -209,6 +209,30 @@ def test_nothing_classified_correctly(monkeypatch, regimes):
     assert np.isnan(cells.mean_norms([result], "CW", "cw")["CW"]["L2"]).all()
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_notebook_comes_to_its_end_where_no_image_is_classified_correctly(
+    images, tmp_path, capsys, monkeypatch
+):
+    """Neither by the net that is attacked by hand, nor by the snapshots."""
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
+    x = (np.arange(60 * 64) % 251).astype(np.uint8).reshape(60, 8, 8)
+    y = np.arange(60) % 4
+    y_test = np.full(images, 3)
+    x_test = x[y == 0][:images]  # labelled wrongly
+    np.savez(tmp_path / "odd.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    values = GIVEN | {
+        "datasets": ["odd"], "data_root": str(tmp_path), "out": str(tmp_path / "out"),
+        "train": 0, "test": 0, "epochs": 2, "device": "cpu", "jobs": 1,
+    }  # fmt: skip
+    done = notebook.run("02_overfitting_vs_robustness", lambda *_, **__: None, **values)
+    printed = capsys.readouterr().out
+    assert "The net gets none of these images right" in printed
+    assert "no net gets a test image right, so that nothing was attacked" in printed
+    verdicts = {(c["claim"], c["verdict"]) for c in done["report"].claims}
+    assert ("2.C1", "undecided") in verdicts
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
 def test_data_that_changed_are_noticed():
     split = dataclasses.replace(planned().split, fingerprint="other")
     with pytest.raises(ValueError, match="has changed since"):
@@ -379,7 +403,7 @@ def test_verdicts_name_every_claim(regimes):
         ({"datasets": []}, "list at least one name"),
         ({"folds": 1}, "folds is 1: use a whole number from 2 on"),
         ({"clever_batches": 1}, "clever_batches is 1: use a whole number from 2 on"),
-        ({"epochs": 0}, "epochs is 0: it must be a positive whole number"),
+        ({"epochs": 1}, "epochs is 1: use a whole number from 2 on"),
         ({"attack_images": -1}, "attack_images is -1: use a whole number from 0"),
         ({"lr_normal": 0}, "lr_normal is 0.0: it must be a positive number"),
         ({"lr_overfitting": float("inf")}, "lr_overfitting is inf"),

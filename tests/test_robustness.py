@@ -341,9 +341,15 @@ def test_empirical_robustness_as_art(net, digits, peer):
 
     x = digits.x_test[:60]
     # ART adds 0.25 + 0.25 + …, which is exact; 0.1 + 0.1 + 0.1 is not, and misses multiples.
-    theirs = empirical_robustness(peer, x.numpy(), "fgsm", {"eps": 1.0, "eps_step": 0.25})
-    ours = robustness.empirical_robustness(net, x, eps_step=0.25)
-    assert ours == pytest.approx(float(theirs), rel=1e-5)
+    for eps_max, eps_step in ((1.0, 0.25), (0.3, 0.15)):
+        theirs = empirical_robustness(
+            peer, x.numpy(), "fgsm", {"eps": eps_max, "eps_step": eps_step}
+        )
+        ours = robustness.empirical_robustness(net, x, eps_step=eps_step, eps_max=eps_max)
+        assert ours == pytest.approx(float(theirs), rel=1e-5)
+    by_default = float(empirical_robustness(peer, x.numpy(), "fgsm"))
+    assert robustness.empirical_robustness(net, x, eps_max=0.2) == pytest.approx(by_default)
+    assert robustness.empirical_robustness(net, x) > 1.01 * by_default  # up to 1.0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from kit.experiments.overfitting_vs_robustness import claims
 
 YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
 FOLDS = np.array([-0.4, -0.2, 0.0, 0.2, 0.4])
-EPOCHS = 10
+EPOCHS = 12
 
 
 def line(start, end, jitter=1.0):
@@ -48,7 +48,7 @@ def clever(mean, spread):
     }
 
 
-NORMAL = {"crafting epoch": np.array([5, 7, 10, 10, 10])} | regime(
+NORMAL = {"crafting epoch": np.array([5, 7, EPOCHS, EPOCHS, EPOCHS])} | regime(
     test_accuracy=line(20, 35), accuracy_before_attack=line(40, 95), validation=line(20, 35),
     ASR_CW=line(30, 60), ASR_FGSM=line(95, 95),
     ASR_PGD=line(96, 96), ASR_random_signs=line(40, 40), ASR_CW__last=line(40, 99),
@@ -165,6 +165,15 @@ def test_verdicts(claim, label, changes, wanted):
 def test_every_claim_has_a_case_of_each_kind():
     for claim in study.STUDY.claims:
         assert {NO, OPEN} <= {wanted for id, *_, wanted in CASES if id == claim}
+
+
+@pytest.mark.parametrize("epochs", range(2, 16))
+def test_a_peak_shows_only_where_later_epochs_do(epochs):
+    """Neither a climb to the last of few epochs is a peak, nor the lack of later ones evidence."""
+    path = np.arange(epochs) + FOLDS[:, None]
+    assert claims.peaks_early(path)[0] == (OPEN if epochs <= 11 else NO)
+    early = -np.abs(np.arange(1, epochs + 1) - 7) + FOLDS[:, None]
+    assert claims.peaks_early(early)[0] == (OPEN if epochs <= 10 else YES)
 
 
 def test_earlier_snapshots_do_not_count():

@@ -243,9 +243,11 @@ def empirical_robustness(
 
     Moosavi-Dezfooli et al. 2016, eq. 1, with FGSM: the mean of ‖x' − x‖∞ / ‖x‖∞ over the images
     that a step of the grid ε = `eps_step`, 2·`eps_step`, … `eps_max` fools. The step goes up the
-    loss of the predicted label and is clipped to [0, 1]. The defaults are those of the Adversarial
-    Robustness Toolbox; they are coarse, and no value under `eps_step` can come out where no pixel
-    is clipped.
+    loss of the predicted label and is clipped to [0, 1]. The default grid is coarse, and no value
+    under `eps_step` can come out where no pixel is clipped. The Adversarial Robustness Toolbox has
+    the same step by default, but its grid ends at 0.3 (in fact at 0.2: its sum of three steps is
+    above 0.3 by rounding), so that images which only a larger step fools count here and not there.
+    On equal grids the values are equal.
 
     Parameters
     ----------

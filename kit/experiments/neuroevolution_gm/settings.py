@@ -107,7 +107,10 @@ class Settings(settings.Settings):
 
     @property
     def training(self) -> dict[str, Any]:
-        """How every net is trained: by Adam with torch's defaults, as the paper says."""
+        """How every net is trained: by Adam with torch's defaults.
+
+        The paper keeps torch's defaults, too, but does not name its optimizer.
+        """
         names = ("epochs", "batch_size", "hold_out")
         return {name: getattr(self, name) for name in names} | {"optimizer": "adam", "lr": 1e-3}
 

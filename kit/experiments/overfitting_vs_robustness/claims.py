@@ -204,7 +204,13 @@ def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> Judged:
 
 
 def peaks_early(overfitting: np.ndarray) -> Judged:
-    """Does validation accuracy peak where the paper's does (2.C8)?"""
+    """Does validation accuracy peak where the paper's does (2.C8)?
+
+    The last epoch is no peak: whether one lies there shows only in a later epoch.
+    """
+    epochs = overfitting.shape[1]
+    if epochs <= PEAK[1]:
+        return results.UNDECIDED, f"{epochs} epochs, and a peak there takes at least {PEAK[1] + 1}"
     best, before, after = 1 + overfitting.argmax(1), PEAK[0] - 1, PEAK[1] + 1
     verdict, evidence = _all({
         f"best epoch − {before}": results.positive(best - before, "epochs", resolution=0.5),

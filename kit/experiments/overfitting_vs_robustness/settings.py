@@ -65,7 +65,7 @@ class Settings(settings.Settings):
     """Parameters of the study; the notebook says what each of them means."""
 
     folds: Annotated[int, whole(2)]
-    epochs: Annotated[int, whole(1)]
+    epochs: Annotated[int, whole(2)]  # what changes over the epochs is the question
     batch_size: Annotated[int, whole(1)]
     lr_normal: Annotated[float, number(above=0)]
     lr_overfitting: Annotated[float, number(above=0)]
