@@ -107,6 +107,20 @@ def test_equal_results_make_equal_archives(committed, tmp_path, store):
     assert again.read_bytes() == committed.read_bytes()
 
 
+def test_common_programs_unpack_it(committed, monkeypatch):
+    """Deflate alone; archives in LZMA, as they once were written, are read as well."""
+    with zipfile.ZipFile(committed) as archive_:
+        assert {member.compress_type for member in archive_.infolist()} == {zipfile.ZIP_DEFLATED}
+        members = {name: archive_.read(name) for name in archive_.namelist()}
+    older = committed.with_name("older.zip")
+    with zipfile.ZipFile(older, "w", zipfile.ZIP_LZMA) as archive_:
+        for name, content in members.items():
+            archive_.writestr(name, content)
+    monkeypatch.setattr(archive, "committed", lambda: [zipfile.Path(older)])
+    assert [m["sum"].tolist() for m in compute(plan()).measures] == [[1000], [2000]]
+    assert CALLS == []
+
+
 def test_an_altered_entry_is_computed_again(committed, tmp_path, monkeypatch):
     altered = tmp_path / "altered.zip"
     with zipfile.ZipFile(committed) as old, zipfile.ZipFile(altered, "w") as new:

@@ -209,17 +209,16 @@ def test_nothing_classified_correctly(monkeypatch, regimes):
     assert np.isnan(cells.mean_norms([result], "CW", "cw")["CW"]["L2"]).all()
 
 
-@pytest.mark.parametrize("images", [1, 3])
 def test_the_notebook_comes_to_its_end_where_no_image_is_classified_correctly(
-    images, tmp_path, capsys, monkeypatch
+    tmp_path, capsys, monkeypatch
 ):
-    """Neither by the net that is attacked by hand, nor by the snapshots."""
+    """One test image, labelled wrongly: neither the net that is attacked by hand gets it right,
+    nor does a snapshot.
+    """
     monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
     x = (np.arange(60 * 64) % 251).astype(np.uint8).reshape(60, 8, 8)
-    y = np.arange(60) % 4
-    y_test = np.full(images, 3)
-    x_test = x[y == 0][:images]  # labelled wrongly
-    np.savez(tmp_path / "odd.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    y = np.append(np.arange(57) % 3, [3, 3, 3])
+    np.savez(tmp_path / "odd.npz", x_train=x, y_train=y, x_test=x[:1], y_test=[3])
     values = GIVEN | {
         "datasets": ["odd"], "data_root": str(tmp_path), "out": str(tmp_path / "out"),
         "train": 0, "test": 0, "epochs": 2, "device": "cpu", "jobs": 1,

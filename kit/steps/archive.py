@@ -45,9 +45,8 @@ def write(path: Path, results: Iterable[Result], splits: Iterable[Mapping[str, A
     with runtime.atomic_write(path) as beside, zipfile.ZipFile(beside, "w") as archive:
         for name, content in sorted(members.items()):
             info = zipfile.ZipInfo(name)  # of 1980, whenever it is written
-            # LZMA takes 70 % of the space that Deflate takes, 50 % where predictions repeat.
-            kind = zipfile.ZIP_LZMA if name.endswith(".npz") else zipfile.ZIP_DEFLATED
-            archive.writestr(info, content, kind)
+            # LZMA would take four fifths of the space, and common programs do not unpack it.
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
 def committed() -> list[zipfile.Path]:
