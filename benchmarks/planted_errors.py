@@ -223,7 +223,6 @@ ERRORS = [
     ("archives that few programs unpack", "kit/steps/archive.py", "zipfile.ZIP_DEFLATED, compresslevel=9", "zipfile.ZIP_LZMA", "test_archive"),
     ("2.C8 by too few epochs", f"{TWO}claims.py", "    if epochs <= PEAK[1]:", "    if epochs < 2:", OF_TWO),
     ("one epoch is taken", f"{TWO}settings.py", "epochs: Annotated[int, whole(2)]", "epochs: Annotated[int, whole(1)]", OF_TWO),
-    ("a folder called kit hides the package", "pyproject.toml", 'package-dir = { "" = "." }', "", "test_project"),
     ("an interval of zero width", "kit/results/intervals.py", "reach = float(np.maximum(reach, resolution))", "reach = float(reach)", "test_statistics"),
     ("two repeats decide", "kit/results/power.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
     ("on a GPU: PGD copies to the host in its loop", "kit/attacks/projected_gradient.py", "no_gradient &= ~grad", "no_gradient &= ~grad.cpu().to(x.device)", "test_accelerator"),

@@ -224,11 +224,8 @@ class _Planner:
         hold_out: int = 0,
     ) -> Any:  # fmt: skip
         c = self.c
-        sizes = (
-            c.epsilon,
-            c.epsilon_l2,
-            2 * c.epsilon,
-        )  # the paper raises FGSM's, but prints no size
+        # The paper raises FGSM's, too, but prints no size.
+        sizes = (c.epsilon, c.epsilon_l2, 2 * c.epsilon)
         return steps.attack.task(
             split=split, name=name, net=net or c.reference, weights=trained["weights"],
             run=self.number, method=method, eps=dict(zip(METHODS, sizes, strict=True))[method],
