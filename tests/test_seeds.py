@@ -165,6 +165,14 @@ def test_what_is_no_seed_is_one_sentence(digits, function, seed):
         CALLS[function](digits, int, seed)
 
 
+@pytest.mark.parametrize("number", WHOLE)
+def test_a_channel_may_be_a_number_of_numpy(digits, number):
+    """Of type uint8, PyTorch would take it for a mask."""
+    x = digits.x_test.expand(-1, 3, -1, -1)
+    ours = robustness.perturbation_norms(x, 1 - x, channel=number(1))
+    assert as_text(ours) == as_text(robustness.perturbation_norms(x, 1 - x, channel=1))
+
+
 # --- derive_seed ---------------------------------------------------------------------------------
 
 WORDS = st.integers(-(2**63), 2**63 - 1) | st.floats(width=32) | st.booleans() | st.text(max_size=5)

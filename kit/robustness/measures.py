@@ -47,7 +47,7 @@ def perturbation_norms(
         )
     if channel is not None and not 0 <= channel < x.shape[1]:
         raise ValueError(f"channel is {channel}: use a number from 0 to {x.shape[1] - 1}.")
-    change = x_adv - x if channel is None else (x_adv - x)[:, [channel]]
+    change = x_adv - x if channel is None else (x_adv - x)[:, [int(channel)]]
     return {
         "l0": (change != 0).any(1).flatten(1).sum(1),
         "l2": l2_norm(change),
