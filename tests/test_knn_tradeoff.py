@@ -377,7 +377,7 @@ def test_every_run_has_a_split_and_a_net_of_its_own():
 def test_changed_data_are_noticed():
     (task,) = planned(runs=1).nets
     other = dataclasses.replace(task.arguments["split"], fingerprint="other")
-    with pytest.raises(ValueError, match="The data set digits has changed since"):
+    with pytest.raises(RuntimeError, match="The data set digits has changed since"):
         steps.compute(study.lenet.task(**{**task.arguments, "split": other}), jobs=1, device="cpu")
     with pytest.raises(ValueError, match="has changed since"):
         study.lenet(**{**task.arguments, "split": other})
