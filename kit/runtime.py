@@ -162,10 +162,8 @@ def device(name: str | None = None) -> torch.device:
     name = context().device if name is None else name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = str(name).partition(":")
-    if kind not in ("cpu", "cuda") or not (index.isdigit() or not index):
-        raise ValueError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    kind, index = _kind_and_index(name)
+    if kind == "cuda" and index >= torch.cuda.device_count():
         raise ValueError(
             f"Device {name!r} asks for a CUDA GPU and torch finds {torch.cuda.device_count()}: "
             "use device auto or cpu, or install a CUDA build of torch and its driver."
@@ -173,12 +171,26 @@ def device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+def _kind_and_index(name: str) -> tuple[str, int]:
+    kind, _, index = str(name).partition(":")
+    known = kind in ("cpu", "cuda") and (not index or (index.isascii() and index.isdigit()))
+    if not known:
+        raise ValueError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
+    return kind, int(index or 0)
+
+
 def device_type(name: str) -> str:
-    """``"cpu"`` or ``"cuda"``, as :func:`device` has it; torch is asked only where it must be."""
+    """``"cpu"`` or ``"cuda"``; torch is asked only where a GPU may be, whether there is one.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown.
+    """
     driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
-    if name == "cpu" or (name == "auto" and not driver):
-        return "cpu"
-    return device(name).type
+    if name == "auto":
+        return device(name).type if driver else "cpu"
+    return _kind_and_index(name)[0]
 
 
 def hardware(where: torch.device) -> dict[str, str | int]:
@@ -194,6 +206,21 @@ def hardware(where: torch.device) -> dict[str, str | int]:
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+@contextlib.contextmanager
+def device_memory() -> Iterator[dict[str, int]]:
+    """Measure the bytes that the block takes on a GPU: ``device_memory``, after its end."""
+    import torch
+
+    held: dict[str, int] = {}
+    gpu = device() if torch.cuda.is_available() else None
+    if gpu is None or gpu.type != "cuda":
+        yield held
+        return
+    torch.cuda.reset_peak_memory_stats(gpu)
+    yield held
+    held["device_memory"] = torch.cuda.max_memory_allocated(gpu)
 
 
 def _processor() -> str:

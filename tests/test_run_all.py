@@ -16,7 +16,7 @@ import pytest
 import small_notebooks
 from small_notebooks import FINISH, OUT
 
-from kit import runner, runtime
+from kit import runner, runtime, steps
 from kit.runner import checking
 from kit.steps import archive
 
@@ -266,6 +266,14 @@ def test_what_the_rest_takes(stored, unknown, seconds, text):
 
     estimate = Estimate(3, stored, unknown, seconds, 1e9, 5e6)
     assert checking.cost(estimate, 2).startswith(f"steps: {text}")
+
+
+def test_on_a_gpu_check_says_how_much_of_its_memory_is_taken():
+    estimate = steps.Estimate(3, 0, 0, 1.0, 1e9, 5e6, 0.7e9)
+    text = checking.cost(estimate, 2, "cuda")
+    assert "3.0 GB of memory, about 1.4 GB of the GPU's, 5 MB" in text
+    assert "the time is that of processors" in text
+    assert "GPU" not in checking.cost(estimate, 2)
 
 
 def test_nothing_runs_if_any_notebook_must_be_refused(project, capsys, tmp_path):

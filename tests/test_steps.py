@@ -510,6 +510,18 @@ def test_estimates_come_from_records(monkeypatch):
     assert steps.estimate(more, jobs=2, device="cpu").seconds == 10.0
 
 
+def test_memory_of_a_gpu_comes_from_records_that_know_it():
+    task = squares.task(n=10)
+    about = {"step": squares.name, "arguments": {"n": 10}, "work": 10.0, "seconds": 4.0}
+    Store().write(*task.identity, squares(n=10), about | {"memory": 1e9})
+    assert steps.estimate(squares.task(n=20), 1, "cpu").device_memory == 0
+    record = about | {"memory": 1e9, "device_memory": 0.3e9, "hardware": {"device": "cuda"}}
+    Store().write(*squares.task(n=11).identity, squares(n=11), record)
+    estimate = steps.estimate(squares.task(n=20), 1, "cpu")
+    assert estimate.device_memory == pytest.approx(0.8e9)  # with what CUDA takes itself
+    assert estimate.gpu
+
+
 def test_the_record_of_a_like_task_counts():
     @step(version=1, work=lambda net, n: n)
     def trained(*, net, n):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ from benchmarks.gpu.model import H200, Call, Cost, cost, extrapolated
 from kit import runner, runtime, steps
 from kit.data.splits import Split
 from kit.gradients import BATCH
+from kit.steps.records import ON_DEVICES
 from kit.steps.task import dependencies
 
 PROFILES = ("quick", "ci", "paper")
@@ -44,6 +46,7 @@ TRAINED = {"train_folds": {"epochs": 12, "lr": 0.003}, "lenet": {"epochs": 12}}
 # Arguments that say how many images there are, in batches; and lists of which the first ones serve.
 COUNTS = ("images", "batch_size", "count")
 LISTS = ("eps", "baselines")
+IGNORED = ("task", "name")  # words that say which task, and not what kind
 GENOMES = 3  # random architectures that stand for all evolved ones
 # Shapes of the papers' data sets: training images, test images, one image.
 SHAPES = {
@@ -91,9 +94,10 @@ def main(out: Path, profiles: Sequence[str] = PROFILES) -> None:
         write_images(root, 1.0)
         write_images(few, 0.02)
         lines = [line for profile in profiles for line in estimate(profile, root, few)]
-    text = as_text(lines)
+    text, figures = as_text(lines), runtime.root() / "figures"
     out.mkdir(parents=True, exist_ok=True)
     (out / "gpu-estimate.md").write_text(text, encoding="utf-8")
+    (figures / ON_DEVICES).write_text(json.dumps(_MEMORY, indent=0), encoding="utf-8")
     print(text)
 
 
@@ -143,8 +147,30 @@ def lines_of(profile: str, notebook: str, tasks: list[steps.Task], root: str) ->
         line.tasks += 1
         line.cost += each
         line.memory = max(line.memory, memory + data_bytes(task))
+        note_memory(task, memory + data_bytes(task))
         line.trains |= "epochs" in task.arguments or "search" in task.arguments
     yield from lines.values()
+
+
+_MEMORY: list[dict[str, Any]] = []
+
+
+def note_memory(task: steps.Task, held: float) -> None:
+    """Keep what a task holds, once for all tasks that hold as much, for ``run_all.py --check``."""
+    record = {
+        "step": task.step.name, "arguments": words(task.keyed), "work": task.work,
+        "device_memory": round(held, -6),
+    }  # fmt: skip
+    if not any(record | {"work": other["work"]} == other for other in _MEMORY):
+        _MEMORY.append(record)
+
+
+def words(arguments: dict) -> dict:
+    """The arguments that are words, such as a net's name: by them like tasks are found."""
+    nested = {key: words(value) for key, value in arguments.items() if isinstance(value, dict)}
+    texts = {key: value for key, value in arguments.items() if isinstance(value, str)}
+    kept = {key: value for key, value in (nested | texts).items() if value and key not in IGNORED}
+    return {key: kept[key] for key in sorted(kept)}
 
 
 def everything(plan: Any) -> list[steps.Task]:

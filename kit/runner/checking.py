@@ -70,7 +70,7 @@ def describe(
             lines.append(f"data set {name}: {there}")
         lines += decidable(settings)
         lines.append(f"device: {kind}, {jobs} process{'' if jobs == 1 else 'es'}")
-        lines.append(cost(estimate, jobs))
+        lines.append(cost(estimate, jobs, kind))
     return "\n".join(lines)
 
 
@@ -91,7 +91,7 @@ def decidable(settings: Settings) -> list[str]:
     return [tabulate(rows, heads, floatfmt=".1f"), meaning] if rows else []
 
 
-def cost(estimate: steps.Estimate | None, jobs: int) -> str:
+def cost(estimate: steps.Estimate | None, jobs: int, device: str = "cpu") -> str:
     """One sentence on what is on disk and what the rest will take."""
     if estimate is None:
         return "steps: known once the data are there"
@@ -107,6 +107,10 @@ def cost(estimate: steps.Estimate | None, jobs: int) -> str:
     text = f"{text}; the rest takes {time}"
     if estimate.memory:  # one process more: the kernel
         text += f", {(min(jobs, missing) + 1) * estimate.memory / 1e9:.1f} GB of memory"
+    if estimate.device_memory and device != "cpu":
+        text += f", about {min(jobs, missing) * estimate.device_memory / 1e9:.1f} GB of the GPU's"
     if estimate.disk:
         text += f", {max(1, round(estimate.disk / 1e6))} MB of disk"
+    if device != "cpu" and not estimate.gpu:
+        text += " (no run on a GPU is recorded: the time is that of processors)"
     return text

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unused = [n for n in select(known, changed) if changed and n not in chosen]
         if unused:
             raise ValueError(f"-p changes {unused[0].name}, which --only leaves out: add it there.")
-        if options.device not in ("auto", "cpu"):
+        if options.device not in ("auto", "cpu") and not options.check:
             runtime.device(options.device)  # loads torch
         folder = output_folder(options)
         # Everything is checked before anything runs.

@@ -32,6 +32,9 @@ _FATAL = (BrokenExecutor, KeyboardInterrupt)  # nothing more can be computed
 _SHOWN = 3  # failures that are told one by one
 
 
+_CUDA = 0.5e9  # bytes of a GPU's memory that CUDA takes for each process, about
+
+
 class Interrupted(KeyboardInterrupt):
     """The user stopped a computation; finished tasks are kept. Shown without a traceback."""
 
@@ -162,8 +165,18 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
         unknown=len(missing) - len(known),
         seconds=total / jobs,
         memory=max((record["memory"] for _, record in known), default=0.0),
+        device_memory=_device_memory(missing, store),
+        gpu=any(
+            record["hardware"]["device"] != "cpu" for _, record in known if "hardware" in record
+        ),
         disk=sum(record.get("disk", 0.0) for _, record in known),
     )
+
+
+def _device_memory(tasks: list[Task], store: Store) -> float:
+    records = Records({task.step.name for task in tasks}, store, "device_memory")
+    nearest = filter(None, map(records.nearest, tasks))
+    return max((_CUDA + record["device_memory"] for record in nearest), default=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +189,11 @@ class Estimate:
         How many of the rest are of steps that were never recorded.
     seconds
         Of the others, on this many workers.
-    memory, disk
-        Bytes: of the largest process, and of all results to come.
+    memory, device_memory, disk
+        Bytes: of the largest process, of what such a process takes on a GPU, and of all results to
+        come.
+    gpu
+        Whether the seconds are those of a GPU.
     """
 
     total: int
@@ -186,6 +202,8 @@ class Estimate:
     seconds: float
     memory: float
     disk: float
+    device_memory: float = 0.0
+    gpu: bool = False
 
 
 def _lookup(tree: Any, store: Store, whole: bool = False) -> tuple[dict[Task, Result], list[Task]]:
@@ -397,11 +415,13 @@ def _work(step: Step, arguments: dict, context: runtime.Context) -> tuple[dict, 
     """In a worker: the step's result, and what was measured."""
     started = time.perf_counter()
     with runtime.use_context(context), runtime.threads(1):
-        result = step.function(**arguments)
+        with runtime.device_memory() as held:
+            result = step.function(**arguments)
         machine = runtime.hardware(runtime.device())
     return result, {
         "hardware": machine,
         "seconds": round(time.perf_counter() - started, 2),
         "memory": psutil.Process().memory_info().rss,
+        **held,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

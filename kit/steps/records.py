@@ -10,6 +10,8 @@ from kit import runtime
 from kit.steps.store import Store
 from kit.steps.task import Task
 
+ON_DEVICES = "gpu-memory.json"  # what tasks hold on a GPU, counted on an emulated one
+
 
 class Records:
     """Records of some steps, to estimate what another task of theirs will take.
@@ -20,15 +22,18 @@ class Records:
         Names of the steps.
     store
         Whose entries count besides the manifests of all results in the figures folders.
+    what
+        What the records have to say: ``"seconds"``, or ``"device_memory"``, bytes of a GPU's.
     """
 
-    def __init__(self, names: Iterable[str], store: Store):
+    def __init__(self, names: Iterable[str], store: Store, what: str = "seconds"):
+        self.what = what
         self._of: dict[str, list[dict]] = {name: [] for name in names}
         # What was asked is kept up to date: a schedule asks again for all tasks after each of them.
         self._asked: dict[str, dict[Task, _Nearest]] = {name: {} for name in self._of}
         if not self._of:
             return
-        for record in _from_manifests():
+        for record in (*_counted(), *_from_manifests()):
             self.add(record)
         for name in self._of:
             for record in store.records(name):
@@ -37,7 +42,7 @@ class Records:
     def add(self, record: dict) -> None:
         """One more record; of equally near ones the last added counts."""
         name = record.get("step")
-        if name not in self._of or record.get("work", 0) <= 0:
+        if name not in self._of or record.get("work", 0) <= 0 or self.what not in record:
             return
         self._of[name].append(record)
         for nearest in self._asked[name].values():
@@ -91,3 +96,8 @@ def _from_manifests() -> Iterable[dict]:
             yield from json.loads(path.read_text(encoding="utf-8"))["steps"]
         except (OSError, ValueError, KeyError):
             continue
+
+
+def _counted() -> Iterable[dict]:
+    path = runtime.root() / "figures" / ON_DEVICES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
