@@ -50,7 +50,7 @@ def check_batch(model: nn.Module, x: Tensor, y: Tensor) -> None:
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
     check_images(x)
-    classes = check_logits(model(x[:1]), 1).shape[1]
+    classes = check_logits(model(x[:1].clone()), 1).shape[1]
     least, most = torch.stack(y.aminmax()).tolist()
     if not (least >= 0 and most < classes):
         raise ValueError(
@@ -95,7 +95,7 @@ def check_gradient(model: nn.Module, x: Tensor) -> None:
     """
     image = x[:1].detach()
     with torch.enable_grad():
-        logits = check_logits(model(image.clone().requires_grad_()), 1)
+        logits = check_logits(model(image.requires_grad_().clone()), 1)  # may work in place
     other = (image + 0.5) % 1  # differs in every pixel
     if not logits.requires_grad and not torch.equal(logits, model(other)):
         raise ValueError(

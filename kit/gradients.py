@@ -31,15 +31,16 @@ def frozen(model: nn.Module) -> Iterator[None]:
     >>> net.training, all(weight.requires_grad for weight in net.parameters())
     (True, True)
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        with torch.no_grad(), eval_mode(model), channels_last(model), seen_in_the_end():
-            yield
-    finally:
+    # Evaluation mode first: then it is this thread's turn.
+    with torch.no_grad(), eval_mode(model), channels_last(model), seen_in_the_end():
+        trainable = [p for p in model.parameters() if p.requires_grad]
         for parameter in trainable:
-            parameter.requires_grad_(True)
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
 
 
 def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) -> Any:
@@ -72,7 +73,7 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
         ...
     ValueError: The model returns torch.float32 of shape (5, 1, 8, 8) for 5 images: it must ...
     """
-    return check_logits(model(x), len(x))
+    return check_logits(model(x.clone()), len(x))  # a model may work in place
 
 
 def predictions(model: nn.Module, x: Tensor) -> Tensor:

@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from kit.constraints import plain
+from kit.constraints import SEED, plain
 
 if TYPE_CHECKING:
     import torch
 
+# Held by what lends a process's shared state for a while: the modes of a net, global generators.
+TURNS = threading.RLock()
 FOLDERS = {"data": "data", "steps": ".steps", "figures": "figures"}
 
 
@@ -285,6 +287,71 @@ def _check_parts(parts: Any) -> None:
             raise TypeError(
                 f"A seed cannot be derived from a {type(part).__name__}: use numbers and words."
             )
+
+
+class Draws:
+    """A seed for all that torch's global generators draw inside the block, such as dropout's masks.
+
+    Outside, the generators are as they were. A block entered again goes on where it was left.
+    Threads take turns, since the generators are the process's.
+
+    Parameters
+    ----------
+    seed
+        From 0 on.
+    device
+        Where to draw, besides the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> draws, before = Draws(0), torch.get_rng_state()
+    >>> with draws:
+    ...     first = torch.rand(2)
+    >>> with draws:
+    ...     second = torch.rand(2)
+    >>> torch.equal(torch.get_rng_state(), before)
+    True
+    >>> with Draws(0):
+    ...     torch.equal(torch.rand(2), first), torch.equal(torch.rand(2), second)
+    (True, True)
+    """
+
+    def __init__(self, seed: int, device: torch.device | None = None) -> None:
+        import torch
+
+        seed = SEED.check("seed", seed)
+        self.generators = [torch.default_generator]
+        if device is not None and device.type == "cuda":
+            self.generators.append(torch.cuda.default_generators[device.index])
+        self.states = [
+            torch.Generator(generator.device).manual_seed(seed).get_state()
+            for generator in self.generators
+        ]
+
+    def __enter__(self) -> None:
+        TURNS.acquire()
+        self._swap()
+
+    def __exit__(self, *error: object) -> None:
+        self._swap()
+        TURNS.release()
+
+    def _swap(self) -> None:
+        """Exchange the generators' states with those kept."""
+        before = [generator.get_state() for generator in self.generators]
+        for generator, state in zip(self.generators, self.states, strict=True):
+            generator.set_state(state)
+        self.states = before
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the block for a while, as for a caller's own code."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
 
 def workers(jobs: int, kind: str) -> int:

@@ -7,7 +7,8 @@ import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kit.constraints import SEED, plain, whole
+from kit import runtime
+from kit.constraints import plain, whole
 from kit.nets.genome import HAND_ENGINEERED
 
 if TYPE_CHECKING:
@@ -79,13 +80,10 @@ def build(
     >>> sum(p.numel() for p in net.parameters())
     61706
     """
-    import torch
-
     path, options = _described(net)
     architecture = pkgutil.resolve_name(path)
     count = len(classes) if hasattr(classes, "__len__") else whole(1).check("classes", classes)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(SEED.check("seed", seed))
+    with runtime.Draws(seed):
         return architecture(plain(tuple(shape)), count, **options)
 
 
@@ -116,14 +114,18 @@ def restore(
 
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode inside the block; then each module gets its mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    """Put a model into evaluation mode inside the block; then each module gets its mode back.
+
+    Threads take turns: one that left the block would change the modes under another's feet.
+    """
+    with runtime.TURNS:
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 @contextlib.contextmanager

@@ -35,8 +35,8 @@ def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
     torch.Size([360, 10])
     """
     device = next(model.parameters()).device
-    with eval_mode(model):
-        outputs = in_parts(lambda part: model(part.to(device)), x, at_once=batch_size)
+    with eval_mode(model):  # on copies: a model may work in place
+        outputs = in_parts(lambda part: model(part.to(device, copy=True)), x, at_once=batch_size)
     return torch.cat(outputs).to(x.device)
 
 

@@ -28,7 +28,7 @@ def mean_cross_entropy(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> tupl
     >>> loss.shape, logits.shape
     (torch.Size([]), torch.Size([8, 10]))
     """
-    logits = model(x)
+    logits = model(x.clone())  # a model may work in place
     return cross_entropy(logits, y), logits
 
 
@@ -83,7 +83,7 @@ def input_gradients(model, x, y, *, create_graph=False, details=False):
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad(), DoubleBackward(x) if create_graph else contextlib.nullcontext():
-        logits = model(x)
+        logits = model(x.clone())  # a model may work in place
         # Summed, not averaged: an image's gradient must not shrink with its batch.
         total = cross_entropy(logits, y, reduction="sum")
         (grads,) = torch.autograd.grad(total, x, create_graph=create_graph)
