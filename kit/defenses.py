@@ -120,7 +120,12 @@ class Fast:
     """
 
     def __init__(self, eps: float) -> None:
-        self.eps, self.batches = eps, 0
+        self.eps = eps
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new training."""
+        self.batches = 0  # that have drawn their random starts
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Adversarial images to train on."""
@@ -141,12 +146,18 @@ class Free:
 
     def __init__(self, eps: float) -> None:
         self.eps = eps
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new training."""
         self.change: Tensor | None = None
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy on adversarial images, and their logits."""
         if self.change is None:
             self.change = torch.zeros_like(x)
+        if len(self.change) < len(x):  # the last batch may be larger than the others
+            self.change = torch.cat([self.change, torch.zeros_like(x[len(self.change) :])])
         change = self.change[: len(x)]
 
         def ascend(grad: Tensor) -> None:
@@ -154,5 +165,5 @@ class Free:
 
         images = (x + change).clamp(0, 1).requires_grad_()
         images.register_hook(ascend)
-        logits = model(images)
+        logits = model(images.clone())  # a model may work in place
         return nn.functional.cross_entropy(logits, y), logits

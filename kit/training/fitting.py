@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kit import nets
+from kit import nets, runtime
 from kit.batches import in_parts
 from kit.checks import seen_in_the_end
 from kit.constraints import SEED, whole
@@ -42,6 +42,9 @@ def fit(
 ) -> History:
     """Train a classifier in place. A batch passes `transform`, `augment`, `perturb`, then `loss`.
 
+    Of these functions, one that has a method ``reset`` has it called before the first batch, so
+    that nothing it keeps goes over from one training to the next.
+
     Parameters
     ----------
     model
@@ -51,11 +54,14 @@ def fit(
     y
         Labels, int64, shape (N,).
     epochs, batch_size
-        Passes over the data, and images per step.
+        Passes over the data, and images per step. A last batch of a single image joins the one
+        before it where the model cannot train on it: a batch norm would see one value per channel.
     optimizer, lr
         A name in `OPTIMIZERS`, and its learning rate.
     seed
-        Shuffles the data; the order is the same on every device.
+        Shuffles the data, in the same order on every device, and decides what the model and the
+        functions below draw from torch's global generators, such as dropout's masks. These
+        generators are left as they were.
     loss
         ``loss(model, x, y, rows)`` returns a batch's loss, a scalar to minimise, and its logits,
         from which the running accuracy is counted. `rows` are the positions of the batch's images
@@ -86,7 +92,8 @@ def fit(
     Raises
     ------
     ValueError
-        x and y do not fit together, the optimizer is unknown, or `loss` returns something else.
+        x and y do not fit together, the optimizer is unknown, or `loss` returns something else; or
+        all batches are of a single image and the model cannot train on it.
 
     Examples
     --------
@@ -102,6 +109,8 @@ def fit(
     schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured)
     device = next(model.parameters()).device
     x, y = x.to(device), y.to(device)
+    sizes = _batch_sizes(model, x, y, transform, len(x), schedule.batch_size)
+    draws = _draws(schedule.seed, device)
     generator = torch.Generator().manual_seed(schedule.seed)
 
     def step(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,11 +127,13 @@ def fit(
     def finish(epoch: int) -> None:
         model.eval()
         if on_epoch:
-            on_epoch(epoch, model)
+            with draws.paused():
+                on_epoch(epoch, model)
 
     options: dict[str, Any] = dict(start=model.train, finish=finish)
-    with nets.channels_last(model), seen_in_the_end():
-        return _train(step, model.parameters(), len(x), schedule, generator, **options)[0]
+    with draws, nets.channels_last(model), seen_in_the_end():
+        _reset(transform, augment, perturb, loss)
+        return _train(step, model.parameters(), sizes, schedule, generator, **options)[0]
 
 
 def fit_many(
@@ -146,7 +157,9 @@ def fit_many(
     """Train many nets of one architecture in place, on the same batches or on subsets of their own.
 
     On a GPU all of them are one stacked model, on a CPU they are trained one after another, which
-    is faster there. The members come out the same but for rounding.
+    is faster there. The members come out the same but for rounding, and but for dropout: one after
+    another, each draws what it would alone; stacked, they draw from one stream, each its own part.
+    Either way equal seeds give equal members.
 
     Parameters
     ----------
@@ -217,6 +230,7 @@ def fit_many(
 def _fit_in_turn(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
     histories = []
     for m, model in enumerate(models):
+        _reset(transform, loss)  # fit sees them wrapped
         subset = slice(None) if rows is None else rows[m]
         options = dict(
             loss=loss if rows is None else _at(rows[m], loss),
@@ -251,6 +265,11 @@ def _fit_in_stacks(models, x, y, schedule, *, member_args, rows, on_epoch, **opt
 
 
 def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
+    first = None if transform is None else functools.partial(transform, member_args[0])
+    count = len(x) if rows is None else rows.shape[1]
+    sizes = _batch_sizes(models[0], x, y, first, count, schedule.batch_size)
+    draws = _draws(schedule.seed, x.device)
+    generator = torch.Generator().manual_seed(schedule.seed)
     for model in models:
         model.train()
     weights, buffers = torch.func.stack_module_state(models)
@@ -278,15 +297,16 @@ def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, 
         done = epoch
         if on_epoch or epoch == schedule.epochs:
             _unstack(models, weights, buffers)
-        for m, model in enumerate(models if on_epoch else ()):
-            on_epoch(m, epoch, model)
+        with draws.paused():
+            for m, model in enumerate(models if on_epoch else ()):
+                on_epoch(m, epoch, model)
 
-    count = len(x) if rows is None else rows.shape[1]
-    generator = torch.Generator().manual_seed(schedule.seed)
     try:
-        return _train(
-            step, weights.values(), count, schedule, generator, len(models), finish=finish
-        )
+        with draws:
+            _reset(transform, loss)
+            return _train(
+                step, weights.values(), sizes, schedule, generator, len(models), finish=finish
+            )
     except torch.OutOfMemoryError as error:
         if done:  # the nets are no longer what they were: they cannot be trained anew in halves
             raise RuntimeError(f"The device's memory was full after epoch {done}: {error}")
@@ -324,9 +344,51 @@ class _Schedule:
         object.__setattr__(self, "seed", SEED.check("seed", self.seed))
 
 
-def _train(step, weights, count, schedule, generator, members=1, *, start=None, finish):
-    """Every epoch over `count` shuffled images; `step` gives loss and accuracy of each member."""
-    weights = list(weights)
+def _reset(*functions):
+    """Let functions that keep something between batches begin anew."""
+    for function in functions:
+        if hasattr(function, "reset"):
+            function.reset()
+
+
+def _draws(seed, device):
+    """Of what the model draws; not the stream that shuffles."""
+    return runtime.Draws(runtime.derive_seed(seed, "draws"), device)
+
+
+def _batch_sizes(model, x, y, transform, count, batch_size):
+    """How many of `count` images go into each batch of an epoch."""
+    full, rest = divmod(count, batch_size)
+    sizes = [batch_size] * full + [rest] * bool(rest)
+    if sizes[-1] > 1 or not _refuses_a_single_image(model, x, y, transform):
+        return sizes
+    if len(sizes) == 1 or batch_size == 1:
+        raise ValueError(
+            f"{count} images in batches of {batch_size}, and the model cannot train on single "
+            "images, of which its batch norms see one value per channel: use at least 2 images, in "
+            "batches of at least 2."
+        )
+    return [*sizes[:-2], batch_size + 1]
+
+
+@torch.no_grad()
+def _refuses_a_single_image(model, x, y, transform):
+    """Does a norm of the model want more than one value per channel? Its statistics stay."""
+    image, label = x[:1].clone(), y[:1].clone()
+    if transform is not None:
+        image, _ = transform(image, label)
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    with nets.eval_mode(model), _draws(0, x.device):  # for the modes that they end in
+        try:
+            torch.func.functional_call(model.train(), buffers, (image,))
+        except ValueError:
+            return True
+    return False
+
+
+def _train(step, weights, sizes, schedule, generator, members=1, *, start=None, finish):
+    """Every epoch over all images, shuffled; `step` gives loss and accuracy of each member."""
+    weights, count = list(weights), sum(sizes)
     device = weights[0].device
     update = OPTIMIZERS[schedule.optimizer](weights, schedule.lr)
     histories: list[History] = [{"loss": [], "accuracy": []} for _ in range(members)]
@@ -348,7 +410,7 @@ def _train(step, weights, count, schedule, generator, members=1, *, start=None, 
         # Sums stay on the device: reading them every batch would make a GPU wait.
         sums = torch.zeros((), device=device)
         order = torch.randperm(count, generator=generator).to(device)
-        batches = order.split(schedule.batch_size)
+        batches = order.split(sizes)
         for rows in (rows for rows in batches for _ in range(schedule.replays)):
             sums = sums + advance(rows)
         means = (sums / (count * schedule.replays)).view(2, members).tolist()
