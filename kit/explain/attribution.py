@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
-from kit.gradients import frozen
+from kit.gradients import BATCH, frozen, in_batches, outputs
 
 
 def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50) -> Tensor:
@@ -39,9 +41,14 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int =
     """
     from captum.attr import IntegratedGradients
 
+    method = IntegratedGradients(functools.partial(outputs, model))
+
+    def attribute(x: Tensor, y: Tensor) -> Tensor:
+        maps = method.attribute(x, target=y, n_steps=steps, internal_batch_size=BATCH)
+        return maps.sum(1).detach().to(x.dtype)
+
     with frozen(model), torch.enable_grad():
-        maps = IntegratedGradients(model).attribute(x, target=y, n_steps=steps)
-    return maps.sum(1).detach().to(x.dtype)
+        return in_batches(attribute, x, y, copies=steps)
 
 
 def attribution_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kit.gradients import BATCH
+from kit.gradients import BATCH, gradient
 from kit.nets import eval_mode
 
 DARK = 0.1  # brightness below which a pixel is background
 
 
 def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None = None) -> Tensor:
-    """Grad-CAM of a class (Selvaraju et al., ICCV 2017), computed by captum.
+    """Grad-CAM of a class (Selvaraju et al., ICCV 2017).
 
     Parameters
     ----------
@@ -24,8 +28,10 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     y
         The class that each map is about, shape (N,).
     layer
-        By default the activation after the model's last convolution, or this convolution where no
-        ReLU comes after it. (Before a ReLU, maps also hold what the net never sees.)
+        A part of the model that gives feature maps, (N, channels, height, width); where it is
+        called several times, the last call counts. By default, in the order in which a forward pass
+        calls them, the first ReLU after the last convolution, or this convolution where no ReLU
+        comes after it. (Before a ReLU, maps also hold what the net never sees.)
 
     Returns
     -------
@@ -36,7 +42,8 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     Raises
     ------
     ValueError
-        The model has no convolution, or x and y do not fit together.
+        The model calls no convolution, or `layer` not at all or not for feature maps; or x and y do
+        not fit together.
 
     Examples
     --------
@@ -48,29 +55,79 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     >>> maps.shape, [round(mass, 3) for mass in maps.sum((1, 2)).tolist()]
     (torch.Size([5, 8, 8]), [1.0, 1.0, 1.0, 1.0, 1.0])
     """
-    from captum.attr import LayerGradCam  # heavy, and seldom needed
-
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
-    method = LayerGradCam(model, layer or _last_activation(model))
     batches = []
-    with eval_mode(model), torch.enable_grad():
+    with eval_mode(model):
+        place = _last_activation(model, x) if layer is None else _last_call(model, x, layer)
         for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
-            coarse = method.attribute(images, labels, relu_attributions=True).detach()
+            coarse = _coarse_map(model, images, labels, *place)
             batches.append(functional.interpolate(coarse, x.shape[2:], mode="bilinear")[:, 0])
     maps = torch.cat(batches)
     mass = maps.sum((1, 2), keepdim=True)
     return torch.where(mass > 0, maps / mass, 0.0)
 
 
-def _last_activation(model: nn.Module) -> nn.Module:
+Place = tuple[nn.Module, int]  # a layer, and which of its calls in a forward pass, from 1
+
+
+def _last_activation(model: nn.Module, x: Tensor) -> Place:
     """The first ReLU after the last convolution, or else this convolution."""
-    modules = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ReLU, nn.Flatten))]
-    places = [i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ReLU))]
+    calls = _calls(model, x, layers)
+    places = [i for i, (layer, _) in enumerate(calls) if isinstance(layer, nn.Conv2d)]
     if not places:
         raise ValueError("The model has no convolution: name the layer to look at.")
-    after = modules[places[-1] + 1 : places[-1] + 2]
-    return after[0] if after and isinstance(after[0], nn.ReLU) else modules[places[-1]]
+    return calls[min(places[-1] + 1, len(calls) - 1)]
+
+
+def _last_call(model: nn.Module, x: Tensor, layer: nn.Module) -> Place:
+    calls = _calls(model, x, [layer])
+    if not calls:
+        raise ValueError(
+            "The model does not call this layer, or it gives no feature maps of shape (N, channels,"
+            " height, width): name a layer that does."
+        )
+    return calls[-1]
+
+
+@torch.no_grad()
+def _calls(model: nn.Module, x: Tensor, layers: Sequence[nn.Module]) -> list[Place]:
+    """Calls of the layers that give feature maps, in the order in which the first image has them.
+
+    Modules are registered in any order, and one ReLU may serve after every convolution.
+    """
+    calls: list[Place] = []
+    times: Counter[nn.Module] = Counter()
+
+    def note(layer: nn.Module, _: object, features: object) -> None:
+        times[layer] += 1
+        if isinstance(features, Tensor) and features.ndim == 4:
+            calls.append((layer, times[layer]))
+
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(note))
+        model(x[:1].clone())
+    return calls
+
+
+def _coarse_map(model: nn.Module, x: Tensor, y: Tensor, layer: nn.Module, number: int) -> Tensor:
+    """The feature maps of a call, weighted by their gradients' means (Eq. 1 and 2), (N, 1, …)."""
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, features: Tensor) -> Tensor:
+        seen.append(features)
+        # The net goes on with a copy: what comes next may work in place.
+        return features.clone() if len(seen) == number else features
+
+    with torch.enable_grad(), layer.register_forward_hook(keep):
+        images = x.detach().requires_grad_()  # for nets whose weights want no gradient
+        logits = model(images.clone())
+        features = seen[number - 1]
+        grads = gradient(logits.gather(1, y[:, None]).sum(), features)
+    weights = grads.mean((2, 3), keepdim=True)
+    return (weights * features.detach()).sum(1, keepdim=True).relu()
 
 
 def background_share(maps: Tensor, x: Tensor, *, darker_than: float = DARK) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from kit import training
 from kit.gradients import BATCH
+from kit.nets import eval_mode
 
 
 def interpolate(
@@ -50,7 +51,8 @@ def interpolate(
     sizes = [[weight.shape for weight in net.parameters()] for net in (start, end)]
     if sizes[0] != sizes[1]:
         raise ValueError("The two nets have weights of different shapes: use one architecture.")
-    middle = copy.deepcopy(end).eval()
+    with eval_mode(end):
+        middle = copy.deepcopy(end)
     with torch.no_grad():
         triples = zip(middle.parameters(), start.parameters(), end.parameters(), strict=True)
         for weight, a, b in triples:
@@ -64,7 +66,8 @@ def interpolate(
 def estimate_statistics(model: nn.Module, x: Tensor) -> None:
     """Estimate the running statistics of a model's batch norms anew, in place, on images `x`.
 
-    They become the average over batches of up to 500 images; nothing else changes.
+    They become the average over batches of up to 500 images, with the rest of the model in
+    evaluation mode; nothing else changes.
 
     Examples
     --------
@@ -73,21 +76,25 @@ def estimate_statistics(model: nn.Module, x: Tensor) -> None:
     >>> norm.running_mean
     tensor([0.2500])
     """
-    norms = [
-        module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    ]
+    with eval_mode(model):
+        twin = copy.deepcopy(model)  # a failure on the way leaves the model as it came
+    norms, measured = _batch_norms(model), _batch_norms(twin)
     if not norms:
         return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
+    for norm in measured:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
         norm.train()
     for batch in x.tensor_split(-(-len(x) // BATCH)):  # about equal: none of a single image
-        model(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+        twin(batch.clone())  # a model may work in place
+    for norm, of_twin in zip(norms, measured, strict=True):
+        for values, found in zip(norm.buffers(), of_twin.buffers(), strict=True):
+            values.copy_(found)
+
+
+def _batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    kind = nn.modules.batchnorm._BatchNorm
+    return [module for module in model.modules() if isinstance(module, kind)]
 
 
 def sharpness(
@@ -136,7 +143,8 @@ def sharpness(
     """
     if not 0 < radius < math.inf or steps < 1:
         raise ValueError(f"radius is {radius} and steps {steps}: use a positive number and 1 up.")
-    moved = copy.deepcopy(model).eval().requires_grad_()
+    with eval_mode(model):
+        moved = copy.deepcopy(model).requires_grad_()
     weights = list(moved.parameters())
     centre = [weight.detach().clone() for weight in weights]
     reach = radius * _norm(centre)
@@ -163,7 +171,8 @@ def _loss_gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
     totals = [torch.zeros_like(weight) for weight in weights]
     with torch.enable_grad():
         for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
-            loss = cross_entropy(model(images), labels, reduction="sum") / len(x)
+            outputs = model(images.clone())  # a model may work in place
+            loss = cross_entropy(outputs, labels, reduction="sum") / len(x)
             grads = torch.autograd.grad(loss, weights)
             totals = [total + grad for total, grad in zip(totals, grads, strict=True)]
     return totals

@@ -167,9 +167,10 @@ def _grad_norms(f: Outputs, x: Tensor, label: Tensor, others: Tensor, norm: str)
     with torch.enable_grad():
         values = f(x)
         leads = (values[:, label] - values[:, others]).sum(0)
-        rows = [gradient(lead, x, retain_graph=True).flatten(1) for lead in leads]
-    dual = {"l2": 2, "linf": 1}[norm]
-    return torch.stack([row.norm(dual, dim=1) for row in rows], 1)
+        dual = {"l2": 2, "linf": 1}[norm]
+        # One class after another: the gradients of all of them would not fit into memory.
+        rows = [gradient(lead, x, retain_graph=True).flatten(1).norm(dual, dim=1) for lead in leads]
+    return torch.stack(rows, 1)
 
 
 def _upper_end(maxima: Tensor) -> tuple[Tensor, Tensor]:
