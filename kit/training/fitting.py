@@ -108,7 +108,7 @@ def fit(
     captured = captured and augment is None and perturb is None
     schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured)
     device = next(model.parameters()).device
-    x, y = x.to(device), y.to(device)
+    x, y = x.detach().to(device), y.to(device)
     sizes = _batch_sizes(model, x, y, transform, len(x), schedule.batch_size)
     draws = _draws(schedule.seed, device)
     generator = torch.Generator().manual_seed(schedule.seed)
@@ -216,7 +216,7 @@ def fit_many(
             "transform one of member_args for each."
         )
     device = next(models[0].parameters()).device
-    x, y = x.to(device), y.to(device)
+    x, y = x.detach().to(device), y.to(device)
     rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(device)
     if stacked is None:
         stacked = device.type != "cpu" and loss is None
