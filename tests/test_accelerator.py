@@ -203,7 +203,7 @@ WORK = {
     "PGD": lambda w: kit.attacks.pgd(w.net, w.x, w.y, eps=0.1, steps=3),
     "CW": lambda w: kit.attacks.cw_l2(w.net, w.x, w.y, steps=20),
     "DeepFool": lambda w: kit.attacks.deepfool(w.net, w.x, w.y),
-    "CLEVER": lambda w: kit.robustness.clever(w.net, w.x[:1], batches=2, batch_size=60),
+    "CLEVER": lambda w: kit.robustness.clever(w.net, w.x[:1], batches=2, batch_size=200),
     "accuracy": lambda w: kit.training.accuracy(w.net, w.x, w.y),
     "K-NN": lambda w: kit.neighbors.predict(w.x, w.y, w.x),
     "a population": lambda w: w.triplets(),

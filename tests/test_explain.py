@@ -6,12 +6,13 @@ import math
 
 import pytest
 import torch
+from captum.attr import IntegratedGradients, LayerGradCam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
-from kit import data, explain, nets, training
+from kit import data, explain, gradients, nets, training
 from kit.explain import landscape
 
 
@@ -142,6 +143,108 @@ def test_maps_are_shares(digits, name):
     assert (maps >= 0).all()
     assert (((mass - 1).abs() < 1e-5) | (mass == 0)).all()
     assert (mass > 0).float().mean() > 0.5
+
+
+class Tutorial(nn.Module):
+    """As most tutorials write it: one ReLU for everything, and parts in any order."""
+
+    def __init__(self, inplace=False):
+        super().__init__()
+        self.last, self.hidden = nn.Linear(12, 10), nn.Linear(6 * 16, 12)
+        self.second, self.first = nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(1, 4, 3, padding=1)
+        self.relu, self.pool = nn.ReLU(inplace), nn.MaxPool2d(2)
+
+    def features(self, x):
+        x = self.relu(self.first(x))
+        return self.relu(self.second(self.pool(x)))
+
+    def forward(self, x):
+        return self.last(self.relu(self.hidden(self.features(x).flatten(1))))
+
+
+class Separate(Tutorial):
+    """The same net with a ReLU for every place, in the order of execution."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        twin = Tutorial()
+        self.first, self.one, self.pool = twin.first, nn.ReLU(), twin.pool
+        self.second, self.two = twin.second, nn.ReLU()
+        self.hidden, self.three, self.last = twin.hidden, nn.ReLU(), twin.last
+
+    def forward(self, x):
+        x = self.two(self.second(self.pool(self.one(self.first(x)))))
+        return self.last(self.three(self.hidden(x.flatten(1))))
+
+
+def by_captum(net, x, y, layer):
+    coarse = LayerGradCam(net.eval(), layer).attribute(x, y, relu_attributions=True).detach()
+    maps = interpolate(coarse, x.shape[2:], mode="bilinear")[:, 0]
+    mass = maps.sum((1, 2), keepdim=True)
+    return torch.where(mass > 0, maps / mass, 0)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_grad_cam_follows_the_order_of_execution(inplace):
+    separate, x, y = Separate(), random(8, 1, 8, 8), torch.arange(8)
+    shared = Tutorial(inplace)
+    shared.load_state_dict(separate.state_dict())
+    maps = explain.grad_cam(shared, x, y)
+    assert (maps.sum((1, 2)) > 0).sum() > 2, "too few maps to compare"
+    expected = by_captum(separate, x, y, separate.two)
+    assert torch.equal(explain.grad_cam(separate, x, y), expected)
+    assert torch.equal(maps, expected)
+    # Of a layer with several calls, the last one that gives feature maps.
+    assert torch.equal(explain.grad_cam(shared, x, y, layer=shared.relu), expected)
+    first = explain.grad_cam(shared, x, y, layer=shared.first)
+    assert torch.equal(first, by_captum(separate, x, y, separate.first))
+    assert not torch.equal(first, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in nets.ARCHITECTURES if name != "linear"])
+def test_grad_cam_as_captum(name):
+    shape = (1, 32, 32)
+    net, x, y = lively(nets.build(name, shape, seed=1)), random(4, *shape), torch.arange(4)
+    if name in ("resnet18", "resnet34"):  # one ReLU in each block: captum cannot name its last call
+        expected = explain.grad_cam(net, x, y, layer=net.net.layer4)
+    else:
+        parts = [m for m in net.modules() if isinstance(m, (nn.Conv2d, nn.ReLU, nn.Flatten))]
+        last = max(k for k, part in enumerate(parts) if isinstance(part, nn.Conv2d))
+        follows = isinstance(([*parts, None])[last + 1], nn.ReLU)
+        expected = by_captum(net, x, y, parts[last + follows])
+    assert torch.equal(explain.grad_cam(net, x, y), expected)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(range(4)), st.integers(0, 99))
+def test_the_order_of_registration_does_not_matter(order, seed):
+    """A chain of convolutions and ReLUs, registered in any order."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        chain = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU()]
+        head = nn.Linear(4 * 16, 10)
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList([chain[k] for k in order])
+            self.head = head
+
+        def forward(self, x):
+            for part in chain:
+                x = part(x)
+            return self.head(x.flatten(1))
+
+    x, y = random(3, 1, 8, 8, seed=seed), torch.arange(3)
+    maps = explain.grad_cam(Chain(), x, y)
+    assert torch.equal(maps, by_captum(Chain(), x, y, chain[3]))
+
+
+def test_grad_cam_of_a_layer_without_feature_maps():
+    net, x, y = nets.build("lenet5", (1, 8, 8)), random(2, 1, 8, 8), torch.arange(2)
+    for layer in (net.classifier[1], nn.Conv2d(1, 1, 1)):
+        with pytest.raises(ValueError, match=r"^The model does not call this layer, or it .*\.$"):
+            explain.grad_cam(net, x, y, layer=layer)
 
 
 class OneSided(nn.Module):
@@ -460,6 +563,21 @@ def test_estimate_statistics_changes_nothing_else(digits):
     assert all(weight.grad is None and weight.requires_grad for weight in net.parameters())
 
 
+@pytest.mark.parametrize("mode", ["train", "mixed"])
+def test_estimate_statistics_of_a_net_in_training(mode):
+    """Without its dropout, and left in the modes that it came in."""
+    nets_of = [one_norm(1) for _ in range(2)]
+    for net in nets_of:
+        net.insert(1, nn.Dropout(0.9))
+    mixed(nets_of[0]) if mode == "mixed" else nets_of[0].train()
+    before, x = modes(nets_of[0]), random(60, 1, 8, 8)
+    for net in (nets_of[0], nets_of[1].eval()):
+        explain.estimate_statistics(net, x)
+    assert modes(nets_of[0]) == before
+    for value, other in zip(nets_of[0].buffers(), nets_of[1].buffers(), strict=True):
+        assert torch.equal(value, other)
+
+
 def test_statistics_where_one_image_is_left_over(monkeypatch):
     monkeypatch.setattr(landscape, "BATCH", 10)
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)).eval()
@@ -686,3 +804,27 @@ def test_the_distance_of_maps_ignores_their_scale():
     assert ((apart > 0) & (apart < 2)).all()
     assert (explain.attribution_distance(a, a) == 0).all()
     torch.testing.assert_close(explain.attribution_distance(a, -a), torch.full((3,), 2.0))
+
+
+class Counting(nn.Module):
+    """Notes how many images each of its runs sees."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.seen = net, []
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return self.net(x)
+
+
+@pytest.mark.parametrize(("count", "steps"), [(1, 50), (35, 50), (7, 300), (2, 1200)])
+def test_integrated_gradients_in_batches(count, steps):
+    """Never more images at once than elsewhere, and captum's maps of all at once."""
+    net = lively(nets.build("resnet8", (1, 8, 8))).eval()
+    counting, x, y = Counting(net), random(count, 1, 8, 8), torch.arange(count) % 10
+    maps = explain.integrated_gradients(counting, x, y, steps=steps)
+    assert max(counting.seen) <= gradients.BATCH
+    assert sum(counting.seen) == count * steps
+    whole = IntegratedGradients(net).attribute(x, target=y, n_steps=steps).sum(1).detach()
+    torch.testing.assert_close(maps, whole.float(), rtol=1e-4, atol=1e-6)

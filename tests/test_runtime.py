@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -84,3 +85,21 @@ def test_workers_end_with_a_killed_parent():
             return
         time.sleep(0.1)
     pytest.fail("the worker outlived its parent")
+
+
+def test_draws_go_on_where_they_were_left_and_leave_no_trace():
+    torch.manual_seed(5)
+    before, draws, drawn = torch.get_rng_state(), runtime.Draws(3), []
+    with draws:
+        drawn.append(torch.randn(3))
+        with draws.paused():
+            assert torch.equal(torch.get_rng_state(), before)
+            with runtime.Draws(4):  # another stream inside
+                torch.rand(7)
+        drawn.append(torch.randn(3))
+    with contextlib.suppress(RuntimeError), draws:
+        drawn.append(torch.randn(3))
+        raise RuntimeError("out of order")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(3)
+    assert torch.equal(torch.cat(drawn), torch.cat([torch.randn(3) for _ in range(3)]))

@@ -1,6 +1,7 @@
 """Training: equal to a plain torch loop, repeatable, and no trace left behind."""
 
 import copy
+import functools
 import math
 import subprocess
 import sys
@@ -10,7 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from kit import attacks, data, nets, optimizers, perturbations, training
+from kit import (
+    attacks,
+    data,
+    defenses,
+    nets,
+    neuroevolution,
+    optimizers,
+    perturbations,
+    training,
+)
 
 
 @pytest.fixture(scope="module")
@@ -509,6 +519,111 @@ def test_weights_do_not_learn_through_the_perturbation(digits):
 
     ends = [weights(trained(digits, perturb=option)[0]) for option in (perturb, detached)]
     assert torch.equal(*ends)
+
+
+# Batches of one image ---------------------------------------------------------------------------
+
+
+def narrow_net(seed=0):
+    """With a batch norm that sees one value per channel of an image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 10)
+        )
+
+
+def sizes_seen(net, norm, digits, count, **options):
+    """Batches that a batch norm of a net sees in training."""
+    seen = []
+    norm.register_forward_hook(lambda part, args, _: seen.append(len(args[0])))
+    training.fit(net, digits.x_train[:count], digits.y_train[:count], **options)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [(33, 32, [33]), (65, 32, [32, 33]), (65, 64, [65]), (7, 2, [2, 2, 3]), (34, 32, [32, 2])],
+)
+def test_a_last_batch_of_one_image_joins_the_one_before(digits, count, batch_size, sizes):
+    net = narrow_net()
+    seen = sizes_seen(net, net[2], digits, count, epochs=2, batch_size=batch_size)
+    tried = seen[: len(seen) % len(sizes)]  # on one image, before the training
+    assert seen[len(tried) :] == 2 * sizes
+    assert int(net[2].num_batches_tracked) == 2 * len(sizes)
+
+
+def test_only_where_a_net_cannot_train_on_one_image(digits):
+    """Norms of feature maps, or none at all, take the batches that they always took."""
+    for name in ("resnet8", "lenet5"):
+        net, plain = (nets.build(name, digits.shape) for _ in range(2))
+        x, y = digits.x_train[:33], digits.y_train[:33]
+        training.fit(net, x, y, epochs=1, batch_size=16, seed=3)
+        plain = plain.to(memory_format=torch.channels_last)
+        update = torch.optim.Adam(plain.parameters(), fused=True)
+        order = torch.randperm(33, generator=torch.Generator().manual_seed(3))
+        for index in order.split(16):
+            update.zero_grad()
+            nn.functional.cross_entropy(plain(x[index]), y[index]).backward()
+            update.step()
+        for key, value in net.state_dict().items():
+            assert torch.equal(value, plain.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("subsets", [None, [range(33), range(40, 73)]])
+def test_stacked_and_looped_join_the_same(digits, subsets):
+    x, y = digits.x_train[: 33 if subsets is None else 320].double(), digits.y_train
+    y, options = y[: len(x)], dict(epochs=2, batch_size=32, subsets=subsets)
+    options |= dict(member_args=torch.tensor([0, 1]), transform=shifted)
+    stacked, looped = ([narrow_net(seed).double() for seed in (0, 1)] for _ in range(2))
+    for members, how in ((stacked, True), (looped, False)):
+        training.fit_many(members, x, y, stacked=how, **options)
+    for a, b in zip(stacked, looped, strict=True):
+        torch.testing.assert_close(a.state_dict(), b.state_dict(), rtol=0, atol=1e-9)
+
+
+def test_a_transform_may_make_two_of_one_image(digits):
+    """The batch that counts is the one that the net sees."""
+
+    def twice(x, y):
+        return torch.cat([x, 1 - x]), torch.cat([y, y])
+
+    net = narrow_net()
+    seen = sizes_seen(net, net[2], digits, 33, epochs=1, batch_size=32, transform=twice)
+    assert seen[-2:] == [64, 2]
+
+
+@pytest.mark.parametrize("stacked", [None, True])
+@pytest.mark.parametrize(("count", "batch_size"), [(1, 32), (5, 1), (1, 1)])
+def test_single_images_are_refused_before_anything_is_trained(digits, count, batch_size, stacked):
+    net, options = narrow_net().train(), dict(epochs=1, batch_size=batch_size)
+    fit = functools.partial(training.fit_many, stacked=True) if stacked else training.fit
+    before = copy.deepcopy(net.state_dict())
+    x, y = digits.x_train[:count], digits.y_train[:count]
+    with pytest.raises(ValueError, match=rf"^{count} images in batches of {batch_size}, .*\.$"):
+        fit([net] if stacked else net, x, y, **options)
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+    assert all(modes(net))
+    history = training.fit(nets.build("lenet5", digits.shape), x, y, **options)
+    assert math.isfinite(history["loss"][0])
+
+
+@pytest.mark.parametrize("kind", ["fast", "free"])
+def test_adversarial_training_of_a_larger_last_batch(digits, kind):
+    options = defenses.adversarial_training(kind, eps=0.1, epochs=4)
+    net, x, y = narrow_net(), digits.x_train[:33], digits.y_train[:33]
+    history = training.fit(net, x, y, batch_size=16, **options)
+    assert all(map(math.isfinite, history["loss"]))
+
+
+def test_resnet18_of_129_images_and_any_genome(digits):
+    """Random architectures of the ci profile's space, and torchvision's net."""
+    space = neuroevolution.Space(widths=(8, 16), kernels=(3,), side=8, blocks=6)
+    rng = np.random.default_rng(0)
+    genomes = [neuroevolution.random_genome(rng, space) for _ in range(25)]
+    for net in ["resnet18", *genomes]:
+        model = nets.build(net, digits.shape)
+        training.fit(model, digits.x_train[:9], digits.y_train[:9], epochs=1, batch_size=8)
 
 
 # Populations ------------------------------------------------------------------------------------
