@@ -616,7 +616,7 @@ def test_adversarial_training_of_a_larger_last_batch(digits, kind):
     assert all(map(math.isfinite, history["loss"]))
 
 
-def test_resnet18_of_129_images_and_any_genome(digits):
+def test_nets_with_one_image_too_many(digits):
     """Random architectures of the ci profile's space, and torchvision's net."""
     space = neuroevolution.Space(widths=(8, 16), kernels=(3,), side=8, blocks=6)
     rng = np.random.default_rng(0)
