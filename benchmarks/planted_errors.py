@@ -30,6 +30,7 @@ STUDIES = "kit/experiments/"
 ONE = f"{STUDIES}evolved_perturbations/"
 TWO = f"{STUDIES}overfitting_vs_robustness/"
 KNN, FOUR = f"{STUDIES}knn_tradeoff.py", f"{STUDIES}neuroevolution_gm/"
+FIT = "kit/training/fitting.py"
 NB2, NB3, NB4 = (
     f"notebooks/{name}.ipynb"
     for name in ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
@@ -235,6 +236,28 @@ ERRORS = [
     ("on a GPU: a captured step reads old positions", "kit/training/graphs.py", "        positions.copy_(rows)\n", "", "test_accelerator"),
     ("on a GPU: where memory is short, a part is left out", "kit/batches.py", "at_once = -(-min(at_once, end) // 2)", "at_once, start = -(-min(at_once, end) // 2), start + 1", "test_accelerator"),
     ("on a GPU: a population short of memory is trained on others' noise", "kit/training/fitting.py", "member_args[first:last]", "member_args[: last - first]", "test_accelerator"),
+    ("dropout draws by chance", FIT, 'runtime.derive_seed(seed, "draws")', "int(torch.randint(1 << 31, ()))", "test_state"),
+    ("who watches a training moves its masks", FIT, "            with draws.paused():\n", "            if True:\n", "test_state"),
+    ("global generators stay as a training left them", "kit/runtime.py", "        self._swap()\n        TURNS.release()", "        TURNS.release()", "test_state"),
+    ("threads do not take turns", "kit/nets/__init__.py", "with runtime.TURNS:", "with contextlib.nullcontext():", "test_state"),
+    ("threads do not take turns at the generators", "kit/runtime.py", "        TURNS.acquire()\n        self._swap()\n", "        self._swap()\n        TURNS.acquire()\n", "test_state"),
+    ("a model in place changes the attacker's images", "kit/gradients.py", "check_logits(model(x.clone()), len(x))", "check_logits(model(x), len(x))", "test_state"),
+    ("a model in place changes the images it is measured on", "kit/training/evaluation.py", "part.to(device, copy=True)", "part.to(device)", "test_state"),
+    ("a model in place changes the image it is checked on", "kit/checks.py", "model(x[:1].clone())", "model(x[:1])", "test_state"),
+    ("images learn with the weights", FIT, "x.detach().to(device)", "x.to(device)", "test_state"),
+    ("fast adversarial training goes on from the training before", FIT, "_reset(transform, augment, perturb, loss)", "_reset(transform, augment, loss)", "test_state"),
+    ("free adversarial training goes on from the training before", FIT, "_reset(transform, augment, perturb, loss)", "_reset(transform, augment, perturb)", "test_state"),
+    ("free adversarial training goes on from net to net", FIT, "        _reset(transform, loss)  # fit sees them wrapped\n", "", "test_state"),
+    ("statistics measured with dropout", "kit/explain/landscape.py", "    with eval_mode(model):\n        twin", "    if True:\n        twin", "test_explain"),
+    ("a failure spoils statistics", "kit/explain/landscape.py", "twin = copy.deepcopy(model)", "twin = model", "test_state"),
+    ("Grad-CAM of the first convolution", "kit/explain/grad_cam.py", "calls[min(places[-1] + 1", "calls[min(places[0] + 1", "test_explain"),
+    ("Grad-CAM of a shared ReLU's first call", "kit/explain/grad_cam.py", "features = seen[number - 1]", "features = seen[0]", "test_explain"),
+    ("Grad-CAM of a convolution before its ReLU", "kit/explain/grad_cam.py", "calls[min(places[-1] + 1", "calls[min(places[-1]", "test_explain"),
+    ("integrated gradients of all steps at once", "kit/explain/attribution.py", "internal_batch_size=BATCH", "internal_batch_size=None", "test_explain"),
+    ("integrated gradients of all images at once", "kit/explain/attribution.py", "return in_batches(attribute, x, y, copies=steps)", "return attribute(x, y)", "test_explain"),
+    ("a last batch of one image stays alone", FIT, "return [*sizes[:-2], batch_size + 1]", "return sizes", "test_training"),
+    ("a last batch of one image always joins", FIT, "not _refuses_a_single_image(model, x, y, transform)", "False", "test_training"),
+    ("a last batch of one image is left out", FIT, "return [*sizes[:-2], batch_size + 1]", "return sizes[:-1]", "test_training"),
 ]  # fmt: skip
 
 
