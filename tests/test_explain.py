@@ -818,7 +818,7 @@ class Counting(nn.Module):
         return self.net(x)
 
 
-@pytest.mark.parametrize(("count", "steps"), [(1, 50), (35, 50), (7, 300), (2, 1200)])
+@pytest.mark.parametrize(("count", "steps"), [(1, 50), (35, 50), (7, 300), (2, 1200), (501, 2)])
 def test_integrated_gradients_in_batches(count, steps):
     """Never more images at once than elsewhere, and captum's maps of all at once."""
     net = lively(nets.build("resnet8", (1, 8, 8))).eval()
