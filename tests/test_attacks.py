@@ -36,7 +36,7 @@ def norms(difference):
 
 
 def random_net(shape, classes, seed):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         width = shape[0] * shape[1] * shape[2]
         layers = nn.Flatten(), nn.Linear(width, 12), nn.ReLU(), nn.Linear(12, classes)
@@ -361,7 +361,7 @@ def test_pgd_as_torchattacks(
     peer = build(exact, eps=eps, alpha=step_size, steps=12, random_start=random_start)
     if targeted:
         peer.set_mode_targeted_by_label(quiet=True)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         theirs = peer(x, aim)
         torch.manual_seed(1)  # the same numbers once more, for the start
@@ -811,7 +811,7 @@ def test_gradients_of_the_caller_stay_out(net, correct, attack):
 def touchy_net():
     """Everything that training leaves in a model: statistics, gradients, frozen weights."""
     layers = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 3)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), *layers)
         model(random(5, 1, 2, 2)).sum().backward()

@@ -219,7 +219,7 @@ def test_grad_cam_as_captum(name):
 @given(st.permutations(range(4)), st.integers(0, 99))
 def test_the_order_of_registration_does_not_matter(order, seed):
     """A chain of convolutions and ReLUs, registered in any order."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         chain = [nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU()]
         head = nn.Linear(4 * 16, 10)
@@ -386,7 +386,7 @@ def test_background_share(count, seed, factor, limit):
 
 def one_norm(seed):
     """A net whose only batch norm sees the features of one convolution."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(
             nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(),
@@ -518,7 +518,7 @@ def test_statistics_without_images_are_those_of_the_end():
 def test_only_norms_leave_evaluation_mode():
     # A dropout before a norm would make the statistics random.
     def net(seed):
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return nn.Sequential(
                 nn.Flatten(), nn.Dropout(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Linear(5, 10)

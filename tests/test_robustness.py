@@ -722,7 +722,7 @@ def labels(x):
 def touchy_net():
     """Everything that training leaves in a model: statistics, gradients, frozen weights."""
     layers = nn.Linear(16, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 3)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), *layers)
         model(random(5, 1, 4, 4)).sum().backward()

@@ -59,7 +59,7 @@ class Touchy(nn.Module):
 
 def touchy(seed=0):
     """As training may leave it: statistics, gradients, frozen weights, modes of all kinds."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Touchy()
         net(torch.rand(5, *SHAPE)).square().sum().backward()
@@ -418,7 +418,7 @@ def test_a_model_that_works_in_place_counts_as_one_that_does_not(name, twice):
 
 
 def dropping(seed=0):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
             nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 10)

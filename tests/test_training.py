@@ -40,7 +40,7 @@ def weights(net):
 
 def mixed_net():
     """In training mode, but for its dropout: as a caller may have left it."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(), nn.Linear(64, 10))
     net[2].eval()
@@ -255,7 +255,7 @@ def test_transform_and_augment_come_before_the_net(digits):
 
 def smooth_net(norm=False, seed=0):
     """Twice differentiable everywhere, in float64."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
             nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3) if norm else nn.Identity(), nn.Tanh(),
@@ -526,7 +526,7 @@ def test_weights_do_not_learn_through_the_perturbation(digits):
 
 def narrow_net(seed=0):
     """With a batch norm that sees one value per channel of an image."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
             nn.Flatten(), nn.Linear(64, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 10)
