@@ -131,7 +131,7 @@ ERRORS = [
     ("CW's margin not relative", "kit/attacks/carlini_wagner.py", "ROUNDING * _spread(logits)", "ROUNDING * logits.abs().amax(1).detach()", "test_attacks"),
     ("PGD does not project", "kit/attacks/projected_gradient.py", "return change.clamp(-eps, eps)", "return change.clamp(-2 * eps, 2 * eps)", "test_attacks"),
     ("targeted FGSM goes uphill", "kit/attacks/fast_gradient.py", 'model, x, aim, -eps, "linf"', 'model, x, aim, eps, "linf"', "test_attacks test_knn_tradeoff"),
-    ("CLEVER: the largest class decides", "kit/robustness/clever.py", "least = scores.argmin()", "least = scores.argmax()", "test_robustness"),
+    ("CLEVER: the largest class decides", "kit/robustness/clever.py", "scores.argmin(0", "scores.argmax(0", "test_robustness"),
     ("CLEVER without the cap", "kit/robustness/clever.py", "scores[least].clamp_max(radius)", "scores[least]", "test_robustness"),
     ("CLEVER's dual norm", "kit/robustness/clever.py", 'dual = {"l2": 2, "linf": 1}[norm]', 'dual = {"l2": 2, "linf": 2}[norm]', "test_robustness"),
     ("GM of the wrong rows", "kit/misalignment.py", "theirs = reference[rows]", "theirs = reference[: len(rows)]", "test_misalignment"),

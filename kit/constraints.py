@@ -89,7 +89,7 @@ def whole(least: int) -> Constraint:
 # What the generators of PyTorch, NumPy and scikit-learn all take, and what derive_seed gives.
 SEED = Constraint(
     lambda value: is_whole(value) and 0 <= value < 2**32,
-    f"a seed is a whole number from 0 to {2**32 - 1}",
+    f"use a whole number from 0 to {2**32 - 1}",
 )
 
 

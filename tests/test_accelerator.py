@@ -4,6 +4,7 @@ The accelerator is emulated (accelerator.py). With the environment variable ``KI
 it is a real one; what is counted is then left out.
 """
 
+import contextlib
 import os
 import types
 
@@ -39,8 +40,8 @@ SMALLER = {
 }  # fmt: skip
 # Between a stacked population and nets trained one after another lies rounding alone, which grows
 # as training goes on: by a few steps of it here. A GPU rounds otherwise in every operation.
-TOLERANCE = 0.05 if REAL else 5e-3
-FLIPPED = 0.05 if REAL else 0.02  # share of labels and counts
+TOLERANCE = 0.05 if REAL else 2e-3  # of an array's largest number
+FLIPPED = 0.05 if REAL else 0.01  # share of labels and counts
 
 
 @pytest.fixture
@@ -62,6 +63,11 @@ def shown(*arguments, **options):
     return types.SimpleNamespace(display_id=0, update=shown)
 
 
+def as_laid(model):
+    """On a CPU kernels are laid otherwise, which rounds otherwise: not here."""
+    return contextlib.nullcontext()
+
+
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
 def test_every_step_and_every_cell(path, device, monkeypatch, tmp_path):
     """The numbers of all tasks are those of a CPU, populations stacked or not."""
@@ -74,6 +80,8 @@ def test_every_step_and_every_cell(path, device, monkeypatch, tmp_path):
     there = steps.compute(tasks, jobs=1)
     assert {result.record["hardware"]["device"] for result in there} == {device.type}
     monkeypatch.undo()
+    monkeypatch.setattr("kit.nets.channels_last", as_laid)
+    monkeypatch.setattr("kit.gradients.channels_last", as_laid)
     monkeypatch.setenv("KIT_STEPS", str(tmp_path / "cpu"))
     monkeypatch.setenv("KIT_IGNORE_COMMITTED", "1")
     splits._load.cache_clear()

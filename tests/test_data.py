@@ -663,7 +663,7 @@ def test_equal_splits_load_equal_data_whoever_comes_first(order):
         ({"test": None}, "test is None: use a whole number"),
         ({"run": -1}, "run is -1: use a whole number"),
         ({"size": True}, "size is True: use a whole number"),
-        ({"seed": "0"}, "seed is '0': a seed is a whole number from 0"),
+        ({"seed": "0"}, "seed is '0': use a whole number from 0"),
         ({"name": 3}, "name is 3: it must be text"),
     ],
 )

@@ -161,7 +161,7 @@ SEEDED = [function for function in CALLS if function is not algorithm.generator]
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0", True, None])
 @pytest.mark.parametrize("function", SEEDED, ids=lambda f: f.__qualname__)
 def test_what_is_no_seed_is_one_sentence(digits, function, seed):
-    with pytest.raises(ValueError, match=r"^seed is .*: a seed is a whole number from 0 to"):
+    with pytest.raises(ValueError, match=r"^seed is .*: use a whole number from 0 to"):
         CALLS[function](digits, int, seed)
 
 

@@ -308,8 +308,9 @@ def _smallest_step(model: nn.Module, x: Tensor, grid: list[float]) -> tuple[Tens
         moved = (x[rows] + step * direction[rows]).clamp(0, 1)
         fooled = predictions(model, moved) != label[rows]
         length = (moved - x[rows]).abs().flatten(1).amax(1)
-        eps[rows] = torch.where(fooled, step, torch.nan)
-        size[rows] = torch.where(fooled, length, torch.nan)
+        never = torch.full_like(length, torch.nan)
+        eps[rows] = torch.where(fooled, step, never)
+        size[rows] = torch.where(fooled, length, never)
         rows = rows[(~fooled).nonzero()[:, 0]]
         if not len(rows):
             break
