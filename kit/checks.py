@@ -1,10 +1,22 @@
-"""What attacks and robustness metrics refuse, in one sentence each."""
+"""What images, labels and models may be; anything else is refused in one sentence.
+
+Public functions call one of these once, before they compute anything. What runs in every batch of
+a training (a loss, a transform) looks at shapes and types alone, by `check_pairs`: each reading of
+values would make a GPU wait, and :func:`kit.training.fit` has looked at them before.
+
+- Images are torch.Tensors of shape (N, C, H, W), of float16, bfloat16, float32 or float64, in
+  [0, 1].
+- Labels are torch.int64 tensors of shape (N,), whole numbers from 0 to classes − 1. Other types
+  are not converted: bytes that count beyond 255 classes, or floats, would pass for labels.
+- Models are torch.nn.Modules from images to finite logits of shape (N, classes), of two classes or
+  more, with weights of the images' type.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +25,19 @@ from torch import Tensor, nn
 from kit.constraints import number
 
 NORMS = ("linf", "l2")
-_MISSING = contextvars.ContextVar[list[Tensor] | None]("missing", default=None)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST = 1e16  # of numbers that are squared and summed: with more that would leave float32
+_SIZES = contextvars.ContextVar[list[Tensor] | None]("sizes", default=None)
+_DIVERGED = (
+    f"The model returns NaN, infinity or numbers beyond {LARGEST:g}, or its gradient does: its "
+    "weights may have diverged in training; try a lower learning rate."
+)
+
+Span = tuple[float, float]  # the smallest and the largest value
+
+
+class DivergedError(ValueError):
+    """A model's outputs or gradients are no numbers to compute with."""
 
 
 def check_norm(norm: str) -> None:
@@ -29,52 +53,140 @@ def check_eps(eps: float, norm: str = "linf", name: str = "eps") -> None:
     limit.check(name, eps)
 
 
-def check_attack(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Refuse what :func:`check_batch` and :func:`check_gradient` refuse."""
-    check_batch(model, x, y)
-    check_gradient(model, x)
+def check_pairs(x: Tensor, y: Tensor) -> None:
+    """Refuse images and labels by their shapes and types, with a ValueError.
+
+    It reads no values, so that it may run in every batch, and under :func:`torch.func.vmap`.
+
+    Examples
+    --------
+    >>> check_pairs(torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, dtype=torch.int64))
+    Traceback (most recent call last):
+        ...
+    ValueError: The labels are torch.int64 of shape (3, 1): give a torch.int64 tensor of shape (N,).
+    """
+    check_shape(x)
+    check_labels(y, len(x))
+    check_shapes(x)
 
 
-def check_batch(model: nn.Module, x: Tensor, y: Tensor) -> None:
+def check_shapes(x: Tensor) -> None:
+    """Refuse images by their shape and type, with a ValueError."""
+    check_shape(x)
+    if x.dtype not in FLOATS:
+        whole = not (x.is_floating_point() or x.is_complex())
+        hint = "divide them by 255 to floats in [0, 1]" if whole else "use torch.float32"
+        raise ValueError(f"The images are {x.dtype}: {hint}.")
+
+
+def check_shape(x: Tensor) -> None:
+    """Refuse anything but a tensor of shape (N, C, H, W), of whatever type, with a ValueError."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or 0 in x.shape[1:]:
+        raise ValueError(
+            f"The images are {_describe(x)}: give a torch.Tensor of shape (N, C, H, W); a single "
+            "image is x[None]."
+        )
+
+
+def check_labels(y: Tensor, count: int) -> None:
+    """Refuse labels by shape and type, without reading them, unless there are `count` of them."""
+    if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1:
+        raise ValueError(f"The labels are {_describe(y)}: give a torch.int64 tensor of shape (N,).")
+    if len(y) != count:
+        raise ValueError(f"{count} images and {len(y)} labels: give one label for each image.")
+
+
+def check_images(x: Tensor, *, some: bool = True) -> None:
+    """Refuse anything but images in [0, 1], with a ValueError; none too, if there must be `some`.
+
+    Examples
+    --------
+    >>> check_images(torch.full((3, 1, 8, 8), 255.0))
+    Traceback (most recent call last):
+        ...
+    ValueError: The pixels reach from 255 to 255: they must lie in [0, 1]. Normalisation belongs ...
+    """
+    check_shapes(x)
+    if some and not len(x):
+        raise ValueError("There are no images: give at least one.")
+    if len(x):
+        _check_pixels(*_spans(x))
+
+
+def check_data(x: Tensor, y: Tensor, classes: int | None = None) -> None:
+    """Refuse images and labels that are none, or do not fit together, with a ValueError.
+
+    Without `classes` any labels from 0 on will do.
+    """
+    _check_classes(_check_pair(x, y), classes, "there are")
+
+
+def check_module(model: nn.Module) -> None:
+    """Refuse anything but a torch.nn.Module, with a ValueError."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"The model is {_describe(model)}: give a torch.nn.Module from images to logits."
+        )
+
+
+def check_batch(model: nn.Module, x: Tensor, y: Tensor, device: torch.device | None = None) -> int:
     """Refuse images and labels that do not fit together, or not to the model.
 
-    Call it inside :func:`kit.gradients.frozen`: it asks the model for the number of classes.
+    Call it inside :func:`kit.gradients.frozen` or :func:`kit.nets.eval_mode`: it runs the model, on
+    the device of the images or another.
+
+    Returns
+    -------
+    int
+        How many classes the model knows.
 
     Raises
     ------
     ValueError
     """
-    _check_tensor(x)
-    if not isinstance(y, torch.Tensor) or y.dtype != torch.int64 or y.ndim != 1:
-        raise ValueError(f"The labels are {_describe(y)}: give a torch.int64 tensor of shape (N,).")
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
-    check_images(x)
-    classes = check_logits(model(x[:1].clone()), 1).shape[1]
-    least, most = torch.stack(y.aminmax()).tolist()
-    if not (least >= 0 and most < classes):
+    return _check_with(lambda model, x: check_model(model, x, device), model, x, y)
+
+
+def check_attack(model: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Refuse what :func:`check_batch` and :func:`check_gradient` refuse; the number of classes."""
+    return _check_with(check_gradient, model, x, y)
+
+
+def check_model(model: nn.Module, x: Tensor, device: torch.device | None = None) -> int:
+    """Refuse a model that gives no logits of two classes or more; how many of them it gives.
+
+    It looks at the first image, in the mode that the model is in.
+    """
+    check_module(model)
+    with torch.no_grad():
+        return check_logits(run(model, x[:1].detach().to(device)), 1).shape[1]
+
+
+def run(model: Callable[[Tensor], Any], x: Tensor) -> Any:
+    """What a model returns for images; those it cannot take are refused, with torch's reason.
+
+    It gets a copy: a model may work in place.
+
+    Examples
+    --------
+    >>> run(nn.Conv2d(3, 8, 3), torch.zeros(1, 1, 8, 8))
+    Traceback (most recent call last):
+        ...
+    ValueError: The model cannot take images of torch.float32 and shape (1, 8, 8) on cpu: Given ...
+    """
+    try:
+        return model(x.clone())
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # torch's, of other shapes, types and devices than its weights'
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"The labels reach from {least} to {most}: the model knows {classes} classes, "
-            f"so use whole numbers from 0 to {classes - 1}."
-        )
+            f"The model cannot take images of {x.dtype} and shape {tuple(x.shape[1:])} on "
+            f"{x.device}: {reason}."
+        ) from error
 
 
-def check_images(x: Tensor) -> None:
-    """Refuse anything but images in [0, 1], and at least one of them, with a ValueError."""
-    _check_tensor(x)
-    if not len(x):
-        raise ValueError("There are no images: give at least one.")
-    if not x.is_floating_point():
-        raise ValueError(f"The images are {x.dtype}: divide them by 255 to floats in [0, 1].")
-    low, high = torch.stack(x.aminmax()).tolist()  # read together: a GPU waits for each reading
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
-            "Normalisation belongs inside the model."
-        )
-
-
-def check_gradient(model: nn.Module, x: Tensor) -> None:
+def check_gradient(model: nn.Module, x: Tensor) -> int:
     """Refuse a model whose outputs change with the image but carry no gradient.
 
     No attack could move an image, and the model would pass for robust. A model that says the same
@@ -89,72 +201,235 @@ def check_gradient(model: nn.Module, x: Tensor) -> None:
     x
         Images, of which it looks at the first.
 
+    Returns
+    -------
+    int
+        How many classes the model knows.
+
     Raises
     ------
     ValueError
     """
+    check_module(model)
+    check_recording(model, x)
     image = x[:1].detach()
     with torch.enable_grad():
-        logits = check_logits(model(image.requires_grad_().clone()), 1)  # may work in place
+        logits = check_logits(run(model, image.clone().requires_grad_()), 1)
     other = (image + 0.5) % 1  # differs in every pixel
     if not logits.requires_grad and not torch.equal(logits, model(other)):
         raise ValueError(
             "The model's outputs change with the image but carry no gradient, so that no attack "
             "could move an image: do not detach them, nor compute them under torch.no_grad()."
         )
+    return logits.shape[1]
+
+
+def check_recording(model: Callable[[Tensor], Tensor], *tensors: Tensor) -> None:
+    """Refuse to record gradients, or change values, where torch cannot: in inference mode."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    if torch.is_inference_mode_enabled() or any(t.is_inference() for t in (*tensors, *weights)):
+        raise ValueError(
+            "Inside torch.inference_mode(), and of tensors made there, torch can neither record "
+            "gradients nor change values: use torch.no_grad() instead."
+        )
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Refuse a model that cannot learn, with a ValueError."""
+    check_module(model)
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise ValueError("The model has no weights that require a gradient: nothing can be learnt.")
 
 
 def check_logits(logits: Any, count: int) -> Tensor:
     """Its argument, unless it is not the logits of so many images, which is a ValueError."""
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
+    if (
+        not isinstance(logits, Tensor)
+        or logits.ndim != 2
+        or len(logits) != count
+        or not logits.is_floating_point()
+    ):
         raise ValueError(
             f"The model returns {_describe(logits)} for {count} images: it must return logits, a "
-            "tensor of shape (N, classes)."
+            "tensor of floats of shape (N, classes)."
         )
-    return without_nan(logits)
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"The model returns {logits.shape[1]} logits for an image: it must know two classes or "
+            "more; of one output z make the logits torch.cat([-z / 2, z / 2], 1)."
+        )
+    return finite(logits)
 
 
-def without_nan(values: Tensor) -> Tensor:
-    """Its argument, unless a number is missing in it, which is a ValueError.
+def finite(values: Tensor) -> Tensor:
+    """Its argument, unless a number in it is none or too large to square: :class:`DivergedError`.
 
     On a GPU the error may come later: see :func:`seen_in_the_end`.
+
+    Examples
+    --------
+    >>> finite(torch.tensor([1.0, 1e30]))
+    Traceback (most recent call last):
+        ...
+    kit.checks.DivergedError: The model returns NaN, infinity or numbers beyond 1e+16, or its...
     """
-    missing, kept = values.isnan().any(), _MISSING.get()
-    if kept is not None and missing.device.type != "cpu":
-        kept.append(missing)
-    elif missing:
-        raise ValueError(_NAN)
+    if not values.numel():
+        return values
+    size = torch.linalg.vector_norm(values.detach(), torch.inf)  # NaN if one is; in one pass
+    kept = _SIZES.get()
+    if kept is not None and size.device.type != "cpu":
+        kept.append(size)
+    elif not float(size) <= LARGEST:  # in half precision that limit would be infinite
+        raise DivergedError(_DIVERGED)
     return values
-
-
-_NAN = (
-    "The model returns NaN, or its gradient is: its weights may have diverged in training; try a "
-    "lower learning rate."
-)
 
 
 @contextlib.contextmanager
 def seen_in_the_end() -> Iterator[None]:
-    """On a GPU, look for missing numbers once, at the end of the block.
+    """On a GPU, look at what :func:`finite` finds once, at the end of the block.
 
     To look at each step's would make the host wait, and the GPU stand still while it does.
     """
     kept: list[Tensor] = []
-    token = _MISSING.set(kept)
+    token = _SIZES.set(kept)
     try:
         yield
     finally:  # after an error, too: missing numbers may have led to it
-        _MISSING.reset(token)
-        if kept and torch.stack(kept).any():
-            raise ValueError(_NAN)
+        _SIZES.reset(token)
+        if kept and not (torch.stack([size.double() for size in kept]) <= LARGEST).all():
+            raise DivergedError(_DIVERGED)
 
 
-def _check_tensor(x: Any) -> None:
-    if not isinstance(x, torch.Tensor) or x.ndim != 4:
+def check_vectors(**named: Tensor) -> None:
+    """Refuse what distances cannot be measured between, with a ValueError.
+
+    Parameters
+    ----------
+    **named
+        Tensors of shape (N, …), by what they are called in a sentence.
+
+    Examples
+    --------
+    >>> check_vectors(queries=torch.tensor([[0.0, float("nan")]]))
+    Traceback (most recent call last):
+        ...
+    ValueError: The queries reach from nan to nan: use finite numbers, up to 1e+16 in size.
+    """
+    for name, x in named.items():
+        _check_vector(x, name)
+    for name, (low, high) in zip(named, _spans(*named.values()), strict=True):
+        if not (low >= -LARGEST and high <= LARGEST):
+            raise ValueError(
+                f"The {name} reach from {low:.3g} to {high:.3g}: use finite numbers, up to "
+                f"{LARGEST:g} in size."
+            )
+
+
+def check_points(x: Tensor, y: Tensor) -> None:
+    """Refuse vectors that are none, as `check_vectors` does, and labels that do not fit to them."""
+    _check_vector(x, "images")
+    check_labels(y, len(x))
+    if len(y):
+        _check_classes(_spans(y)[0], None, "")
+
+
+def check_noise(noise: Tensor, x: Tensor, y: Tensor) -> None:
+    """Refuse candidates of class-wise noise, images and labels that do not fit together.
+
+    Examples
+    --------
+    >>> images, labels = torch.zeros(2, 1, 8, 8), torch.tensor([0, 5])
+    >>> check_noise(torch.zeros(3, 4, 1, 8, 8), images, labels)
+    Traceback (most recent call last):
+        ...
+    ValueError: The labels reach from 0 to 5: there are 4 classes, so use whole numbers from 0 to 3.
+    """
+    check_pairs(x, y)
+    if not isinstance(noise, Tensor) or noise.ndim != 5 or noise.shape[2:] != x.shape[1:]:
         raise ValueError(
-            f"The images are {_describe(x)}: give a torch.Tensor of shape (N, C, H, W); a single "
-            "image is x[None]."
+            f"The noise is {_describe(noise)} and the images are of shape {tuple(x.shape)}: give "
+            "noise of shape (M, classes, C, H, W)."
         )
+    check_data(x, y, noise.shape[1])
+
+
+def check_maps(maps: Tensor, shape: Sequence[int] | None = None) -> None:
+    """Refuse anything but maps (N, H, W), of one `shape` if given: others would be stretched."""
+    if not isinstance(maps, Tensor) or maps.ndim != 3 or maps.shape != (shape or maps.shape):
+        wanted = "(N, H, W)" if shape is None else tuple(shape)
+        raise ValueError(f"The maps are {_describe(maps)}: give a torch.Tensor of shape {wanted}.")
+
+
+def check_alike(a: Tensor, b: Tensor) -> None:
+    """Refuse anything but two versions of the same images in [0, 1], with a ValueError."""
+    check_shapes(a)
+    check_shapes(b)
+    if a.shape != b.shape:
+        raise ValueError(
+            f"The images have the shapes {tuple(a.shape)} and {tuple(b.shape)}: "
+            "both must be the same (N, C, H, W)."
+        )
+    for kind in ("device", "dtype"):
+        if getattr(a, kind) != getattr(b, kind):
+            kinds = f"{getattr(a, kind)} and {getattr(b, kind)}"
+            raise ValueError(f"The images are of {kinds}: use one {kind} for both.")
+    for span in _spans(a, b):
+        _check_pixels(span)
+
+
+def _check_vector(x: Tensor, name: str) -> None:
+    if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[1:]:
+        raise ValueError(f"The {name} are {_describe(x)}: give a torch.Tensor of shape (N, …).")
+    if x.dtype not in FLOATS:
+        raise ValueError(f"The {name} are {x.dtype}: make them floats, as x / 255 is.")
+
+
+def _check_with(look: Callable[[nn.Module, Tensor], int], model: Any, x: Any, y: Any) -> int:
+    labels = _check_pair(x, y)
+    classes = look(model, x)
+    _check_classes(labels, classes, "the model knows")
+    return classes
+
+
+def _check_pair(x: Tensor, y: Tensor) -> Span:
+    """Refuse images, and labels but for their values, which it returns the span of."""
+    check_pairs(x, y)
+    if not len(x):
+        raise ValueError("0 images and 0 labels: give at least one image.")
+    if x.device != y.device:
+        raise ValueError(f"The images lie on {x.device}, the labels on {y.device}: use one device.")
+    pixels, labels = _spans(x, y)
+    _check_pixels(pixels)
+    return labels
+
+
+def _check_pixels(span: Span) -> None:
+    low, high = span
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
+            "Normalisation belongs inside the model."
+        )
+
+
+def _check_classes(labels: Span, classes: int | None, who: str) -> None:
+    low, high = map(int, labels)
+    if low < 0 or (classes is not None and high >= classes):
+        known = "whole numbers from 0 on are labels"
+        if classes is not None:
+            known = f"{who} {classes} classes, so use whole numbers from 0 to {classes - 1}"
+        raise ValueError(f"The labels reach from {low} to {high}: {known}.")
+
+
+def _spans(*tensors: Tensor) -> list[Span]:
+    """Of each tensor, all read at once: every reading makes a GPU wait. Of an empty one, zeros."""
+    ends = [
+        end.double().to(tensors[0].device)
+        for tensor in tensors
+        for end in (tensor.detach().aminmax() if len(tensor) else torch.zeros(2))
+    ]
+    values = torch.stack(ends).tolist()
+    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def _describe(values: Any) -> str:

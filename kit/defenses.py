@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kit.attacks.noise import uniform_ball
 from kit.checks import check_eps, check_images
+from kit.constraints import OneOf
 from kit.gradients import loss_gradient
 from kit.training.losses import Model
 
@@ -71,6 +72,7 @@ FILTERS: dict[str, Callable[..., Tensor]] = {"jpeg": jpeg, "bilateral": bilatera
 
 def filtered(x: Tensor, *, kind: str, **options: Any) -> Tensor:
     """Images after the filter of a name in `FILTERS`."""
+    OneOf(FILTERS, "filter").check("kind", kind)
     return FILTERS[kind](x, **options)
 
 

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from kit import nets, perturbations, runtime, training
+from kit import checks, nets, perturbations, runtime, training
 
 
 def h_divergence(source_error: float, target_error: float) -> float:
@@ -144,12 +144,12 @@ def discriminator_errors(
     Returns
     -------
     torch.Tensor
-        float64, shape (M,), in [0, 1].
+        float64, shape (M,), in [0, 1]; NaN for a discriminator that diverged.
 
     Raises
     ------
     ValueError
-        There are fewer than two images.
+        There are fewer than two images, or noise, images and labels do not fit together.
 
     Examples
     --------
@@ -163,8 +163,10 @@ def discriminator_errors(
     >>> round(float(none), 2), bool(some < 0.3)
     (0.5, True)
     """
+    checks.check_pairs(x, y)
     if len(x) < 2:
         raise ValueError(f"{len(x)} images: a discriminator needs at least 2.")
+    checks.check_noise(noise, x, y)
     order = torch.Generator().manual_seed(runtime.derive_seed(seed, "halves"))
     fitted, measured = torch.randperm(len(x), generator=order).to(x.device).tensor_split(2)
     noise = noise.to(x.device)
@@ -176,7 +178,7 @@ def discriminator_errors(
     errors = []
     for model, candidate in zip(models, noise, strict=True):
         both, labels = _twins(candidate, x[measured], y[measured])
-        errors.append(1 - training.accuracy(model, both, labels))
+        errors.append(1 - training.evaluate_or_nan(model, both, labels)[1])
     return torch.tensor(errors, dtype=torch.float64)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kit.batches import in_parts
-from kit.checks import check_logits, seen_in_the_end, without_nan
+from kit.checks import check_logits, check_module, finite, seen_in_the_end
 from kit.nets import channels_last, eval_mode
 
 BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
@@ -31,9 +31,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
     >>> net.training, all(weight.requires_grad for weight in net.parameters())
     (True, True)
     """
+    check_module(model)
     # Evaluation mode first: then it is this thread's turn.
     with torch.no_grad(), eval_mode(model), channels_last(model), seen_in_the_end():
-        trainable = [p for p in model.parameters() if p.requires_grad]
+        trainable = [p for p in model.parameters() if p.requires_grad and not p.is_inference()]
         for parameter in trainable:
             parameter.requires_grad_(False)
         try:
@@ -61,7 +62,7 @@ def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) 
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """Logits of the images; NaN, or anything that is not logits, is refused with a ValueError.
+    """Logits of the images; anything that is not finite logits is refused with a ValueError.
 
     Examples
     --------
@@ -111,8 +112,8 @@ def loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def gradient(value: Tensor, x: Tensor, **options: Any) -> Tensor:
     """Gradient of a sum over images; zero where the model does not look at them at all.
 
-    NaN in it is refused with a ValueError: its sign would pass for zero. `options` go to
-    :func:`torch.autograd.grad`.
+    What is not finite is refused with a ValueError: the sign of NaN would pass for zero. `options`
+    go to :func:`torch.autograd.grad`.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def gradient(value: Tensor, x: Tensor, **options: Any) -> Tensor:
     """
     if not value.requires_grad:
         return torch.zeros_like(x)
-    return without_nan(torch.autograd.grad(value, x, **options)[0])
+    return finite(torch.autograd.grad(value, x, **options)[0])
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kit.checks import check_attack
-from kit.gradients import frozen, in_batches, loss_gradient, outputs
+from kit.gradients import frozen, in_batches, loss_gradient
 from kit.training import input_gradients
 from kit.training.losses import Loss, Model, mean_cross_entropy
 
@@ -83,8 +83,7 @@ def reference_gradients(
     True
     """
     with frozen(model):
-        check_attack(model, x, y)
-        known = outputs(model, x[:1]).shape[1]
+        known = check_attack(model, x, y)
         if classes not in (None, known):
             raise ValueError(
                 f"The reference net has {known} classes and the net to train {classes}: "
@@ -125,6 +124,7 @@ def cosines(model: nn.Module, x: Tensor, y: Tensor, reference: Tensor) -> Tensor
     """
     with frozen(model):
         check_attack(model, x, y)
+        _check_reference(x, reference)
         return in_batches(
             lambda *batch: _between(loss_gradient(model, *batch[:2]), batch[2]), x, y, reference
         )
@@ -168,12 +168,17 @@ def gradient_alignment(model: Model, x: Tensor, y: Tensor, reference: Tensor) ->
     return _mean_cosine(_between(grads, reference))
 
 
-def _between(grads: Tensor, reference: Tensor) -> Tensor:
-    if grads.shape != reference.shape:
+def _check_reference(x: Tensor, reference: Tensor) -> None:
+    if not isinstance(reference, Tensor) or x.shape != reference.shape:
+        shape = tuple(getattr(reference, "shape", ()))
         raise ValueError(
-            f"The reference's gradients have shape {tuple(reference.shape)} and the images "
-            f"{tuple(grads.shape)}: compute them on the same images."
+            f"The reference's gradients have shape {shape} and the images {tuple(x.shape)}: "
+            "compute them on the same images."
         )
+
+
+def _between(grads: Tensor, reference: Tensor) -> Tensor:
+    _check_reference(grads, reference)
     return (unit(grads) * reference.flatten(1).to(grads.dtype)).sum(1)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from kit import checks
 from kit.batches import in_parts
+from kit.constraints import is_whole
 
 CHUNK = 512  # queries at once: with 60,000 training images their products are 120 MB
 AT_ONCE = 2**20  # values measured in float64 at once: 8 MB
@@ -51,20 +53,23 @@ def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
     Raises
     ------
     ValueError
-        k is out of range, or the images differ in shape.
+        k is out of range, or the images differ in shape, are no floats, or hold NaN.
 
     Examples
     --------
     >>> nearest(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[4.0]]), 2)
     tensor([[2, 1]])
     """
-    train, queries = x_train.flatten(1), x.flatten(1).to(x_train.device)
+    checks.check_vectors(**{"training images": x_train, "queries": x})
+    train, queries = (_wide(images.flatten(1)) for images in (x_train, x.to(x_train.device)))
     if train.shape[1] != queries.shape[1]:
         raise ValueError(
             f"Training images have {train.shape[1]} values, queries {queries.shape[1]}."
         )
-    if not 1 <= k <= len(train):
-        raise ValueError(f"K is {k}: it must lie between 1 and the {len(train)} training images.")
+    if not is_whole(k) or not 1 <= k <= len(train):
+        raise ValueError(
+            f"K is {k}: use a whole number from 1 to {len(train)}, the number of training images."
+        )
     if not len(queries):
         return torch.empty(0, k, dtype=torch.int64, device=x.device)
     ranking = _Ranking(train)
@@ -72,6 +77,11 @@ def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
         lambda part: _best(train, part, ranking.scores(part), k), queries, at_once=CHUNK
     )
     return torch.cat(index).to(x.device)
+
+
+def _wide(images: Tensor) -> Tensor:
+    """Half precision as float32, which holds it exactly."""
+    return images.float() if images.element_size() < 4 else images
 
 
 class _Scores(NamedTuple):
@@ -229,7 +239,7 @@ def predict(
     x_train, x
         Training images (M, …) and queries (N, …).
     y_train
-        Labels, int64, shape (M,).
+        Labels from 0 on, int64, shape (M,).
     ks
         Odd, from 1 to M.
 
@@ -242,7 +252,8 @@ def predict(
     Raises
     ------
     ValueError
-        A K is even, not positive or larger than M.
+        A K is even, not positive or larger than M, or there is none; or images and labels are not
+        what they have to be (:mod:`kit.checks`).
 
     Examples
     --------
@@ -250,18 +261,21 @@ def predict(
     >>> predict(x_train, y_train, torch.tensor([[1.0]]), ks=(1, 3))
     {1: tensor([0]), 3: tensor([1])}
     """
+    checks.check_points(x_train, y_train)
     check_ks(ks, len(x_train))
-    if len(x_train) != len(y_train):
-        raise ValueError(f"{len(x_train)} training images and {len(y_train)} labels.")
     labels = y_train.to(x.device)[nearest(x_train, x, max(ks))]
-    votes = torch.nn.functional.one_hot(labels, int(y_train.max()) + 1).cumsum(1)
-    return {k: _first_max(votes[:, k - 1]) for k in ks}
+    return {k: _vote(labels[:, :k]) for k in ks}
 
 
-def _first_max(votes: Tensor) -> Tensor:
-    # argmax promises no order among equals; prefer smaller labels explicitly.
-    classes = votes.shape[1]
-    return (votes * classes + torch.arange(classes - 1, -1, -1, device=votes.device)).argmax(1)
+def _vote(labels: Tensor) -> Tensor:
+    """The label that most of each row have, of equals the smallest.
+
+    It counts in the sorted rows, which takes no memory for classes that no neighbour has.
+    """
+    ordered = labels.sort(dim=1).values.contiguous()
+    votes = torch.searchsorted(ordered, ordered, right=True) - torch.searchsorted(ordered, ordered)
+    elected = votes == votes.amax(1, keepdim=True)
+    return ordered.where(elected, ordered[:, -1:]).amin(1)
 
 
 def accuracy_by_k(
@@ -289,24 +303,25 @@ def accuracy_by_k(
     >>> round(accuracy[1], 3)
     0.983
     """
-    if len(x) != len(y):
-        raise ValueError(f"{len(x)} queries and {len(y)} labels: give one label for each.")
+    checks.check_points(x, y)
     labels = predict(x_train, y_train, x, ks)
     return {k: float((predicted == y).double().mean()) for k, predicted in labels.items()}
 
 
 def check_ks(ks: Sequence[int], count: int) -> None:
-    """Refuse a K that is even, not positive or above the number of training images.
+    """Refuse a K that is even, not positive or above the number of training images, or none.
 
     Examples
     --------
     >>> check_ks((1, 2), count=100)
     Traceback (most recent call last):
         ...
-    ValueError: K is 2: use odd positive numbers, for which ties are rarer.
+    ValueError: K is 2: use odd positive whole numbers, for which ties are rarer.
     """
+    if not isinstance(ks, Collection) or not len(ks):
+        raise ValueError(f"ks is {ks!r}: give at least one K, such as (1, 3, 5).")
     for k in ks:
-        if k < 1 or k % 2 == 0:
-            raise ValueError(f"K is {k}: use odd positive numbers, for which ties are rarer.")
+        if not is_whole(k) or k < 1 or k % 2 == 0:
+            raise ValueError(f"K is {k}: use odd positive whole numbers, for which ties are rarer.")
         if k > count:
             raise ValueError(f"K is {k}, but there are only {count} training images.")

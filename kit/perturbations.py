@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from kit.checks import check_data, check_pairs
 from kit.constraints import SEED, is_whole, number
 
 Shape = Sequence[int]  # of one image, (C, H, W)
@@ -107,7 +108,8 @@ def decode(
 
     A pixel's genes are its row, its column and one value per channel, all in [0, 1]. Row r becomes
     min(⌊r·H⌋, H−1), likewise the column; value v becomes clip(saturation · (2v − 1)) in [−1, 1].
-    Pixels that fall on one spot add up.
+    Pixels that fall on one spot add up, clipped to [−1, 1] again: opposite ones cancel, and the
+    class has fewer pixels than Np.
 
     Parameters
     ----------
@@ -158,7 +160,7 @@ def decode(
     values = values.transpose(1, 2)  # (images, C, pixels)
     places = (row * width + column)[:, None].expand_as(values)
     noise = torch.zeros(len(genes), channels, height * width, dtype=torch.float64)
-    noise.scatter_add_(2, places, values)
+    noise.scatter_add_(2, places, values).clamp_(-1, 1)
     return noise.reshape(*batch, classes, *shape).float()
 
 
@@ -172,12 +174,18 @@ def apply(noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
     x
         Images, shape (N, C, H, W), in [0, 1].
     y
-        Labels, shape (N,).
+        Labels, int64, shape (N,).
 
     Returns
     -------
     torch.Tensor
         Shape of `x`.
+
+    Raises
+    ------
+    ValueError
+        Shapes or types do not fit together, on a CPU also if the noise has no such class: since it
+        runs in every batch of a training, pixels are not looked at.
 
     Examples
     --------
@@ -188,7 +196,20 @@ def apply(noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
     >>> int((corrupted != digits.x_train).flatten(1).sum(1).max())  # pixels of an image
     1
     """
-    return (x + noise[y]).clamp(0, 1)
+    check_pairs(x, y)
+    if noise.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"The noise has shape {tuple(noise.shape)} and the images {tuple(x.shape)}: noise must "
+            "be of shape (classes, C, H, W)."
+        )
+    try:  # indexing would take −1 for the last class
+        of_image = noise.index_select(0, y)
+    except IndexError as error:
+        raise ValueError(
+            f"Some labels are no classes: the noise has {len(noise)}, so use whole numbers from 0 "
+            f"to {len(noise) - 1}."
+        ) from error
+    return (x + of_image).clamp(0, 1)
 
 
 def uniform(classes: int, pixels: int, shape: Shape, *, seed: int = 0) -> Tensor:
@@ -216,7 +237,7 @@ def uniform(classes: int, pixels: int, shape: Shape, *, seed: int = 0) -> Tensor
     _check_pixels(pixels, shape)
     channels, height, width = shape
     generator = torch.Generator().manual_seed(SEED.check("seed", seed))
-    noise = torch.zeros(classes, channels, height * width)
+    noise = torch.zeros(classes, channels, height * width, dtype=torch.float32)
     for image in noise:
         places = torch.randperm(height * width, generator=generator)[:pixels]
         colours = torch.randint(2, (channels, pixels), generator=generator) * 2 - 1.0
@@ -248,7 +269,7 @@ def left_column(classes: int, shape: Shape) -> Tensor:
     >>> [noise[label, 0, :, 0].argmax().item() for label in range(10)]
     [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
     """
-    noise = torch.zeros(classes, *shape)
+    noise = torch.zeros(classes, *shape, dtype=torch.float32)
     for label in range(classes):
         noise[label, :, round(label * (shape[1] - 1) / max(classes - 1, 1)), 0] = 1
     return noise
@@ -281,7 +302,7 @@ def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> 
     Raises
     ------
     ValueError
-        A class has no image, or there are more classes than choices.
+        A class has no image, there are more classes than choices, or x and y do not fit together.
 
     Examples
     --------
@@ -295,6 +316,7 @@ def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> 
     >>> len(noise.unique(dim=0))
     10
     """
+    check_data(x, y, classes)
     shape = tuple(x.shape[1:])
     choices = 2 ** shape[0] * shape[1] * shape[2]
     if classes > choices:
@@ -302,9 +324,9 @@ def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> 
     empty = [label for label in range(classes) if not (y == label).any()]
     if empty:
         raise ValueError(f"There is no image of class {empty[0]}: give at least one of each class.")
-    colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=shape[0])))
+    colours = torch.tensor(list(itertools.product((0.0, 1.0), repeat=shape[0])), dtype=x.dtype)
     generator = torch.Generator().manual_seed(SEED.check("seed", seed))
-    noise = torch.zeros(classes, *shape)
+    noise = torch.zeros(classes, *shape, dtype=torch.float32)
     taken = torch.zeros(len(colours), shape[1] * shape[2], dtype=torch.bool)
     for label in range(classes):
         score = _steadiness(x[y == label].double().cpu(), colours).masked_fill(taken, -1)

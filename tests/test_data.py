@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import urllib.error
+import warnings
 
 import numpy as np
 import pytest
@@ -359,6 +360,35 @@ def test_python_objects_are_never_unpickled(key, tmp_path):
     with refusal(ValueError, "not a sound .npz archive"):
         data.load("bare", tmp_path)
     assert not sprung.exists()
+
+
+@pytest.mark.parametrize("brightest", [0, 1, 15])
+def test_masks_and_other_nearly_black_images_warn_once(brightest, tmp_path):
+    x = part(18, (6, 6), 0, 3)[0] % (brightest + 1)
+    folder = archive(tmp_path, x_train=x[:12], x_test=x[12:])
+    with pytest.warns(UserWarning, match="tiny.npz: the brightest pixel .* nearly black") as caught:
+        data.load("tiny", folder)
+    assert len(caught) == 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            data.load("tiny", folder)
+    assert len(caught) == 1
+
+
+def test_images_divided_twice_warn(tmp_path):
+    x = part(18, (6, 6), 0, 3)[0] / 255 / 255
+    with pytest.warns(UserWarning, match="divided by 255 twice"):
+        data.load("tiny", archive(tmp_path, x_train=x[:12], x_test=x[12:]))
+
+
+def test_one_bright_pixel_is_enough(tmp_path):
+    x = part(12, (6, 6), 0, 3)[0] % 2
+    x[3, 1, 1] = 200
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load("tiny", archive(tmp_path, x_train=x))
+        data.load("digits")
 
 
 def bad(match, **changes):

@@ -299,19 +299,19 @@ def test_what_is_measured_was_never_learnt(count, seed, monkeypatch):
 @pytest.mark.parametrize("stacked", [False, True])
 def test_halves_on_their_way_to_training(stacked, monkeypatch):
     fitted, measured = [], []
-    fit_many, accuracy = training.fit_many, training.accuracy
+    fit_many, evaluate = training.fit_many, training.evaluate_or_nan
 
     def spying_fit_many(models, x, y, **options):
         fitted.extend((x[:, 0, 0, 0] * 1000).round().int().tolist())
         return fit_many(models, x, y, **options)
 
-    def spying_accuracy(model, x, y):
+    def spying_evaluate(model, x, y):
         measured.append((x[:, 0, 0, 0] * 1000).round().int().tolist())
         assert torch.equal(y, (x[:, 0, 0, 1] == 0).long()), "corrupted is 0, clean is 1"
-        return accuracy(model, x, y)
+        return evaluate(model, x, y)
 
     monkeypatch.setattr(training, "fit_many", spying_fit_many)
-    monkeypatch.setattr(training, "accuracy", spying_accuracy)
+    monkeypatch.setattr(training, "evaluate_or_nan", spying_evaluate)
     divergence.discriminator_errors(*numbered(20), epochs=1, stacked=stacked)
     assert len(measured) == 2  # once for each candidate
     for images in measured:

@@ -226,6 +226,45 @@ def test_no_queries(digits):
     assert all(map(math.isnan, accuracy.values()))
 
 
+def test_a_vote_takes_no_memory_for_classes():
+    """One label of 10¹² is a class among so many, of which one neighbour has one."""
+    x_train, x = random_points(2000, seed=0), random_points(300, seed=1)
+    y_train = torch.randint(0, 10**12, (2000,), generator=torch.Generator().manual_seed(0))
+    y_train[::2] = 10**12
+    few = torch.unique(y_train, return_inverse=True)
+    result = neighbors.predict(x_train, y_train, x, ks=(1, 5, 15))
+    for k, found in neighbors.predict(x_train, few[1], x, ks=(1, 5, 15)).items():
+        assert torch.equal(result[k], few[0][found])
+
+
+def random_points(count, seed):
+    return torch.rand(count, 5, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("ks", [(), [], {}, 3, None, range(0)])
+def test_no_k(ks):
+    x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"^ks is .*: give at least one K, such as"):
+        neighbors.predict(x, y, x, ks)
+
+
+@pytest.mark.parametrize("k", [3.0, 1.5, "3", True, torch.tensor(3), None, math.nan])
+def test_a_k_is_a_whole_number(k):
+    x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)
+    for call in (
+        lambda: neighbors.predict(x, y, x, (k,)), lambda: neighbors.nearest(x, x, k),
+        lambda: neighbors.accuracy_by_k(x, y, x, y, (1, k)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"^K is .*: use "):
+            call()
+
+
+def test_a_k_of_numpy():
+    x, y = torch.rand(5, 3), torch.arange(5)
+    assert neighbors.predict(x, y, x, np.array([1, 3])).keys() == {1, 3}
+    assert neighbors.nearest(x, x, np.int64(1)).flatten().tolist() == list(range(5))
+
+
 @pytest.mark.parametrize("k", [2, 0, -1, 7])
 def test_impossible_k(k):
     x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)

@@ -1,6 +1,7 @@
 """Genomes, mutations, and Algorithm 1."""
 
 import json
+import math
 import re
 
 import networkx as nx
@@ -26,6 +27,7 @@ from kit.neuroevolution import (
     select,
     spectrum,
 )
+from kit.neuroevolution.algorithm import rank
 from kit.neuroevolution.mutation import mutate_once
 
 SMALL = Space(widths=(2, 3, 4), kernels=(1, 3), side=8, blocks=9)
@@ -318,3 +320,42 @@ def test_evolution_is_seeded():
 
 def test_fitness_is_the_smaller_accuracy():
     assert fitness(0.4, 0.7) == fitness(0.7, 0.4) == 0.4
+    for pair in ((math.nan, 0.7), (0.7, math.nan), (math.nan, math.nan)):
+        assert math.isnan(fitness(*pair))
+
+
+FITNESS = st.sampled_from([math.nan, -math.inf, -0.5, 0.0, 0.2, 0.7, math.inf])
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(FITNESS, min_size=2, max_size=4), st.lists(FITNESS, max_size=6))
+def test_a_fitness_of_nan_loses_to_any_number(old, new):
+    population = [Member(chain(1 + 3 * k), value) for k, value in enumerate(old)]
+    children = [Member(chain(1 + k), value, 1) for k, value in enumerate(new)]
+    after, replaced = select(population, children)
+    held = list(population)
+    for child, place in zip(children, replaced, strict=True):
+        if place >= 0:
+            beaten = held[place].fitness
+            assert not math.isnan(child.fitness)
+            assert math.isnan(beaten) or beaten < child.fitness
+            held[place] = child
+        else:
+            closest = np.argmin([distance(m.genome, child.genome) for m in held])
+            beaten = held[closest].fitness
+            assert math.isnan(child.fitness) or child.fitness <= beaten
+    assert after == held
+    ordered = sorted(after, key=rank)
+    numbers = [m.fitness for m in ordered if not math.isnan(m.fitness)]
+    assert numbers == sorted(numbers)
+    assert all(math.isnan(m.fitness) for m in ordered[: len(ordered) - len(numbers)])
+
+
+def test_a_candidate_without_a_fitness_is_replaced():
+    scores = iter([math.nan, math.nan, 0.1, 0.2, 0.3, 0.4])
+    first, last = evolve(
+        lambda genome, _: next(scores), population=2, generations=1, space=SMALL, least=2, seed=3
+    )
+    assert all(math.isnan(member.fitness) for member in first.population)
+    assert max(last.replaced) >= 0
+    assert not all(math.isnan(member.fitness) for member in last.population)

@@ -79,6 +79,29 @@ def test_every_parameter_changes_what_is_computed(name):
     assert keys(special) == keys(planned(**{name: OTHER[name]}))
 
 
+def test_a_child_that_diverged_has_no_fitness_and_never_wins():
+    """Otherwise it would be right about all images of class 0."""
+    images = kit.data.split("digits", train=60, test=40)
+    common = {
+        "split": images, "name": "child 1", "generation": 1, "run": 1, "epochs": 2,
+        "batch_size": 20, "optimizer": "sgd", "hold_out": 0, "count": 0,
+        "adversarial": images.load().x_test.numpy(),
+        "gm": {"gradients": np.zeros((60, 1, 8, 8), "f2"), "strength": 0.5, "variant": "cosine"},
+    }  # fmt: skip
+    block = {"kind": "conv", "inputs": [0], "channels": 2, "kernel": 3}
+    genome, other = [block], [block, {"kind": "pool", "inputs": [1], "pool": "max"}]
+    bad = gm_steps.child(genome=genome, lr=1e30, **common)
+    good = gm_steps.child(genome=other, lr=1e-3, **common)
+    assert all(np.isnan(bad[name]) for name in ("clean", "adversarial", "fitness"))
+    assert 0 <= good["fitness"] <= 1
+    search = {
+        "seed": 0, "run": 1, "number": 0, "previous": None, "children": 1, "mutations": [4, 5],
+        "space": {"widths": [2, 4], "kernels": [3], "side": 8, "blocks": 6},
+    }  # fmt: skip
+    for born in ([bad, good], [good, bad]):
+        assert gm_steps.selection(born=born, **search)["best"] == [other, genome]
+
+
 def test_children_train_longer_in_later_generations():
     c = settings(search_epochs=20)
     assert [c.child_epochs(g) for g in (1, 10, 11, 20, 21, 50)] == [20, 20, 25, 25, 30, 40]

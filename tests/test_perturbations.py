@@ -47,7 +47,7 @@ def decoded(genome, classes, pixels, shape):
             for channel in image:
                 channel[row][column] += 2 * clipped(next(genes)) - 1
     assert next(genes, None) is None
-    return torch.tensor(noise)
+    return torch.tensor(noise).clamp(-1, 1)
 
 
 def random(*shape, seed=0):
@@ -107,11 +107,11 @@ def test_places(gene, row):
         assert spots(perturbations.decode(genome, 1, 1, (1, 4, 4))[0]) == [place]
 
 
-def test_pixels_on_one_spot_add_up():
+def test_pixels_on_one_spot_add_up_within_the_range():
     genome = [0, 0, 1.0, 0.0, 0.5, 0.2, 0.1, 1.0, 0.75, 0.5]  # 4×4: both fall into the first spot
     noise = perturbations.decode(genome, 1, 2, (3, 4, 4))
     assert spots(noise[0]) == [(0, 0)]
-    torch.testing.assert_close(noise[0, :, 0, 0], torch.tensor([2.0, -0.5, 0.0]))
+    torch.testing.assert_close(noise[0, :, 0, 0], torch.tensor([1.0, -0.5, 0.0]))
 
 
 def test_a_value_of_one_half_is_no_noise():
@@ -146,7 +146,7 @@ def test_start(shape, pixels):
     for image in noise:
         ((row, column),) = spots(image)
         assert (row, column) == (int(0.4 * shape[1]), int(0.4 * shape[2]))
-        assert image[:, row, column].tolist() == pytest.approx([0.8 * pixels] * shape[0])
+        assert image[:, row, column].tolist() == pytest.approx([min(0.8 * pixels, 1)] * shape[0])
 
 
 @pytest.mark.parametrize(("shape", "pixels"), [((1, 8, 8), 1), ((3, 5, 7), 4)])
@@ -436,7 +436,7 @@ def test_one_image_of_a_class(seed):
     # Every change is the same on every image: any will do that is one.
     x = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).expand(1, 1, 2, 2)
     ((row, column, colour),) = read(
-        perturbations.one_pixel_shortcut(x, torch.zeros(1), 1, seed=seed)
+        perturbations.one_pixel_shortcut(x, torch.tensor([0]), 1, seed=seed)
     )
     assert colour != (x[0, 0, row, column],)
 
@@ -491,3 +491,41 @@ def test_the_shortcut_needs_an_image_of_each_class_and_enough_choices():
         perturbations.one_pixel_shortcut(x, y, 5)
     with pytest.raises(ValueError, match="no image of class 2"):
         perturbations.one_pixel_shortcut(torch.rand(10, 1, 4, 4), torch.arange(10) % 2, 3)
+
+
+@settings(deadline=None, max_examples=100)
+@given(genomes(), st.sampled_from([1.0, 1.5, 4.0]), st.integers(0, 99))
+def test_noise_lies_in_the_range_that_is_promised(candidate, saturation, seed):
+    """Even where all pixels fall on one spot; what is clipped never showed on an image."""
+    genome, classes, pixels, shape = candidate
+    genes = torch.tensor(genome, dtype=torch.float64).view(-1, 2 + shape[0])
+    genes[:, :2] = 0.3  # one spot
+    noise = perturbations.decode(genes.flatten(), classes, pixels, shape, saturation=saturation)
+    assert noise.abs().max() <= 1
+    values = (saturation * (2 * genes[:, 2:].clamp(0, 1) - 1)).clamp(-1, 1)
+    added = values.view(classes, pixels, shape[0]).sum(1)
+    x, y = random(20, *shape, seed=seed), torch.arange(20) % classes
+    place = int(0.3 * shape[1]), int(0.3 * shape[2])
+    unclipped = torch.zeros(classes, *shape)
+    unclipped[:, :, place[0], place[1]] = added.float()
+    expected = (x + unclipped[y]).clamp(0, 1)
+    torch.testing.assert_close(perturbations.apply(noise, x, y), expected, rtol=0, atol=1e-6)
+
+
+def test_opposite_pixels_on_one_spot_cancel():
+    genome = [0.1, 0.1, 1.0, 0.1, 0.1, 0.0]
+    assert not perturbations.decode(genome, 1, 2, (1, 4, 4)).any()
+
+
+@pytest.mark.parametrize("label", [-1, 3, 100])
+def test_apply_takes_no_other_class(label):
+    """Indexing would take −1 for the last class."""
+    noise, x = perturbations.uniform(3, 1, (1, 4, 4)), torch.rand(2, 1, 4, 4)
+    with pytest.raises(ValueError, match="noise has 3, so use whole numbers from 0 to 2"):
+        perturbations.apply(noise, x, torch.tensor([0, label]))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4), (3, 1, 4, 5), (2, 3, 1, 4, 4), (3, 3, 4, 4)])
+def test_noise_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"noise must be of shape \(classes, C, H, W\)"):
+        perturbations.apply(torch.zeros(shape), torch.rand(2, 1, 4, 4), torch.tensor([0, 1]))

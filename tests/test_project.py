@@ -148,8 +148,7 @@ def test_reference_results_are_whole_and_name_no_place():
 
 LAYERS = {
     "constraints": 0, "batches": 0, "runtime": 0.05, "progress": 0.1, "steps": 0.2,
-    "settings": 0.2,
-    "optimizers": 0.9, "nets": 1, "data": 1, "checks": 1.1, "gradients": 1.2,
+    "settings": 0.2, "checks": 0.5, "optimizers": 0.9, "nets": 1, "data": 1, "gradients": 1.2,
     "training": 2, "attacks": 2, "neighbors": 2, "perturbations": 2,
     "robustness": 3, "divergence": 3, "explain": 3, "misalignment": 3, "defenses": 3,
     "evolution": 4, "neuroevolution": 4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_attack, check_eps, check_images
+from kit.checks import check_attack, check_eps, check_gradient, check_images
 from kit.constraints import number, whole
 from kit.gradients import frozen, gradient, in_batches, l2_norm, outputs, per_image, predictions
 
@@ -79,8 +79,10 @@ def deepfool(
     with frozen(model):
         if y is None:
             check_images(x)
+            check_gradient(model, x)
             y = predictions(model, x)
-        check_attack(model, x, y)
+        else:
+            check_attack(model, x, y)
         known = outputs(model, x[:1]).shape[1]
         x_adv = in_batches(
             lambda x, y: _deepfool(model, x, y, overshoot, steps, classes), x, y,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from kit.checks import check_images, check_shape
+
 
 def as_bytes(x: torch.Tensor) -> np.ndarray:
     """Images in [0, 1] as bytes, for storing and showing: uint8, shape of `x`, in NumPy."""
+    check_images(x, some=False)  # 1.01 would turn to black
     return (x * 255).round().byte().cpu().numpy()
 
 
@@ -35,7 +38,7 @@ def random_crops(
     Raises
     ------
     ValueError
-        padding is negative.
+        padding is negative, or x is no batch of images.
 
     Examples
     --------
@@ -45,6 +48,7 @@ def random_crops(
     """
     if padding < 0:
         raise ValueError(f"padding is {padding}: use a whole number of pixels from 0 on.")
+    check_shape(x)
     count, channels, height, width = x.shape
     framed = torch.nn.functional.pad(x, [padding] * 4)
     corners = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import socket
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -30,6 +31,7 @@ _TORCHVISION: dict[str, tuple[str, dict, dict]] = {  # name: (class, how it name
     "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
 }
 NAMES = tuple(TITLES)
+DARK = 0.1  # brightness that no image of any use stays below
 # What torchvision raises on files that are missing, cut short or something else altogether.
 _UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError)
 
@@ -155,8 +157,19 @@ def _checked(name, source, arrays, names, path):
             f"{path}: no training image has label {(gaps or [len(used)])[0]}: "
             f"labels must be 0 … {count - 1}, each of them in use."
         )
+    _warn_if_dark(max(float(parts[f"x_{which}"].max()) for which in ("train", "test")), path)
     names = tuple(map(_text, names if names is not None else range(count)))
     return Dataset(name, source, names, **parts)
+
+
+def _warn_if_dark(brightest, path):
+    if brightest < DARK:
+        warnings.warn(
+            f"{path}: the brightest pixel is {brightest:.2g} of white, so that all images are "
+            "nearly black: if it was meant to be white (a mask of 0 and 1 as bytes, or images "
+            "divided by 255 twice), store floats in [0, 1].",
+            stacklevel=2,
+        )
 
 
 def _text(value):

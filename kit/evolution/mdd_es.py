@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from kit import perturbations, runtime
+from kit import checks, perturbations, runtime
 from kit.constraints import is_whole
 from kit.evolution import strategies
 from kit.evolution.scoring import fitness
@@ -130,6 +130,7 @@ def search(
     >>> [generation.candidates.shape for generation in mdd_es]
     [(14, 30), (14, 30)]
     """
+    checks.check_data(x, y, classes)
     shape = tuple(x.shape[1:])
     _check_sizes(generations, popsize)
     proposer = strategies.proposer(
@@ -194,6 +195,11 @@ def best(
     tuple of (int, int, numpy.ndarray)
         The first of equals.
 
+    Raises
+    ------
+    ValueError
+        The fitness of all is NaN.
+
     Examples
     --------
     >>> import kit
@@ -206,7 +212,10 @@ def best(
     >>> kit.perturbations.decode(genome, 10, 1, digits.shape).shape
     torch.Size([10, 1, 8, 8])
     """
-    tops = {g.number: np.nanmax(g.fitness) for g in generations[:until] if len(g.fitness)}
+    scored = [g for g in generations[:until] if not np.isnan(g.fitness).all()]
+    if not scored:
+        raise ValueError("No candidate has a fitness: give generations in which one did not fail.")
+    tops = {g.number: np.nanmax(g.fitness) for g in scored}
     number = max(tops, key=tops.__getitem__)
     generation = generations[number - 1]
     index = int(np.nanargmax(generation.fitness))

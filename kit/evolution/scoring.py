@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kit import divergence, nets, perturbations, runtime, training
+from kit import checks, divergence, nets, perturbations, runtime, training
 from kit.constraints import SEED
 
 
@@ -94,7 +94,7 @@ def fitness(
     Raises
     ------
     ValueError
-        A name is unknown, or the net does not fit the images.
+        A name is unknown, the net does not fit the images, or they, labels and noise each other.
 
     Examples
     --------
@@ -108,6 +108,7 @@ def fitness(
     >>> abs(round(float(none), 3)), bool(some > 0)
     (0.0, True)
     """
+    checks.check_noise(noise, x, y)
     seed, noise = SEED.check("seed", seed), noise.to(x.device)
     mismatch, learnt = _mismatch(
         noise, x, y, net=net, seed=seed, epochs=epochs, optimizer=optimizer, lr=lr,
@@ -133,8 +134,8 @@ def _mismatch(noise, x, y, *, net, seed, **options):
     training.fit_many(models, x, y, member_args=noise, transform=_corrupt, seed=order, **options)
     rows = []
     for model, candidate in zip(models, noise, strict=True):
-        clean, _ = training.evaluate(model, x, y)
-        corrupted, learnt = training.evaluate(model, *_corrupt(candidate, x, y))
+        clean, _ = training.evaluate_or_nan(model, x, y)
+        corrupted, learnt = training.evaluate_or_nan(model, *_corrupt(candidate, x, y))
         rows.append((clean - corrupted, learnt))
     mismatch, learnt = torch.tensor(rows, dtype=torch.float64).T
     return mismatch.where(mismatch.isfinite(), torch.nan), learnt

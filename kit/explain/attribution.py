@@ -7,6 +7,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from kit.checks import check_attack, check_maps
+from kit.constraints import whole
 from kit.gradients import BATCH, frozen, in_batches, outputs
 
 
@@ -18,9 +20,9 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int =
     model
         From images to logits; run in evaluation mode.
     x
-        Images, shape (N, C, H, W).
+        Images, shape (N, C, H, W), in [0, 1].
     y
-        The class of each image that is asked about, shape (N,).
+        The class of each image that is asked about, int64, shape (N,).
     steps
         Points on the line from black to the image.
 
@@ -28,6 +30,11 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int =
     -------
     torch.Tensor
         Shape (N, H, W), summed over channels. An image's sum is its logit less the black image's.
+
+    Raises
+    ------
+    ValueError
+        x and y do not fit together or to the model, or `steps` is below 1.
 
     Examples
     --------
@@ -41,6 +48,7 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int =
     """
     from captum.attr import IntegratedGradients
 
+    steps = whole(1).check("steps", steps)
     method = IntegratedGradients(functools.partial(outputs, model))
 
     def attribute(x: Tensor, y: Tensor) -> Tensor:
@@ -48,6 +56,7 @@ def integrated_gradients(model: nn.Module, x: Tensor, y: Tensor, *, steps: int =
         return maps.sum(1).detach().to(x.dtype)
 
     with frozen(model), torch.enable_grad():
+        check_attack(model, x, y)
         return in_batches(attribute, x, y, copies=steps)
 
 
@@ -67,11 +76,18 @@ def attribution_distance(a: Tensor, b: Tensor) -> Tensor:
     torch.Tensor
         Shape (N,), in [0, 2].
 
+    Raises
+    ------
+    ValueError
+        The maps are of different shapes.
+
     Examples
     --------
     >>> a = torch.tensor([[[1.0, -1.0]]])
     >>> attribution_distance(a, -a)
     tensor([2.])
     """
+    check_maps(a)
+    check_maps(b, a.shape)
     scaled = [m / m.abs().sum((1, 2), keepdim=True).clamp_min(1e-12) for m in (a, b)]
     return (scaled[0] - scaled[1]).abs().sum((1, 2))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kit.checks import check_attack, check_images, check_maps, check_module
 from kit.gradients import BATCH, gradient
 from kit.nets import eval_mode
 
@@ -26,7 +27,7 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     x
         Images, shape (N, C, H, W), in [0, 1].
     y
-        The class that each map is about, shape (N,).
+        The class that each map is about, int64, shape (N,).
     layer
         A part of the model that gives feature maps, (N, channels, height, width); where it is
         called several times, the last call counts. By default, in the order in which a forward pass
@@ -43,7 +44,7 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     ------
     ValueError
         The model calls no convolution, or `layer` not at all or not for feature maps; or x and y do
-        not fit together.
+        not fit together or to the model.
 
     Examples
     --------
@@ -55,8 +56,9 @@ def grad_cam(model: nn.Module, x: Tensor, y: Tensor, *, layer: nn.Module | None 
     >>> maps.shape, [round(mass, 3) for mass in maps.sum((1, 2)).tolist()]
     (torch.Size([5, 8, 8]), [1.0, 1.0, 1.0, 1.0, 1.0])
     """
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+    check_module(model)
+    with eval_mode(model):
+        check_attack(model, x, y)
     batches = []
     with eval_mode(model):
         place = _last_activation(model, x) if layer is None else _last_call(model, x, layer)
@@ -147,11 +149,18 @@ def background_share(maps: Tensor, x: Tensor, *, darker_than: float = DARK) -> T
     torch.Tensor
         Shape (N,), in [0, 1]; NaN for a map without mass.
 
+    Raises
+    ------
+    ValueError
+        There is not one map of an image's size for each image.
+
     Examples
     --------
     >>> image = torch.tensor([[[[0.0, 0.0], [0.5, 1.0]]]])
     >>> background_share(torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]), image)
     tensor([0.3000])
     """
+    check_images(x)
+    check_maps(maps, (len(x), *x.shape[2:]))
     dark = x.amax(1) < darker_than
     return (maps * dark).sum((1, 2)) / maps.sum((1, 2))

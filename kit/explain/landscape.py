@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from kit import training
+from kit import checks
 from kit.gradients import BATCH
 from kit.nets import eval_mode
+from kit.training.evaluation import measure
 
 
 def interpolate(
@@ -27,8 +28,9 @@ def interpolate(
     alpha
         Any number; outside [0, 1] the line goes on.
     x
-        Images, shape (N, C, H, W), on which the statistics of batch norms (where there are any) are
-        estimated anew: those of the two nets do not belong to the weights between them.
+        Images, shape (N, C, H, W), in [0, 1], on which the statistics of batch norms (where there
+        are any) are estimated anew: those of the two nets do not belong to the weights between
+        them.
 
     Returns
     -------
@@ -48,6 +50,8 @@ def interpolate(
     >>> torch.allclose(middle(x), (start(x) + end(x)) / 2, atol=1e-6)  # of linear nets only
     True
     """
+    for net in (start, end):
+        checks.check_module(net)
     sizes = [[weight.shape for weight in net.parameters()] for net in (start, end)]
     if sizes[0] != sizes[1]:
         raise ValueError("The two nets have weights of different shapes: use one architecture.")
@@ -76,11 +80,15 @@ def estimate_statistics(model: nn.Module, x: Tensor) -> None:
     >>> norm.running_mean
     tensor([0.2500])
     """
+    checks.check_module(model)
+    checks.check_images(x)
+    checks.check_recording(model, x)
+    if not _batch_norms(model):
+        return
     with eval_mode(model):
+        checks.run(model, x[:1])
         twin = copy.deepcopy(model)  # a failure on the way leaves the model as it came
     norms, measured = _batch_norms(model), _batch_norms(twin)
-    if not norms:
-        return
     for norm in measured:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
@@ -111,9 +119,9 @@ def sharpness(
     model
         Is run in evaluation mode and left as it came.
     x
-        Images, shape (N, C, H, W).
+        Images, shape (N, C, H, W), in [0, 1].
     y
-        Labels, shape (N,).
+        Labels, int64, shape (N,).
     radius
         Relative to the norm of the weights, positive.
     steps
@@ -127,14 +135,14 @@ def sharpness(
     Raises
     ------
     ValueError
-        An option is out of range.
+        An option is out of range, x and y do not fit together or to the model, or it has diverged.
 
     Examples
     --------
     >>> import kit
     >>> digits = kit.data.load("digits")
     >>> net = kit.nets.build("linear", digits.shape)
-    >>> history = training.fit(net, digits.x_train, digits.y_train, epochs=5)
+    >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=5)
     >>> near, far = (
     ...     sharpness(net, digits.x_train, digits.y_train, radius=r) for r in (0.01, 0.1)
     ... )
@@ -143,12 +151,17 @@ def sharpness(
     """
     if not 0 < radius < math.inf or steps < 1:
         raise ValueError(f"radius is {radius} and steps {steps}: use a positive number and 1 up.")
+    checks.check_module(model)
+    checks.check_pairs(x, y)
+    checks.check_recording(model, x)
     with eval_mode(model):
         moved = copy.deepcopy(model).requires_grad_()
+    checks.check_trainable(moved)
+    checks.check_batch(moved, x, y)
     weights = list(moved.parameters())
     centre = [weight.detach().clone() for weight in weights]
     reach = radius * _norm(centre)
-    base = highest = training.evaluate(moved, x, y)[0]
+    base = highest = measure(moved, x, y)[0]
     for _ in range(steps):
         grads = _loss_gradients(moved, x, y)
         length = _norm(grads)
@@ -161,7 +174,7 @@ def sharpness(
             shrink = (reach / _norm(offsets)).clamp_max(1)
             for weight, middle, offset in zip(weights, centre, offsets, strict=True):
                 weight.copy_(middle + shrink * offset)
-        highest = max(highest, training.evaluate(moved, x, y)[0])
+        highest = max(highest, measure(moved, x, y)[0])
     return highest - base
 
 

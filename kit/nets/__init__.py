@@ -137,7 +137,10 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     """
     import torch
 
-    kernels = [p for p in model.parameters() if p.ndim == 4 and p.device.type == "cpu"]
+    kernels = [
+        p for p in model.parameters()
+        if p.ndim == 4 and p.device.type == "cpu" and not p.is_inference()
+    ]  # fmt: skip
     before = [kernel.data for kernel in kernels]
     for kernel in kernels:
         kernel.data = kernel.data.to(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@ trained side by side; then they are compared one by one, and replace in place.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -49,8 +50,26 @@ class Generation:
 
 
 def fitness(clean: float, adversarial: float) -> float:
-    """Eq. 4: the smaller one of clean accuracy and accuracy on the adversarial test set."""
-    return min(clean, adversarial)
+    """Eq. 4: the smaller one of clean accuracy and accuracy on the adversarial test set.
+
+    Examples
+    --------
+    >>> fitness(0.9, 0.4), fitness(0.9, float("nan"))
+    (0.4, nan)
+    """
+    return float(np.minimum(clean, adversarial))  # NaN if one of them is, whichever
+
+
+def rank(member: Member) -> tuple[bool, float]:
+    """What members are ordered by: a fitness of NaN, of a net that diverged, loses to any number.
+
+    Examples
+    --------
+    >>> members = [Member([], fitness) for fitness in (0.4, float("nan"), 0.9)]
+    >>> [member.fitness for member in sorted(members, key=rank)]
+    [nan, 0.4, 0.9]
+    """
+    return not math.isnan(member.fitness), member.fitness
 
 
 def offspring(
@@ -70,7 +89,8 @@ def select(
 ) -> tuple[list[Member], list[int]]:
     """Compare each child with the closest candidate, the first one on ties (lines 7 to 9).
 
-    The child takes its place if its fitness is higher. The next child meets the changed population.
+    The child takes its place if its fitness is higher (:func:`rank`). The next child meets the
+    changed population.
 
     Returns
     -------
@@ -88,7 +108,7 @@ def select(
     for child in children:
         distances = [distance(member.genome, child.genome) for member in population]
         closest = int(np.argmin(distances))  # the first one on ties
-        better = population[closest].fitness < child.fitness
+        better = rank(population[closest]) < rank(child)
         if better:
             population[closest] = child
         replaced.append(closest if better else -1)
@@ -105,8 +125,8 @@ def evolve(
     Parameters
     ----------
     evaluate
-        ``evaluate(genome, generation)`` trains a net and returns its fitness; the first population
-        is trained as generation 1 is.
+        ``evaluate(genome, generation)`` trains a net and returns its fitness, NaN if that failed;
+        the first population is trained as generation 1 is.
     population, children, generations
         s, n and g of Algorithm 1: candidates, children of each of them, and rounds.
     least

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kit.attacks.noise import uniform_ball
-from kit.checks import check_gradient, check_images, check_norm
+from kit.checks import check_gradient, check_images, check_norm, finite
 from kit.constraints import SEED, number, whole
 from kit.gradients import frozen, gradient, in_batches, outputs
 
@@ -123,6 +123,7 @@ def clever(
         check_gradient(model, x)
         scored = [_score(f, image, points, batch_size, norm, radius) for image in x.detach()]
     result = Clever(*map(torch.stack, zip(*scored, strict=True)))
+    finite(result.largest)
     return result if details else result.scores
 
 
@@ -131,8 +132,6 @@ def _score(
 ) -> tuple[Tensor, ...]:
     """The fields of :class:`Clever` for one image."""
     at_image = f(image[None])[0]
-    if len(at_image) < 2:
-        raise ValueError("The model knows one class only: there is no other to be taken for it.")
     label = at_image.argmax(0, keepdim=True)
     others = torch.arange(len(at_image) - 1, device=image.device)
     others = others + (others >= label)  # all but the label
@@ -152,8 +151,8 @@ def _score(
     scores = _ratio(lead, end)
     least = scores.argmin(0, keepdim=True)
     score = scores[least].clamp_max(radius)
-    fields = score, ~fitted[least], score >= radius, lead[least], largest[:, least].amax(0)
-    return tuple(field[0] for field in fields)
+    at_cap, top = score >= radius, largest[:, least].amax(0)
+    return score[0], ~fitted[least][0], at_cap[0], lead[least][0], top[0]
 
 
 def _ratio(lead: Tensor, grad_norm: Tensor) -> Tensor:

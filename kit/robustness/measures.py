@@ -7,7 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_attack, check_batch, check_gradient, check_images
+from kit.checks import (
+    check_alike,
+    check_attack,
+    check_batch,
+    check_gradient,
+    check_images,
+    check_model,
+    check_pairs,
+    finite,
+)
+from kit.constraints import number
 from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, predictions
 
 
@@ -40,11 +50,7 @@ def perturbation_norms(
     >>> {name: value.item() for name, value in moved.items()}
     {'l0': 4, 'l2': 1.7320507764816284, 'linf': 0.5}
     """
-    if x.shape != x_adv.shape or x.ndim != 4:
-        raise ValueError(
-            f"The images have the shapes {tuple(x.shape)} and {tuple(x_adv.shape)}: "
-            "both must be the same (N, C, H, W)."
-        )
+    check_alike(x, x_adv)
     if channel is not None and not 0 <= channel < x.shape[1]:
         raise ValueError(f"channel is {channel}: use a number from 0 to {x.shape[1] - 1}.")
     change = x_adv - x if channel is None else (x_adv - x)[:, [int(channel)]]
@@ -89,7 +95,8 @@ def attack_success_rate(model: nn.Module, x_adv: Tensor, y: Tensor) -> float:
     >>> clean > 0.5, attack_success_rate(net, x_adv, digits.y_test) > clean
     (True, True)
     """
-    if not len(x_adv) and not len(y):
+    check_pairs(x_adv, y)
+    if not len(x_adv):
         return float("nan")
     with frozen(model):
         check_batch(model, x_adv, y)
@@ -127,16 +134,11 @@ def fooling_rate(model: nn.Module, x: Tensor, x_adv: Tensor) -> float:
     >>> fooling_rate(net, digits.x_test, noisy) < 0.2
     True
     """
-    if x.shape != x_adv.shape:
-        raise ValueError(
-            f"The images have the shapes {tuple(x.shape)} and {tuple(x_adv.shape)}: "
-            "both must be the same."
-        )
+    check_alike(x, x_adv)
     if not len(x):
         return float("nan")
-    check_images(x)
-    check_images(x_adv)
     with frozen(model):
+        check_model(model, x)
         return float((predictions(model, x) != predictions(model, x_adv)).float().mean())
 
 
@@ -197,7 +199,7 @@ def loss_sensitivity(
     """
     with frozen(model):
         check_attack(model, x, y)
-        norms = in_batches(lambda x, y: l2_norm(loss_gradient(model, x, y)), x, y)
+        norms = finite(in_batches(lambda x, y: l2_norm(loss_gradient(model, x, y)), x, y))
     value = float(norms.double().mean())
     return LossSensitivity(value, norms, int((norms == 0).sum())) if details else value
 
@@ -213,11 +215,12 @@ def check_grid(eps_step: float, eps_max: float) -> None:
         ...
     ValueError: eps_step is 0.04: it must go into 0.3 a whole number of times.
     """
-    if not 0 < eps_step <= eps_max <= 1:
-        raise ValueError(
-            f"eps_step is {eps_step} and eps_max {eps_max}: use 0 < eps_step <= eps_max <= 1."
-        )
-    if abs(round(eps_max / eps_step) * eps_step - eps_max) > 1e-9:
+    for name, eps in (("eps_step", eps_step), ("eps_max", eps_max)):
+        number(above=0, to=1).check(name, eps)
+    if eps_step > eps_max:
+        raise ValueError(f"eps_step is {eps_step} and eps_max {eps_max}: use no larger step.")
+    # As exact as float32, in which a step may have been computed.
+    if abs(round(eps_max / eps_step) * eps_step - eps_max) > 1e-6 * eps_max:
         raise ValueError(
             f"eps_step is {eps_step}: it must go into {eps_max} a whole number of times."
         )

@@ -1,7 +1,7 @@
 """Training: fit one net or a population of one architecture; what trained nets say; losses."""
 
 from kit.optimizers import OPTIMIZERS
-from kit.training.evaluation import accuracy, evaluate, logits, predict
+from kit.training.evaluation import accuracy, evaluate, evaluate_or_nan, logits, predict
 from kit.training.fitting import fit, fit_many
 from kit.training.losses import InputGradients, input_gradients, mean_cross_entropy
 
@@ -10,6 +10,7 @@ __all__ = [
     "InputGradients",
     "accuracy",
     "evaluate",
+    "evaluate_or_nan",
     "fit",
     "fit_many",
     "input_gradients",

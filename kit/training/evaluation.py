@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from kit import checks
 from kit.batches import in_parts
 from kit.nets import eval_mode
 
@@ -19,12 +20,18 @@ def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
     model
         Is run in evaluation mode and left in the mode it came in.
     x
-        Images, shape (N, C, H, W).
+        Images, shape (N, C, H, W), in [0, 1].
 
     Returns
     -------
     torch.Tensor
         Shape (N, classes).
+
+    Raises
+    ------
+    ValueError
+        x are no images, or do not fit the model, or the model has diverged
+        (:class:`kit.checks.DivergedError`).
 
     Examples
     --------
@@ -34,10 +41,23 @@ def logits(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
     >>> logits(net, digits.x_test).shape
     torch.Size([360, 10])
     """
-    device = next(model.parameters()).device
-    with eval_mode(model):  # on copies: a model may work in place
-        outputs = in_parts(lambda part: model(part.to(device, copy=True)), x, at_once=batch_size)
-    return torch.cat(outputs).to(x.device)
+    checks.check_module(model)
+    checks.check_images(x, some=False)
+    with eval_mode(model), checks.seen_in_the_end():
+        if len(x):
+            checks.check_model(model, x, _device(model, x))
+        return _logits(model, x, batch_size)
+
+
+def _device(model: nn.Module, x: Tensor) -> torch.device:
+    return next(model.parameters(), x).device
+
+
+def _logits(model: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
+    device = _device(model, x)
+    with eval_mode(model):
+        outputs = in_parts(lambda part: checks.run(model, part.to(device)), x, at_once=batch_size)
+    return checks.finite(torch.cat(outputs)).to(x.device)
 
 
 def predict(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
@@ -57,6 +77,8 @@ def predict(model: nn.Module, x: Tensor, *, batch_size: int = 1000) -> Tensor:
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Share of images that get their label, in [0, 1]; NaN for an empty set.
+
+    Parameters and errors are those of :func:`evaluate`.
 
     Examples
     --------
@@ -79,14 +101,15 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     model
         Is run in evaluation mode and left in the mode it came in.
     x
-        Images, shape (N, C, H, W).
+        Images, shape (N, C, H, W), in [0, 1].
     y
-        Labels, shape (N,).
+        Labels, int64, shape (N,).
 
     Raises
     ------
     ValueError
-        x and y do not fit together.
+        x and y do not fit together or to the model, or the model has diverged
+        (:class:`kit.checks.DivergedError`).
 
     Examples
     --------
@@ -101,11 +124,37 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     >>> round(loss, 4)
     2.3026
     """
-    if len(x) != len(y):
-        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+    checks.check_module(model)
+    checks.check_pairs(x, y)
     if not len(x):
         return float("nan"), float("nan")
-    outputs = logits(model, x)
+    with eval_mode(model), checks.seen_in_the_end():
+        checks.check_batch(model, x, y, _device(model, x))
+        return measure(model, x, y)
+
+
+def evaluate_or_nan(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """As :func:`evaluate`, but NaN of a model that has diverged, for searches: it loses.
+
+    Examples
+    --------
+    >>> import kit
+    >>> net = kit.nets.build("linear", (1, 8, 8))
+    >>> for weights in net.parameters():
+    ...     _ = torch.nn.init.constant_(weights, torch.nan)
+    >>> evaluate_or_nan(net, torch.zeros(1, 1, 8, 8), torch.tensor([0]))
+    (nan, nan)
+    """
+    try:
+        return evaluate(model, x, y)
+    except checks.DivergedError:
+        return float("nan"), float("nan")
+
+
+@torch.no_grad()
+def measure(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """As :func:`evaluate`, of images and labels that have been checked."""
+    outputs = _logits(model, x)
     right = (outputs.argmax(1) == y).float().mean()
     loss, share = torch.stack([cross_entropy(outputs, y), right]).tolist()
     return loss, share

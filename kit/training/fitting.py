@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kit import nets, runtime
+from kit import checks, nets, runtime
 from kit.batches import in_parts
 from kit.checks import seen_in_the_end
 from kit.constraints import SEED, whole
@@ -92,8 +92,8 @@ def fit(
     Raises
     ------
     ValueError
-        x and y do not fit together, the optimizer is unknown, or `loss` returns something else; or
-        all batches are of a single image and the model cannot train on it.
+        x and y do not fit together or to the model, the optimizer is unknown, or `loss` returns
+        something else; or all batches are of a single image and the model cannot train on it.
 
     Examples
     --------
@@ -104,13 +104,11 @@ def fit(
     >>> history["loss"][1] < history["loss"][0]
     True
     """
-    _check_data(x, y)
     captured = captured and augment is None and perturb is None
     schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured)
-    device = next(model.parameters()).device
-    x, y = x.detach().to(device), y.to(device)
+    x, y = _checked([model], x, y, fixed=not (transform or augment or perturb))
     sizes = _batch_sizes(model, x, y, transform, len(x), schedule.batch_size)
-    draws = _draws(schedule.seed, device)
+    draws = _draws(schedule.seed, x.device)
     generator = torch.Generator().manual_seed(schedule.seed)
 
     def step(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,7 +205,6 @@ def fit_many(
     >>> len(histories), len(histories[0]["loss"])
     (2, 2)
     """
-    _check_data(x, y)
     schedule = _Schedule(epochs, batch_size, optimizer, lr, seed, captured=captured)
     if not models or (transform and (member_args is None or len(member_args) != len(models))):
         count = "no" if member_args is None else len(member_args)
@@ -215,11 +212,10 @@ def fit_many(
             f"{len(models)} models and {count} member_args: give at least one model, and with "
             "transform one of member_args for each."
         )
-    device = next(models[0].parameters()).device
-    x, y = x.detach().to(device), y.to(device)
-    rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(device)
+    x, y = _checked(models, x, y, fixed=not transform)
+    rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(x.device)
     if stacked is None:
-        stacked = device.type != "cpu" and loss is None
+        stacked = x.device.type != "cpu" and loss is None
     options: dict[str, Any] = dict(
         loss=loss, transform=transform, member_args=member_args, rows=rows, on_epoch=on_epoch
     )
@@ -433,9 +429,23 @@ def _loss_and_accuracy(loss, model, x, y, rows):
     return value, (logits.argmax(1) == y).float().mean()
 
 
-def _check_data(x, y):
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"{len(x)} images and {len(y)} labels: give one label for each image.")
+def _checked(models, x, y, fixed):
+    """The data on the models' device; refused if they do not fit together, or to the models.
+
+    Only `fixed` data are what a model sees.
+    """
+    for model in models:
+        checks.check_trainable(model)
+    checks.check_pairs(x, y)
+    device = next(models[0].parameters()).device
+    x, y = x.detach().to(device), y.to(device)
+    checks.check_recording(models[0], x)
+    if not fixed:
+        checks.check_data(x, y)
+        return x, y
+    with nets.eval_mode(models[0]):
+        checks.check_batch(models[0], x, y)
+    return x, y
 
 
 def _stacked_rows(subsets, members, images):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from kit.checks import check_pairs, check_recording, run
 from kit.training.double_backward import DoubleBackward
 
 Model = Callable[[Tensor], Tensor]  # from images to logits
@@ -28,8 +29,31 @@ def mean_cross_entropy(model: Model, x: Tensor, y: Tensor, rows: Tensor) -> tupl
     >>> loss.shape, logits.shape
     (torch.Size([]), torch.Size([8, 10]))
     """
-    logits = model(x.clone())  # a model may work in place
-    return cross_entropy(logits, y), logits
+    check_pairs(x, y)
+    logits = run(model, x)
+    return entropy(logits, y), logits
+
+
+def entropy(logits: Tensor, y: Tensor, *, reduction: str = "mean") -> Tensor:
+    """Cross-entropy as torch has it; on a CPU, labels that are no classes are a ValueError.
+
+    Examples
+    --------
+    >>> entropy(torch.zeros(1, 3), torch.tensor([3]))
+    Traceback (most recent call last):
+        ...
+    ValueError: Some labels are no classes: the model knows 3, so use whole numbers from 0 to 2.
+    """
+    try:  # torch's own default would leave out labels of −100 in silence
+        return cross_entropy(logits, y, reduction=reduction, ignore_index=-(2**63))
+    except (IndexError, RuntimeError) as error:  # the latter under vmap
+        if "out of bounds" not in str(error):
+            raise
+        known = logits.shape[1]
+        raise ValueError(
+            f"Some labels are no classes: the model knows {known}, so use whole numbers from 0 to "
+            f"{known - 1}."
+        ) from error
 
 
 class InputGradients(NamedTuple):
@@ -73,6 +97,12 @@ def input_gradients(model, x, y, *, create_graph=False, details=False):
     torch.Tensor or InputGradients
         Shape of `x`.
 
+    Raises
+    ------
+    ValueError
+        x or y have other shapes or types, on a CPU also if labels are no classes: since it runs in
+        every batch, pixels are not looked at.
+
     Examples
     --------
     A loss for :func:`fit` that penalises the gradients' squared length:
@@ -81,11 +111,13 @@ def input_gradients(model, x, y, *, create_graph=False, details=False):
     ...     grads, logits = input_gradients(model, x, y, create_graph=True, details=True)
     ...     return cross_entropy(logits, y) + grads.square().sum() / len(x), logits
     """
+    check_pairs(x, y)
+    check_recording(model, x)
     x = x.detach().requires_grad_()
     with torch.enable_grad(), DoubleBackward(x) if create_graph else contextlib.nullcontext():
-        logits = model(x.clone())  # a model may work in place
+        logits = run(model, x)
         # Summed, not averaged: an image's gradient must not shrink with its batch.
-        total = cross_entropy(logits, y, reduction="sum")
+        total = entropy(logits, y, reduction="sum")
         (grads,) = torch.autograd.grad(total, x, create_graph=create_graph)
     if not create_graph:
         logits = logits.detach()

@@ -252,7 +252,7 @@ def examples(*, split: Split, noise: Noise) -> dict:
 
     data = split.load()
     eta = _noise(noise, data, split.seed)
-    labels = torch.arange(len(data.classes), device=eta.device)
+    labels = torch.arange(len(data.classes)).to(eta.device)
     x = torch.stack([data.x_train[data.y_train == label][0] for label in labels])
     images = kit.perturbations.apply(eta, x, labels)
     return {"images": kit.data.as_bytes(images), "noise": eta.cpu().numpy()}

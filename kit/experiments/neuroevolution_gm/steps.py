@@ -270,7 +270,8 @@ def child(
     Returns
     -------
     dict
-        ``genome``, ``clean`` and ``adversarial`` accuracy, ``fitness`` and ``generation``.
+        ``genome``, ``clean`` and ``adversarial`` accuracy, ``fitness`` (all three NaN of a net
+        that diverged) and ``generation``.
     """
     data = split.load()
     seed = runtime.derive_seed(split.seed, "child", run, generation, name)
@@ -279,8 +280,8 @@ def child(
         hold_out=hold_out, seed=seed, count=count, gm=gm,
     )  # fmt: skip
     x, y = _judged_on(data, hold_out)
-    clean = kit.training.accuracy(model, x, y)
-    against = kit.training.accuracy(model, _tensor(adversarial, x), y)
+    clean = kit.training.evaluate_or_nan(model, x, y)[1]
+    against = kit.training.evaluate_or_nan(model, _tensor(adversarial, x), y)[1]
     return {
         "genome": genome, "clean": clean, "adversarial": against,
         "fitness": kit.neuroevolution.fitness(clean, against), "generation": generation,
@@ -339,7 +340,7 @@ def selection(
         population, replaced = new, list(range(len(new)))
     else:
         population, replaced = algorithm.select([Member(**part) for part in previous], new)
-    order = sorted(population, key=lambda member: -member.fitness)
+    order = sorted(population, key=algorithm.rank, reverse=True)  # of equals the first
     rng = algorithm.generator(runtime.derive_seed(seed, "search", run), number + 1)
     genomes = algorithm.offspring(
         [member.genome for member in population], children, rng, space=_space(space),
