@@ -114,6 +114,7 @@ CALLS = {
     robustness.clever: lambda d, n, seed: robustness.clever(
         *attacked(d)[:2], batches=n(2), batch_size=n(3), seed=seed
     ),
+    runtime.Draws: lambda d, n, seed: drawn(seed),
     training.fit: lambda d, n, seed: trained(d, n, seed),
     training.fit_many: lambda d, n, seed: trained(d, n, seed, many=True),
 }  # fmt: skip
@@ -135,6 +136,11 @@ def takers():
 
 def test_every_function_with_a_seed_is_here():
     assert set(takers()) == set(CALLS)
+
+
+def drawn(seed):
+    with runtime.Draws(seed):
+        return torch.rand(3)
 
 
 def as_text(value):
