@@ -189,10 +189,14 @@ def device_type(name: str) -> str:
     ValueError
         The name is unknown.
     """
-    driver = shutil.which("nvidia-smi") or Path("/dev/nvidiactl").exists()
     if name == "auto":
-        return device(name).type if driver else "cpu"
+        return device(name).type if has_driver() else "cpu"
     return _kind_and_index(name)[0]
+
+
+def has_driver() -> bool:
+    """Is NVIDIA's driver here? Without one there is no GPU to be used."""
+    return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists()
 
 
 def hardware(where: torch.device) -> dict[str, str | int]:

@@ -1,10 +1,12 @@
 """The benchmark for a GPU, on the emulated one: its model, its estimate, its measurements."""
 
+import json
 import math
 import time
 
 import pytest
 
+from benchmarks.gpu import __main__ as command_line
 from benchmarks.gpu import estimate, measure, model
 from kit import runtime, steps
 from kit.data import split, splits
@@ -90,6 +92,37 @@ def test_what_was_measured_is_not_measured_again(session, monkeypatch):
     measure.main(late)
     assert len(measured) == 2
     assert {path.stem for path in session.out.glob("*.json")} == {"one", "long"}
+
+
+def test_a_part_whose_time_was_over_goes_on_with_the_next_call(session, monkeypatch):
+    statuses = iter([124, 0])
+    part = lambda session: [{"status": next(statuses)}]  # noqa: E731
+    monkeypatch.setattr(measure, "PARTS", {"ci": (0, part)})
+    for finished in (False, True, True):
+        measure.main(session)
+        assert json.loads((session.out / "ci.json").read_text())["finished"] == finished
+
+
+def test_a_command_that_takes_too_long_is_stopped_and_its_output_kept(device, tmp_path):
+    late = measure.Session(device, "", tmp_path, time.monotonic() + 3)
+    status, said = late.run("-u", "-c", "import time; print('begun …'); time.sleep(60)")
+    assert (status, said) == (124, "begun …\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--minutes", "1"], "name a folder"),
+        (["--out", "x", "--device", "gpu"], "Unknown device 'gpu'"),
+        (["--out", "x", "--device", "cpu"], "use cuda or cuda:N"),
+    ],
+)
+def test_without_a_card_or_a_folder_one_sentence_says_so(options, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks.gpu", *options])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_part_that_fails_stops_no_other(session, monkeypatch):

@@ -77,4 +77,5 @@ def test_tables_of_evolved_perturbations_count_searches():
 
 def test_committed_results_are_small():
     sizes = {folder: (folder / archive.NAME).stat().st_size for folder in FOLDERS}
-    assert sum(sizes.values()) <= 25e6
+    # By Deflate, which every program unpacks; LZMA would take a fifth less, which many do not.
+    assert sum(sizes.values()) <= 26e6

@@ -116,7 +116,22 @@ CALLS = {
     "checks.check_batch": evaluated(lambda of: checks.check_batch(of.model, of.x, of.y)),
     "checks.check_gradient": evaluated(lambda of: checks.check_gradient(of.model, of.x)),
     "checks.check_images": lambda of: checks.check_images(of.x),
-    "checks.without_nan": lambda of: checks.without_nan(of.x),
+    "checks.check_alike": lambda of: checks.check_alike(of.x, of.x),
+    "checks.check_data": lambda of: checks.check_data(of.x, of.y),
+    "checks.check_labels": lambda of: checks.check_labels(of.y, len(of.x)),
+    "checks.check_maps": lambda of: checks.check_maps(of.x[:, 0]),
+    "checks.check_model": evaluated(lambda of: checks.check_model(of.model, of.x)),
+    "checks.check_module": lambda of: checks.check_module(of.model),
+    "checks.check_noise": lambda of: checks.check_noise(torch.zeros(1, 3, *SHAPE), of.x, of.y),
+    "checks.check_pairs": lambda of: checks.check_pairs(of.x, of.y),
+    "checks.check_points": lambda of: checks.check_points(of.x, of.y),
+    "checks.check_recording": lambda of: checks.check_recording(of.model, of.x),
+    "checks.check_shape": lambda of: checks.check_shape(of.x),
+    "checks.check_shapes": lambda of: checks.check_shapes(of.x),
+    "checks.check_trainable": lambda of: checks.check_trainable(of.model),
+    "checks.check_vectors": lambda of: checks.check_vectors(x=of.x),
+    "checks.finite": lambda of: checks.finite(of.x),
+    "checks.run": evaluated(lambda of: checks.run(of.model, of.x)),
     "data.augmentation.as_bytes": lambda of: data.as_bytes(of.x.detach()),
     "data.augmentation.random_crops": lambda of: data.random_crops(
         of.x, torch.Generator(), flip=True
@@ -227,6 +242,11 @@ CALLS = {
         of.x, of.x_adv
     ),
     "training.evaluation.accuracy": lambda of: training.accuracy(of.model, of.x, of.y),
+    "training.evaluation.evaluate_or_nan": lambda of: training.evaluation.evaluate_or_nan(
+        of.model, of.x, of.y
+    ),
+    "training.evaluation.measure": lambda of: training.evaluation.measure(of.model, of.x, of.y),
+    "training.losses.entropy": lambda of: training.losses.entropy(torch.zeros(len(of.y), 3), of.y),
     "training.evaluation.evaluate": lambda of: training.evaluate(of.model, of.x, of.y),
     "training.evaluation.logits": lambda of: training.logits(of.model, of.x),
     "training.evaluation.predict": lambda of: training.predict(of.model, of.x),
@@ -487,7 +507,12 @@ def test_who_watches_a_training_draws_for_himself(digits, stacked):
 def test_dropout_differs_from_batch_to_batch_and_epoch_to_epoch(digits):
     masks = []
     net = dropping()
-    net[3].register_forward_hook(lambda _, args, out: masks.append((out == 0) & (args[0] != 0)))
+
+    def note(drop, args, out):
+        if drop.training:
+            masks.append((out == 0) & (args[0] != 0))
+
+    net[3].register_forward_hook(note)
     training.fit(net, digits.x_train[:32], digits.y_train[:32], epochs=3, batch_size=16)
     assert len({str(mask.tolist()) for mask in masks}) == len(masks) == 6
 

@@ -3,7 +3,8 @@
     python -m benchmarks.gpu --estimate                  without one: what it would take
     python -m benchmarks.gpu --out DIR --minutes 9       on one: what it takes; again: go on
 
-The estimate needs the test tools, and takes some ten minutes on two cores.
+The estimate needs the test tools, and half an hour on two cores. DIR then holds a file for each part,
+and all of them as a table in gpu.md.
 """
 
 from __future__ import annotations
@@ -25,16 +26,23 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="without a GPU")
     parser.add_argument("--profiles", nargs="+", default=estimate.PROFILES, metavar="NAME",
                         choices=estimate.PROFILES, help="of the estimate")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--out", type=Path, help="folder of the results; the estimate has its own")
     parser.add_argument("--minutes", type=float, default=9, help="when to stop measuring")
     parser.add_argument("--data", default="", help="where the data sets are (default: data/)")
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N")
     arguments = parser.parse_args()
     if arguments.estimate:
-        estimate.main(arguments.out, arguments.profiles)
+        estimate.main(arguments.out or RESULTS, arguments.profiles)
         return
+    if arguments.out is None:
+        parser.error("name a folder for the results with --out.")
+    try:
+        device = runtime.device(arguments.device)
+    except ValueError as error:
+        parser.error(str(error))
+    if device.type != "cuda":
+        parser.error(f"--device is {device}: this measures a GPU; use cuda or cuda:N.")
     deadline = time.monotonic() + 60 * arguments.minutes
-    device = runtime.device(arguments.device)
     measure.main(measure.Session(device, arguments.data, arguments.out.resolve(), deadline))
 
 

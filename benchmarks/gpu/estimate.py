@@ -13,7 +13,6 @@ import dataclasses
 import importlib
 import json
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -41,8 +40,13 @@ SMALL = {
     "search": 1, "draw": 1, "number": 1, "generation": 0, "fold": 1, "epoch": 1, "alphas": 1,
     "pgd_steps": 2, "steps": 2, "batches": 2, "control_draws": 1, "hold_out": 0,
 }  # fmt: skip
+# What changes numbers, and no kernel: one value stands for all.
+ALIKE: dict[str, Any] = {
+    "name": "a net", "strength": 1.0, "lr": 0.003, "lr_sgd": 0.1, "lr_adam": 0.003,
+    "noise": {"kind": "uniform", "pixels": 1, "draw": 1},
+}  # fmt: skip
 # Nets whose right answers are attacked have to learn something.
-TRAINED = {"train_folds": {"epochs": 12, "lr": 0.003}, "lenet": {"epochs": 12}}
+TRAINED = {"train_folds": {"epochs": 12}, "lenet": {"epochs": 12}}
 # Arguments that say how many images there are, in batches; and lists of which the first ones serve.
 COUNTS = ("images", "batch_size", "count")
 LISTS = ("eps", "baselines")
@@ -230,13 +234,17 @@ def shrunk(task: steps.Task, rows: int, batches: int, genome: Any) -> steps.Task
             return steps.Field(shrunk(value.task, rows, batches, genome), path)
         if isinstance(value, steps.Task):
             return shrunk(value, rows, batches, genome)
-        if name == "name":  # of a net: "child 3", "random 7"
-            return re.sub(r"\d+", "1", value)
+        if name in ALIKE and value:
+            return ALIKE[name]
+        if name == "method" and "search" in task.arguments:
+            return "a search"
         if isinstance(value, int) and name in COUNTS:
             return min(value, rows * (batches if name == "count" else 1))
-        if isinstance(value, (int, float)) and name in limits:
-            return limits[name] if name == "lr" else min(value, limits[name])
-        return value
+        return (
+            min(value, limits[name])
+            if isinstance(value, (int, float)) and name in limits
+            else value
+        )
 
     if "folds" in task.arguments:  # each of them has to hold each class
         batches = max(batches, 13)

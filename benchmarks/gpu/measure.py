@@ -1,7 +1,7 @@
 """What a card takes: one part after another, as far as the time goes, each written at once.
 
-A part that has been written is not measured again: a second call goes on where the first one had to
-stop. Times are medians after a warm-up, by the device's own events where it has them.
+A part that has been finished is not measured again: a second call goes on where the first one had to
+stop, within a profile too, whose steps are kept. Times are medians after a warm-up, by the device's own events where it has them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import kit
 from kit import runtime, steps
 
 Rows = list[dict[str, Any]]
+OVER = 124  # exit status of a command whose time was over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,24 +83,31 @@ class Session:
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except subprocess.TimeoutExpired as stopped:
-            return 124, str(stopped.output or "")[-2000:]
+            return OVER, (stopped.output or b"").decode(errors="replace")[-2000:]
         return done.returncode, done.stdout[-2000:]
 
 
 def main(session: Session) -> None:
     """Measure all parts that have not been, until the time is over."""
     session.out.mkdir(parents=True, exist_ok=True)
+    if session.device.type == "cuda":
+        torch.cuda.set_device(session.device)  # whose events are timed
     for name, (least, part) in PARTS.items():
         path = session.out / f"{name}.json"
-        if path.is_file() or session.left < least:
-            print(f"{name}: {'there' if path.is_file() else 'no time'}", flush=True)
+        done = path.is_file() and json.loads(path.read_text(encoding="utf-8"))["finished"]
+        if done or session.left < least:
+            print(f"{name}: {'there' if done else 'no time'}", flush=True)
             continue
         started = time.monotonic()
         try:
             rows = part(session)
         except Exception as error:  # the others may still be measured
             rows = [{"failed": f"{type(error).__name__}: {error}"[:300]}]
-        found = {"seconds": round(time.monotonic() - started, 1), "rows": rows}
+        found = {
+            "seconds": round(time.monotonic() - started, 1),
+            "finished": not any("failed" in row or row.get("status") == OVER for row in rows),
+            "rows": rows,
+        }
         path.write_text(json.dumps(found, indent=1), encoding="utf-8")
         (session.out / "gpu.md").write_text(as_text(session), encoding="utf-8")
         print(f"{name}: {found['seconds']} s", flush=True)
@@ -145,7 +153,7 @@ def quick(session: Session) -> Rows:
             "--only",
             notebook,
             "--device",
-            session.device.type,
+            str(session.device),
             "--out",
             str(session.out / "quick"),
         )
@@ -215,7 +223,7 @@ def graphs(session: Session) -> Rows:
                     "net": name, "loss": label,
                     "two epochs (s)": session.seconds(lambda: train(False), 3),
                     "as graphs (s)": session.seconds(lambda: train(True), 3),
-                    "weights apart": float((ends[0] - ends[1]).norm() / ends[0].norm()),
+                    "weights apart": ((ends[0] - ends[1]).norm() / ends[0].norm()).item(),
                 }
             )  # fmt: skip
     return rows
@@ -239,7 +247,7 @@ def jobs(session: Session) -> Rows:
             for n in range(2 if session.tiny else 64)
         ]  # fmt: skip
         started = time.monotonic()
-        steps.compute(tasks, jobs=count, device=session.device.type)
+        steps.compute(tasks, jobs=count, device=str(session.device))
         rows.append({"jobs": count, "64 tasks (s)": time.monotonic() - started})
     return rows
 
@@ -302,7 +310,7 @@ def loader(session: Session) -> Rows:
 def profile(session: Session, name: str) -> Rows:
     """A profile by run_all.py; what is finished is kept for the next call."""
     status, said = session.run(
-        "run_all.py", "--profile", name, "--device", session.device.type,
+        "run_all.py", "--profile", name, "--device", str(session.device),
         "--out", str(session.out / name), "--compare", f"figures/{name}",
         KIT_IGNORE_COMMITTED="1", KIT_STEPS=str(session.out / "steps"),
     )  # fmt: skip

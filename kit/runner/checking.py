@@ -69,7 +69,8 @@ def describe(
             there = "there" if data.present(name, settings.data_root) else f"not there, {needed}"
             lines.append(f"data set {name}: {there}")
         lines += decidable(settings)
-        lines.append(f"device: {kind}, {jobs} process{'' if jobs == 1 else 'es'}")
+        absent = " (none is here)" if kind != "cpu" and not runtime.has_driver() else ""
+        lines.append(f"device: {kind}{absent}, {jobs} process{'' if jobs == 1 else 'es'}")
         lines.append(cost(estimate, jobs, kind))
     return "\n".join(lines)
 
