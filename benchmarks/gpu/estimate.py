@@ -97,12 +97,19 @@ def main(out: Path, profiles: Sequence[str] = PROFILES) -> None:
         root, few = Path(scratch) / "whole", Path(scratch) / "few"
         write_images(root, 1.0)
         write_images(few, 0.02)
-        lines = [line for profile in profiles for line in estimate(profile, root, few)]
-    text, figures = as_text(lines), runtime.root() / "figures"
+        lines: list[Line] = []
+        for profile in profiles:  # each is written as it comes
+            lines += estimate(profile, root, few)
+            write(out, lines)
+    print(as_text(lines))
+
+
+def write(out: Path, lines: Sequence[Line]) -> None:
+    """The page, and what tasks hold, for ``run_all.py --check``."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "gpu-estimate.md").write_text(text, encoding="utf-8")
-    (figures / ON_DEVICES).write_text(json.dumps(_MEMORY, indent=0), encoding="utf-8")
-    print(text)
+    (out / "gpu-estimate.md").write_text(as_text(lines), encoding="utf-8")
+    path = runtime.root() / "figures" / ON_DEVICES
+    path.write_text(json.dumps(_MEMORY, indent=0), encoding="utf-8")
 
 
 def accelerator() -> ModuleType:
@@ -217,6 +224,8 @@ def shrunk(task: steps.Task, rows: int, batches: int, genome: Any) -> steps.Task
     def small(name: str, value: Any) -> Any:
         if name in ("number", "previous") and "previous" in task.arguments:
             return None if name == "previous" else 1
+        if name in ALIKE and value:
+            return ALIKE[name]
         if isinstance(value, dict):
             return {key: small(key, part) for key, part in value.items()}
         if (
@@ -234,8 +243,6 @@ def shrunk(task: steps.Task, rows: int, batches: int, genome: Any) -> steps.Task
             return steps.Field(shrunk(value.task, rows, batches, genome), path)
         if isinstance(value, steps.Task):
             return shrunk(value, rows, batches, genome)
-        if name in ALIKE and value:
-            return ALIKE[name]
         if name == "method" and "search" in task.arguments:
             return "a search"
         if isinstance(value, int) and name in COUNTS:
