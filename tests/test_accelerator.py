@@ -215,7 +215,10 @@ WORK = {
     "CLEVER": lambda w: kit.robustness.clever(w.net, w.x[:1], batches=2, batch_size=200),
     "accuracy": lambda w: kit.training.accuracy(w.net, w.x, w.y),
     "K-NN": lambda w: kit.neighbors.predict(w.x, w.y, w.x),
-    "a population": lambda w: w.triplets(),
+    "a population": lambda w: w.triplets(
+        member_args=w.noise * torch.tensor([0.0, 0.5, 1.0]).to(w.where).view(3, 1, 1, 1, 1),
+        transform=lambda noise, x, y: (kit.perturbations.apply(noise, x, y), y),
+    ),
 }
 
 
