@@ -434,8 +434,9 @@ def _checked(models, x, y, fixed):
 
     Only `fixed` data are what a model sees.
     """
-    for model in models:
-        checks.check_trainable(model)
+    with runtime.TURNS:  # an attack in another thread freezes the weights for a while
+        for model in models:
+            checks.check_trainable(model)
     checks.check_pairs(x, y)
     device = next(models[0].parameters()).device
     x, y = x.detach().to(device), y.to(device)
