@@ -127,7 +127,7 @@ def write_images(folder: Path, share: float) -> None:
     for name, (train, test, shape) in SHAPES.items():
         patterns, arrays = random.integers(20, 236, (10, *shape), dtype=np.uint8), {}
         for part, whole in (("train", train), ("test", test)):
-            labels = random.permutation(max(int(share * whole), 400)) % 10
+            labels = random.permutation(max(int(share * whole), 500)) % 10
             noise = random.integers(0, 20, (len(labels), *shape), dtype=np.uint8)
             arrays |= {f"x_{part}": patterns[labels] + noise, f"y_{part}": labels}
         np.savez(folder / f"{name}.npz", **arrays)
@@ -329,7 +329,8 @@ INTRO = """# What a GPU would take: an estimate
 Nothing here was measured on a card. Kernels, bytes and floating-point operations were counted on an
 emulated accelerator (`tests/accelerator.py`), and priced for an {card.name}: a kernel takes the
 longest of {launch:.0f} µs (its launch), its bytes at {bandwidth:.1f} TB/s, and its floating-point
-operations at {rate:.0f} TFLOP/s (float32). `python -m benchmarks.gpu --estimate` makes this page.
+operations at {rate:.0f} TFLOP/s (float32). `python -m benchmarks.gpu --estimate` makes this page,
+profile by profile; one that is missing has not been counted yet.
 
 - *bound by*: what takes most of the time now: launches, bytes or flops.
 - *remedy*: what would shorten it most: eight processes that launch on one card (`--jobs 8`), or
