@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def check_pairs(x: Tensor, y: Tensor) -> None:
     >>> check_pairs(torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, dtype=torch.int64))
     Traceback (most recent call last):
         ...
-    ValueError: The labels are torch.int64 of shape (3, 1): give a torch.int64 tensor of shape (N,).
+    ValueError: The labels are torch.int64 of shape (3, 1): give a torch.int64 tensor of shape ...
     """
     check_shape(x)
     check_labels(y, len(x))
@@ -91,7 +92,11 @@ def check_shape(x: Tensor) -> None:
 def check_labels(y: Tensor, count: int) -> None:
     """Refuse labels by shape and type, without reading them, unless there are `count` of them."""
     if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1:
-        raise ValueError(f"The labels are {_describe(y)}: give a torch.int64 tensor of shape (N,).")
+        column = isinstance(y, Tensor) and y.ndim == 2 and y.shape[1] == 1
+        hint = "; of one column make it y[:, 0]" if column else ""
+        raise ValueError(
+            f"The labels are {_describe(y)}: give a torch.int64 tensor of shape (N,){hint}."
+        )
     if len(y) != count:
         raise ValueError(f"{count} images and {len(y)} labels: give one label for each image.")
 
@@ -179,7 +184,11 @@ def run(model: Callable[[Tensor], Any], x: Tensor) -> Any:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # torch's, of other shapes, types and devices than its weights'
+        places = {w.device for w in model.parameters()} if isinstance(model, nn.Module) else set()
         reason = str(error).partition("\n")[0].rstrip(".")
+        if places and places != {x.device}:
+            where = " and ".join(sorted(map(str, places)))
+            reason = f"its weights lie on {where}; use one device, as model.to(x.device) does"
         raise ValueError(
             f"The model cannot take images of {x.dtype} and shape {tuple(x.shape[1:])} on "
             f"{x.device}: {reason}."
@@ -255,8 +264,8 @@ def check_logits(logits: Any, count: int) -> Tensor:
         )
     if logits.shape[1] < 2:
         raise ValueError(
-            f"The model returns {logits.shape[1]} logits for an image: it must know two classes or "
-            "more; of one output z make the logits torch.cat([-z / 2, z / 2], 1)."
+            f"The model's logits for an image are {logits.shape[1]}: there must be two or more, "
+            "one for each class; of one output z make the logits torch.cat([-z / 2, z / 2], 1)."
         )
     return finite(logits)
 
@@ -406,9 +415,11 @@ def _check_pair(x: Tensor, y: Tensor) -> Span:
 def _check_pixels(span: Span) -> None:
     low, high = span
     if not (low >= 0 and high <= 1):
+        hint = (
+            "Some are no numbers" if math.isnan(low) else "Normalisation belongs inside the model"
+        )
         raise ValueError(
-            f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. "
-            "Normalisation belongs inside the model."
+            f"The pixels reach from {low:.3g} to {high:.3g}: they must lie in [0, 1]. {hint}."
         )
 
 

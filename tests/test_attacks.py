@@ -45,7 +45,9 @@ def random_net(shape, classes, seed):
 
 ATTACKS = {
     "fgsm": lambda model, x, y: attacks.fgsm(model, x, y, eps=0.1),
-    "all_targets": lambda model, x, y: attacks.fgsm_all_targets(model, x, y, eps=0.1, classes=3)[0],
+    "all_targets": lambda model, x, y: attacks.fgsm_all_targets(
+        model, x, y, eps=0.1, classes=next((len(w) for w in reversed([*model.parameters()])), 3)
+    )[0],
     "fgsm_l2": lambda model, x, y: attacks.fgsm(model, x, y, eps=0.5, norm="l2"),
     "deepfool": lambda model, x, y: attacks.deepfool(model, x, y),
     "deepfool_unlabelled": lambda model, x, y: attacks.deepfool(model, x),

@@ -6,6 +6,7 @@ The functions are collected from the package: one that is in no list here fails 
 import functools
 import importlib
 import inspect
+import math
 import re
 
 import numpy as np
@@ -592,3 +593,31 @@ def test_values_are_read_once_for_each_call(name, monkeypatch):
 @pytest.mark.parametrize("name", BATCHES)
 def test_nothing_is_read_in_a_batch(name, monkeypatch):
     assert readings(monkeypatch, name, COUNT) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda x, y: (x, y[:, None]), "of one column make it y[:, 0]"),
+        (lambda x, y: (x + torch.nan, y), "Some are no numbers"),
+        (lambda x, y: (255 * x, y), "Normalisation belongs inside the model"),
+    ],
+)
+def test_the_remedy_is_named(change, remedy):
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        checks.check_data(*change(torch.ones(2, *SHAPE), torch.tensor([0, 1])))
+
+
+def test_a_model_that_lies_elsewhere():
+    class Elsewhere(nn.Linear):
+        def forward(self, x):
+            raise RuntimeError("Expected all tensors to be on the same device")
+
+    with pytest.raises(ValueError, match=r"lie on meta; use one device, as model.to\(x.device\)"):
+        checks.run(Elsewhere(2, 2, device="meta"), torch.zeros(1, 2))
+
+
+def test_all_targets_wants_labels_below_its_classes():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 10))
+    with pytest.raises(ValueError, match="there are 3 classes"):
+        attacks.fgsm_all_targets(net, images(), torch.full((COUNT,), 5), eps=0.1, classes=3)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_attack, check_eps
+from kit.checks import check_attack, check_data, check_eps
 from kit.constraints import whole
 from kit.gradients import frozen, in_batches, loss_gradient, steepest
 
@@ -101,9 +101,9 @@ def fgsm_all_targets(
     model, x, eps
         As in :func:`fgsm`.
     y
-        True labels, shape (N,).
+        True labels below `classes`, shape (N,).
     classes
-        Number of classes, from 2 on.
+        Number of classes, from 2 to as many as the model knows: it aims at the first ones.
 
     Returns
     -------
@@ -131,6 +131,7 @@ def fgsm_all_targets(
         known = check_attack(model, x, y)
         if classes > known:
             raise ValueError(f"classes is {classes}, but the model knows only {known}.")
+        check_data(x, y, classes)
         offsets = torch.arange(1, classes, device=y.device)
         targets = (y[:, None] + offsets) % classes
         x_adv = [_one_step(model, x, aim, -eps, "linf").x_adv for aim in targets.unbind(1)]
