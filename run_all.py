@@ -7,7 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+NOTEBOOKS = Path(__file__).resolve().with_name("notebooks")
+EXPERIMENTS = "kit.experiments"
 INTERRUPTED = "Interrupted. Finished steps are kept: run the same again to go on."
 
 
@@ -15,8 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 (failed or interrupted) or 2 (bad input)."""
     try:
         with quitting():
-            from kit.runner import command_line  # takes a second or more
-        return command_line.main(arguments)
+            from kit.harness.runner import command_line  # takes a second or more
+        return command_line.main(arguments, NOTEBOOKS, EXPERIMENTS)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
     pip install -e ".[bench]" && pip install --no-deps adv-lib
     python -m benchmarks --data DATA_FOLDER
 
-needs mnist and cifar10 in the data folder, takes about half an hour, and wants a machine that does
+needs mnist and cifar10 in the data folder, takes about half an hour, and wants a here that does
 nothing else. It writes benchmarks/results/PROCESSOR.md and .png.
 """
 
@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.rows import Row, as_table, machine_name
 from kit import runtime
+from kit.harness import machine
 
 PARTS = ("neighbors", "attacks", "robustness", "training", "startup")
 PACKAGES = (
@@ -55,14 +56,14 @@ def write(
     folder: Path, rows: list[Row], tables: list[tuple[str, pd.DataFrame]], quick: bool
 ) -> None:
     """The results as Markdown, and the ratios as a picture."""
-    machine = runtime.hardware(runtime.device())
+    here = machine.hardware(runtime.device())
     kind = torch.backends.cpu.get_cpu_capability()
     name = machine_name()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     text = [
-        f"# The kit against its peers on {machine['processor']}", "",
-        f"{date.today()}; {machine['threads']} threads, {kind}, Python {machine['python']}, "
-        f"{machine['system']}; {versions}.{' Tiny sizes: these numbers mean nothing.' if quick else ''}", "",
+        f"# The kit against its peers on {here['processor']}", "",
+        f"{date.today()}; {here['threads']} threads, {kind}, Python {here['python']}, "
+        f"{here['system']}; {versions}.{' Tiny sizes: these numbers mean nothing.' if quick else ''}", "",
         "Medians of several runs in turn. *Peer takes*: how many times as long as the kit.", "",
         as_table(rows), "",
     ]  # fmt: skip
@@ -71,7 +72,7 @@ def write(
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.md").write_text("\n".join(text), encoding="utf-8")
     if rows:
-        draw(rows, f"{machine['processor']}, {kind}").savefig(folder / f"{name}.png", dpi=120)
+        draw(rows, f"{here['processor']}, {kind}").savefig(folder / f"{name}.png", dpi=120)
 
 
 def draw(rows: list[Row], title: str):

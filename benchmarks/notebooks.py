@@ -20,6 +20,7 @@ import pandas as pd
 
 from benchmarks.rows import machine_name
 from kit import runtime
+from kit.harness import machine
 
 TARGETS = {"first": 360, "again": 45}  # seconds, at most
 
@@ -34,11 +35,11 @@ def main() -> None:
         "target": [f"≤ {most}" for most in TARGETS.values()],
         "met": ["yes" if runs[n][0] <= most else "**no**" for n, most in TARGETS.items()],
     })  # fmt: skip
-    machine = runtime.hardware(runtime.device())
+    here = machine.hardware(runtime.device())
     text = [
-        f"# All notebooks at quick size on {machine['processor']}", "",
-        f"{date.today()}; {os.cpu_count()} cores, Python {machine['python']}, torch "
-        f"{machine['torch']}. `python run_all.py`, first with nothing stored, then again.", "",
+        f"# All notebooks at quick size on {here['processor']}", "",
+        f"{date.today()}; {os.cpu_count()} cores, Python {here['python']}, torch "
+        f"{here['torch']}. `python run_all.py`, first with nothing stored, then again.", "",
         table.to_markdown(index=False), "",
     ]  # fmt: skip
     for name, (_, by_notebook) in runs.items():

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from kit import runtime
+from kit.harness import machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,5 +84,5 @@ def as_table(rows: list[Row]) -> str:
 def machine_name() -> str:
     """The processor and its vector units, as part of a file's name."""
     kind = torch.backends.cpu.get_cpu_capability()
-    processor = runtime.hardware(runtime.device())["processor"]
+    processor = machine.hardware(runtime.device())["processor"]
     return re.sub(r"[^a-z0-9]+", "-", f"{processor} {kind}".lower()).strip("-")

@@ -5,20 +5,17 @@ from . import data as data
 from . import defenses as defenses
 from . import divergence as divergence
 from . import evolution as evolution
+from . import experiments as experiments
 from . import explain as explain
 from . import gradients as gradients
+from . import harness as harness
 from . import misalignment as misalignment
 from . import neighbors as neighbors
 from . import nets as nets
 from . import neuroevolution as neuroevolution
 from . import perturbations as perturbations
-from . import pictures as pictures
-from . import plots as plots
-from . import results as results
 from . import robustness as robustness
 from . import runtime as runtime
-from . import settings as settings
-from . import steps as steps
 from . import training as training
 
 __version__: str

@@ -6,25 +6,14 @@ torch is imported where an optimizer is made, so that settings can check names w
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-_NAMES = {"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSProp", "adabound": "AdaBound"}
-
-
-def called(text: object) -> str:
-    """A text for readers: with the names of optimizers that the field uses.
-
-    Examples
-    --------
-    >>> called("evolved Np = 1 (adam)"), called("rmsprop")
-    ('evolved Np = 1 (Adam)', 'RMSProp')
-    """
-    return re.sub("|".join(rf"\b{name}\b" for name in _NAMES), lambda m: _NAMES[m[0]], str(text))
+# What readers know them by.
+TITLES = {"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSProp", "adabound": "AdaBound"}
 
 
 def adam(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:

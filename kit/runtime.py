@@ -1,4 +1,4 @@
-"""Where and on what things run: folders, device, threads, seeds, processes.
+"""Where and on what a task runs: folders, device, threads, seeds.
 
 This is the only module that knows a folder; nothing depends on the working directory. It imports
 torch only where a device or a thread count is asked for.
@@ -10,21 +10,11 @@ import contextlib
 import contextvars
 import dataclasses
 import hashlib
-import multiprocessing
 import os
-import platform
-import shutil
-import signal
-import socket
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import psutil
 
 from kit.constraints import SEED, plain
 
@@ -84,62 +74,6 @@ def folder(kind: str, path: str | Path | None = None) -> Path:
     return Path(path or os.environ.get(f"KIT_{kind.upper()}") or default).expanduser().resolve()
 
 
-def writable(path: Path) -> Path:
-    """Make a folder and show that files can be written there.
-
-    Raises
-    ------
-    OSError
-        With one sentence that names the folder.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise OSError(
-            f"Cannot write to the folder {path} ({error.strerror}): "
-            "name another one or change its permissions."
-        ) from error
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Write beside, then rename: the file appears complete or not at all.
-
-    Yields
-    ------
-    pathlib.Path
-        The place to write to, with the same suffix, in the same folder.
-
-    Raises
-    ------
-    OSError
-        For example when the disk is full; the unfinished file is removed.
-    """
-    beside = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise OSError(
-            f"Could not write {path} ({error.strerror or error}): "
-            "free some space or name another folder, then run again; what was finished is kept."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def clear_unfinished(path: Path) -> None:
-    """Delete what killed processes of this machine left behind in :func:`atomic_write`."""
-    for beside in path.glob(f"*/.*.{socket.gethostname()}.*"):
-        pid = beside.stem.rpartition(".")[2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            beside.unlink(missing_ok=True)
-
-
 def device(name: str | None = None) -> torch.device:
     """The torch device of a name.
 
@@ -164,7 +98,7 @@ def device(name: str | None = None) -> torch.device:
     name = context().device if name is None else name
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, index = _kind_and_index(name)
+    kind, index = kind_and_index(name)
     if kind == "cuda" and index >= torch.cuda.device_count():
         raise ValueError(
             f"Device {name!r} asks for a CUDA GPU and torch finds {torch.cuda.device_count()}: "
@@ -173,68 +107,13 @@ def device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
-def _kind_and_index(name: str) -> tuple[str, int]:
+def kind_and_index(name: str) -> tuple[str, int]:
+    """The kind of device and its number; a ValueError where the name is unknown."""
     kind, _, index = str(name).partition(":")
     known = kind in ("cpu", "cuda") and (not index or (index.isascii() and index.isdigit()))
     if not known:
         raise ValueError(f"Unknown device {name!r}: use auto, cpu, cuda or cuda:N.")
     return kind, int(index or 0)
-
-
-def device_type(name: str) -> str:
-    """``"cpu"`` or ``"cuda"``; torch is asked only where a GPU may be, whether there is one.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown.
-    """
-    if name == "auto":
-        return device(name).type if has_driver() else "cpu"
-    return _kind_and_index(name)[0]
-
-
-def has_driver() -> bool:
-    """Is NVIDIA's driver here? Without one there is no GPU to be used."""
-    return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists()
-
-
-def hardware(where: torch.device) -> dict[str, str | int]:
-    """What computes: processor or GPU, threads, versions."""
-    import torch
-
-    gpu = where.type == "cuda"
-    return {
-        "device": where.type,
-        "processor": torch.cuda.get_device_name(where) if gpu else _processor(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__.split("+")[0],
-        "python": platform.python_version(),
-        "system": platform.system(),
-    }
-
-
-@contextlib.contextmanager
-def device_memory() -> Iterator[dict[str, int]]:
-    """Measure the bytes that the block takes on a GPU: ``device_memory``, after its end."""
-    import torch
-
-    held: dict[str, int] = {}
-    gpu = device() if torch.cuda.is_available() else None
-    if gpu is None or gpu.type != "cuda":
-        yield held
-        return
-    torch.cuda.reset_peak_memory_stats(gpu)
-    yield held
-    held["device_memory"] = torch.cuda.max_memory_allocated(gpu)
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 @contextlib.contextmanager
@@ -356,63 +235,3 @@ class Draws:
             yield
         finally:
             self.__enter__()
-
-
-def workers(jobs: int, kind: str) -> int:
-    """How many processes to use: `jobs`, or for 0 one per core (one in all on a GPU).
-
-    Parameters
-    ----------
-    jobs
-        From 0 on.
-    kind
-        Type of the device: ``"cpu"`` or ``"cuda"``.
-    """
-    if jobs < 0:
-        raise ValueError(f"jobs is {jobs}: use 0 (one process per core) or a positive number.")
-    if jobs or kind == "cuda":
-        return jobs or 1
-    import joblib  # knows what share of the cores a container may use
-
-    return joblib.cpu_count()
-
-
-def process_pool(jobs: int) -> ProcessPoolExecutor:
-    """A pool of `jobs` fresh processes that end when this one ends, however it ends."""
-    # A forked copy of a process in which torch has started threads may hang: always spawn.
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    # An interrupt reaches the whole process group; only the caller answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
-
-
-def abandon(pool: Executor) -> None:
-    """End a pool without waiting for the tasks that run in it."""
-    workers = list((getattr(pool, "_processes", None) or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for worker in workers:
-        worker.terminate()
-
-
-def die_with_parent(pid: int | None = None) -> None:
-    """End this process as soon as its parent is gone, even by ``kill -9``.
-
-    Parameters
-    ----------
-    pid
-        The parent's process number; by default that of the process which started the pool.
-    """
-    # Not os.getppid(): the parent may already have ended.
-    parent = multiprocessing.parent_process()
-    pid = pid or (parent.pid if parent else None) or os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == pid and psutil.pid_exists(pid):
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 import kit
-from kit import steps
-from kit.data import split
 from kit.experiments import knn_tradeoff
 from kit.experiments.evolved_perturbations import noises, search_steps
 from kit.experiments.evolved_perturbations import steps as evolved
+from kit.experiments.images import split
 from kit.experiments.neuroevolution_gm import steps as gm
 from kit.experiments.overfitting_vs_robustness import steps as regimes
+from kit.harness import steps
 
 FOLDER = Path(__file__).with_name("golden")
 _DATA = tempfile.TemporaryDirectory(prefix="kit-golden-")

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from kit import runtime
-from kit.results import comparison
+from kit.harness.results import comparison
 
 ROOT = runtime.root()
 LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#:\s]+)\)")

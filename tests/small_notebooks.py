@@ -4,7 +4,7 @@ import json
 import sys
 import types
 
-from kit import runner, steps
+from kit.harness import runner, steps
 
 OUT = 'out: str = ""  # folder for the results'
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -34,7 +34,7 @@ def notebook(path, *sources, parameters=OUT):
     ]
     whole = {"cells": cells, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 4}
     path.write_text(json.dumps(whole))
-    return runner.Notebook(path)
+    return runner.Notebook(path, "kit.experiments")
 
 
 @steps.step(version=1, label="square of {n}")
@@ -50,6 +50,10 @@ class Settings:
 
     def __init__(self, values):
         self.values = values
+
+    def unknown(self):
+        """All data are known."""
+        return []
 
     @classmethod
     def read(cls, values):

@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from test_notebooks import PAPERS, TINY
 
 import kit
-from kit import runner, runtime, steps
+import run_all
+from kit import runtime
 from kit.data import splits
+from kit.harness import runner, steps
 
 REAL = os.environ.get("KIT_TEST_DEVICE", "")
 if REAL:
@@ -72,10 +74,13 @@ def as_laid(model):
 def test_every_step_and_every_cell(path, device, monkeypatch, tmp_path):
     """The numbers of all tasks are those of a CPU, populations stacked or not."""
     monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: None)  # drawn, but not rendered
-    monkeypatch.setattr("kit.results.Report.finish", lambda report: None)
+    monkeypatch.setattr("kit.harness.results.Report.finish", lambda report: None)
     parameters = {**TINY[path.stem], **SMALLER.get(path.stem, {}), "device": "cuda", "jobs": 1}
     names = notebook.run(path.stem, shown, out=str(tmp_path / "out"), **parameters)
-    config, study = names.get("c") or names["config"], runner.Notebook(path).experiment
+    config, study = (
+        names.get("c") or names["config"],
+        runner.Notebook(path, run_all.EXPERIMENTS).experiment,
+    )
     tasks = [leaf for leaf in steps.leaves(study.plan(config)) if isinstance(leaf, steps.Task)]
     there = steps.compute(tasks, jobs=1)
     assert {result.record["hardware"]["device"] for result in there} == {device.type}

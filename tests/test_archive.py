@@ -7,9 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from kit import data, steps
-from kit.data import splits
-from kit.steps import archive
+from kit import data
+from kit.experiments import images
+from kit.harness import steps
+from kit.harness.steps import archive
 
 CALLS = []
 
@@ -51,9 +52,9 @@ def committed(tmp_path, monkeypatch, store):
     monkeypatch.setenv("KIT_STEPS", str(first))
     computed = steps.compute(plan(), jobs=1, device="cpu")
     results = [leaf for leaf in steps.leaves(computed) if isinstance(leaf, steps.Result)]
-    digits = data.split("digits", train=100)
+    digits = images.split("digits", train=100)
     path = tmp_path / archive.NAME
-    archive.write(path, results, [splits.note(digits)])
+    archive.write(path, results, [digits.note])
     monkeypatch.setenv("KIT_STEPS", str(store))
     monkeypatch.setattr(archive, "committed", lambda: [zipfile.Path(path)])
     CALLS.clear()
@@ -103,7 +104,7 @@ def test_the_whole_results_on_demand(committed):
 def test_equal_results_make_equal_archives(committed, tmp_path, store):
     results = [leaf for leaf in steps.leaves(compute(plan())) if isinstance(leaf, steps.Result)]
     again = tmp_path / "again.zip"
-    archive.write(again, results[::-1], [splits.note(data.split("digits", train=100))])
+    archive.write(again, results[::-1], [images.split("digits", train=100).note])
     assert again.read_bytes() == committed.read_bytes()
 
 
@@ -139,22 +140,22 @@ def test_an_altered_entry_is_computed_again(committed, tmp_path, monkeypatch):
 def test_what_is_known_of_a_data_set_serves_where_it_is_not_there(committed, monkeypatch, tmp_path):
     with zipfile.ZipFile(committed) as entries:
         (note,) = json.loads(entries.read("splits.json"))
-    digits = data.split("digits", train=100)
-    assert splits._noted(data.Split("digits", 100), note) == digits
+    digits = images.split("digits", train=100)
+    assert data.Split("digits", 100).noted(note) == digits
     missing = {**note, "split": ["mnist", 100, 0, 0, 0, 0]}
     monkeypatch.setattr(archive, "committed", lambda: [tmp_path / "other"])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "splits.json").write_text(json.dumps([missing]))
-    mnist = data.split("mnist", tmp_path, train=100)
+    mnist = images.split("mnist", tmp_path, train=100)
     assert (mnist.fingerprint, mnist.about) == (digits.fingerprint, digits.about)
-    assert data.known(data.Split("mnist", 100), tmp_path)
-    assert not data.known(data.Split("mnist", 200), tmp_path)
+    assert images.known(data.Split("mnist", 100), tmp_path)
+    assert not images.known(data.Split("mnist", 200), tmp_path)
 
 
 def test_a_lesson_without_its_data_set_uses_digits(capsys, tmp_path):
-    digits = data.split("digits", train=100)
+    digits = images.split("digits", train=100)
     other = dataclasses.replace(digits, name="mnist")
-    shown = data.sample(other, str(tmp_path), "cpu")
+    shown = images.sample(other, str(tmp_path), "cpu")
     assert shown.name == "digits"
     assert "is not in the data folder: what is tried here uses digits." in capsys.readouterr().out
-    assert len(data.sample(digits, "", "cpu").x_train) == 100
+    assert len(images.sample(digits, "", "cpu").x_train) == 100

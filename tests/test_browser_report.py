@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from test_report import CIFAR, MNIST, SETTINGS, STUDY
 
-from kit import page, pictures, results, runner, runtime
-from kit.optimizers import called
+import run_all
+from kit import runtime
+from kit.harness import page, plots, results, runner
 
 PHONE = {"width": 390, "height": 844}
 A4 = {"width": 703, "height": 1000}  # pixels between margins of 12 mm
@@ -24,7 +25,7 @@ def small(folder):
     report.show("3.T1", wide, title="A wide table of <things>")
     printed = {"set": ["FGSM"] * 2, "k": [1, 7], "accuracy": [55.1234, 0.0], "std": [7.5, 0.0]}
     report.show("3.F5", pd.DataFrame(printed), MNIST, "Accuracy")
-    images = pictures.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
+    images = plots.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
     report.show("3.F5", images, MNIST, "Images")
     report.claim("3.C1", results.REPRODUCED, "2 points [1, 3]", MNIST, "FGSM", survives_holm=True)
     report.claim("3.C1", results.UNDECIDED, "7 points [−1, 15]", CIFAR, survives_holm=False)
@@ -42,7 +43,7 @@ def committed(folder):
 def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     request.param(folder)
-    page.write(folder, runner.studies())
+    page.write(folder, runner.studies(runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS)))
     return folder
 
 
@@ -131,7 +132,7 @@ def names_of(column):
 def close(text, value):
     """Is a cell the value of the file, but for rounding in its last digit?"""
     if not isinstance(value, float | int | np.number):
-        return text == called(value)
+        return text == str(value)
     if pd.isna(value):
         return text == "–"
     if np.isinf(value):

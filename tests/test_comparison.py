@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from kit.results.comparison import compare
+from kit.harness.results.comparison import compare
 
 
 def folder(path, tables, test=1000, **parameters):

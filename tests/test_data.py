@@ -18,6 +18,7 @@ import torch
 import torchvision
 
 from kit import data
+from kit.experiments.images import split
 
 ANIMALS = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
 KINDS = {  # name: (torchvision's class, shape of one image, first class name)
@@ -706,7 +707,7 @@ def test_a_note_that_cannot_be_kept_does_not_matter(tmp_path, monkeypatch):
     """The step store may belong to somebody else: it is only a cache."""
     monkeypatch.setenv("KIT_STEPS", str(tmp_path))
     (tmp_path / "splits").write_text("not a folder")
-    assert data.split("digits", train=100).about.train == 100
+    assert split("digits", train=100).about.train == 100
 
 
 # The real thing ---------------------------------------------------------------------------------

@@ -17,22 +17,12 @@ import pandas as pd
 import pytest
 import torch
 
-from kit import (
-    data,
-    evolution,
-    explain,
-    nets,
-    perturbations,
-    results,
-    runtime,
-    settings,
-    steps,
-    training,
-)
-from kit.data import split
+from kit import data, evolution, explain, nets, perturbations, runtime, training
 from kit.experiments import evolved_perturbations as study
 from kit.experiments.evolved_perturbations import claims, noises, search_steps, tables
 from kit.experiments.evolved_perturbations import steps as made
+from kit.experiments.images import split
+from kit.harness import results, settings, steps
 
 NAME = "01_evolved_perturbations"
 NOTEBOOK = {
@@ -698,7 +688,7 @@ def test_tables_hold_every_kind(curves, augmented):
     assert len(tables.evolved(small, "sgd")) == 4
     assert len(tables.evolved(small, "adam", method=study.PLAIN)) == 2
     assert len(small[small["kind"] == "uniform"]) == 4
-    printed = results.printed("1.T1")["noise"].str.replace("evolved Np = 5", "evolved Np = 2")
+    printed = study.STUDY.printed("1.T1")["noise"].str.replace("evolved Np = 5", "evolved Np = 2")
     assert set(printed) <= set(large["noise"].str.replace(" (adam)", ""))
 
 

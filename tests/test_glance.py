@@ -1,6 +1,6 @@
 import json
 
-from kit.results import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, glance
+from kit.harness.results import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, glance
 
 CLAIMS = [
     ("3.X1", "Beyond the paper: it rises further (p < 0.05) than |noise|.", "B", UNDECIDED),

@@ -8,8 +8,10 @@ import pytest
 
 from benchmarks.gpu import __main__ as command_line
 from benchmarks.gpu import estimate, measure, model
-from kit import runtime, steps
-from kit.data import split, splits
+from kit import runtime
+from kit.data import splits
+from kit.experiments.images import split
+from kit.harness import steps
 
 accelerator = pytest.importorskip(
     "accelerator", exc_type=ImportError, reason="PyTorch's private-use interface has changed"

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from kit import data, neighbors, nets, results, runtime, settings, steps, training
+from kit import data, neighbors, nets, runtime, training
 from kit.experiments import knn_tradeoff as study
+from kit.harness import results, settings, steps
 
 NAME = "03_knn_tradeoff"
 NOTEBOOK = {

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 import kit
-from kit import results, runtime, steps
+from kit import runtime
 from kit.experiments import neuroevolution_gm as study
+from kit.experiments.images import split
 from kit.experiments.neuroevolution_gm import claims, tables
 from kit.experiments.neuroevolution_gm import steps as gm_steps
 from kit.experiments.neuroevolution_gm.plan import COMPARED
+from kit.harness import results, steps
 from kit.neuroevolution import Member, distance, select
 
 NAME = "04_neuroevolution_gm"
@@ -81,7 +83,7 @@ def test_every_parameter_changes_what_is_computed(name):
 
 def test_a_child_that_diverged_has_no_fitness_and_never_wins():
     """Otherwise it would be right about all images of class 0."""
-    images = kit.data.split("digits", train=60, test=40)
+    images = split("digits", train=60, test=40)
     common = {
         "split": images, "name": "child 1", "generation": 1, "run": 1, "epochs": 2,
         "batch_size": 20, "optimizer": "sgd", "hold_out": 0, "count": 0,
@@ -387,7 +389,7 @@ def test_a_claim_needs_all_of_its_parts(clean, wanted):
         ref=([80, 81, 82], [0, 0, 1]), ref_gm=([80, 80, 80], [40, 41, 42]),
         ne=(clean, [50, 52, 51]),
     )  # fmt: skip
-    above = claims._withstands(table, "L∞-PGD", 0.1, results.printed("4.T1"))
+    above = claims._withstands(table, "L∞-PGD", 0.1, study.STUDY.printed("4.T1"))
     kept = claims._clean_kept(table, 0.1)
     assert [verdict for verdict, _ in [*above, kept]] == [results.REPRODUCED] * 2 + [wanted]
     verdict, evidence = results.combine([*above, kept])

@@ -12,7 +12,9 @@ import papermill
 import psutil
 import pytest
 
-from kit import runner, runtime
+import run_all
+from kit import runtime
+from kit.harness import runner
 
 DATED = ("manifest.json", "results.zip")  # what holds dates and seconds
 PATHS = sorted((runtime.root() / "notebooks").glob("*.ipynb"))
@@ -97,7 +99,7 @@ def test_inspection_sees_every_parameter_with_its_type_and_help(path):
 
 def test_parameters_and_settings_are_the_same(paper):
     """A parameter stands on one line of the notebook and in one declaration of its settings."""
-    notebook = runner.Notebook(paper)
+    notebook = runner.Notebook(paper, run_all.EXPERIMENTS)
     declared = notebook.experiment.Settings.__dataclass_fields__
     assert set(notebook.parameters) == set(declared)
     defaults = {p.name: p.default for p in notebook.parameters.values()}
@@ -145,7 +147,7 @@ def test_papermill_executes_it_from_any_folder(paper, executed):
 
 def test_every_claim_gets_a_verdict(paper, executed):
     claims = json.loads((executed[1] / "claims.json").read_text())
-    study = runner.Notebook(paper).experiment.STUDY
+    study = runner.Notebook(paper, run_all.EXPERIMENTS).experiment.STUDY
     assert {claim["claim"] for claim in claims} == set(study.claims)
     judged = {claim["claim"] for claim in claims if claim["data"].startswith("digits")}
     assert judged == set(study.claims)

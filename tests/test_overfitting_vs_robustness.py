@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from kit import attacks, data, nets, results, runtime, steps, training
+from kit import attacks, data, nets, runtime, training
 from kit.experiments import overfitting_vs_robustness as study
 from kit.experiments.overfitting_vs_robustness import claims
 from kit.experiments.overfitting_vs_robustness import steps as made
+from kit.harness import results, steps
 
 NAME = "02_overfitting_vs_robustness"
 GIVEN = {

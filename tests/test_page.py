@@ -7,7 +7,9 @@ import pytest
 import small_notebooks
 from test_report import CIFAR, MNIST, SETTINGS, STUDY, report_in, split
 
-from kit import page, pictures, results, runner, runtime
+import run_all
+from kit import runtime
+from kit.harness import page, plots, results, runner
 
 TABLE = pd.DataFrame({"k": [1], "accuracy": [1 / 3], "std": [0.0123]})
 
@@ -17,7 +19,7 @@ def folder(tmp_path):
     """A folder of results with one finished notebook."""
     report = report_in(tmp_path / "03_x")
     report.show("3.T1", TABLE, title="A table of <things>")
-    images = pictures.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
+    images = plots.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
     for id in ("3.F10", "3.F9"):
         report.show(id, images, title=f"Images of {id}")
     report.show("3.F9", TABLE, title="Numbers")
@@ -151,7 +153,7 @@ def test_a_headline_of_several_data_sets_is_that_of_the_first():
 
 def test_a_figure_says_what_was_found_on_its_own_data(tmp_path):
     report = results.Report(STUDY, SETTINGS, [MNIST, CIFAR], tmp_path / "b")
-    images = pictures.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
+    images = plots.image_rows({"a": np.zeros((2, 1, 4, 4), np.uint8)}, {"a": "xy"})
     report.show("3.C1", images, MNIST, "Curves")
     report.claim("3.C1", results.REPRODUCED, "2 points [1, 3]", MNIST)
     report.claim("3.C1", results.UNDECIDED, "7 points", CIFAR)
@@ -180,7 +182,7 @@ def test_data_sets_whose_names_begin_alike_keep_their_own_verdicts(tmp_path):
 
 
 def test_studies_name_results_that_their_notebooks_show():
-    studies = runner.studies()
+    studies = runner.studies(runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS))
     assert len(studies) == 4
     for study in studies:
         assert study.title

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from kit import progress, runtime
-from kit.progress import State
+from kit import runtime
+from kit.harness import progress
+from kit.harness.progress import State
 
 HALF = State(
     total=62, stored=12, done=31, elapsed=35.2, left=70.4, running=("digits, run 1: study",)
@@ -248,7 +249,7 @@ def test_it_works_in_a_real_kernel(tmp_path):
 
     source = (
         "import os, time; os.environ.pop('KIT_PROGRESS', None)\n"
-        "from kit import progress\n"
+        "from kit.harness import progress\n"
         "with progress.track(3, 1) as bar:\n"
         "    bar.update(2, 5.0, ['a'])\n"
         "    time.sleep(1.5)\n"
@@ -264,7 +265,7 @@ def test_it_works_in_a_real_kernel(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_drops_the_text_and_no_more():
     code = (
-        "import sys; from kit import progress\n"
+        "import sys; from kit.harness import progress\n"
         "lost = [progress.say('x' * 99, sys.stdout) for _ in range(3)]\n"
         "print('between')\n"
         "with progress.track(2, 1) as bar: bar.update(2)\n"
@@ -294,6 +295,6 @@ def test_a_stream_that_is_closed_or_knows_few_characters():
 
 def test_importing_it_is_cheap():
     heavy = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "IPython", "numpy"}
-    code = f"import sys; from kit import progress; print({heavy} & set(sys.modules))"
+    code = f"import sys; from kit.harness import progress; print({heavy} & set(sys.modules))"
     out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=runtime.root())
     assert out.strip() == "set()"

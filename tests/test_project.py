@@ -19,8 +19,9 @@ from packaging.version import Version
 from prose import linked
 
 import kit
-from kit import page, runtime
-from kit.results import glance
+from kit import runtime
+from kit.harness import page
+from kit.harness.results import glance
 
 ROOT = runtime.root()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,7 +62,7 @@ def test_every_package_of_kit_is_installed():
     packages = setuptools.find_packages(ROOT, **PYPROJECT["tool"]["setuptools"]["packages"]["find"])
     assert set(packages) == found
     data = PYPROJECT["tool"]["setuptools"]["package-data"]["kit"]
-    suffixes = (".css", ".csv", ".html", ".pyi")
+    suffixes = (".css", ".csv", ".html", ".pyi", ".typed")
     wanted = {p for p in (ROOT / "kit").rglob("*") if p.suffix in suffixes}
     assert {p for pattern in data for p in (ROOT / "kit").glob(pattern)} == wanted
 
@@ -146,55 +147,101 @@ def test_reference_results_are_whole_and_name_no_place():
         assert all(record["work"] > 0 for record in manifest["steps"])
 
 
-LAYERS = {
-    "constraints": 0, "batches": 0, "runtime": 0.05, "progress": 0.1, "steps": 0.2,
-    "settings": 0.2, "checks": 0.5, "optimizers": 0.9, "nets": 1, "data": 1, "gradients": 1.2,
-    "training": 2, "attacks": 2, "neighbors": 2, "perturbations": 2,
-    "robustness": 3, "divergence": 3, "explain": 3, "misalignment": 3, "defenses": 3,
-    "evolution": 4, "neuroevolution": 4,
-    "results": 1.5, "plots": 1, "pictures": 1.1, "page": 2, "experiments": 5, "runner": 6,
-}  # fmt: skip
+# What every wing may use, in this order; then the methods, each of which may use those before it.
+GROUND = ("constraints", "runtime", "files")
+METHODS = (
+    ("batches",), ("checks", "optimizers"), ("nets", "data"), ("gradients",),
+    ("training", "attacks", "neighbors", "perturbations"),
+    ("robustness", "divergence", "explain", "misalignment", "defenses"),
+    ("evolution", "neuroevolution"),
+)  # fmt: skip
+# The parts of the harness, likewise.
+HARNESS = (
+    ("machine", "processes", "progress", "settings"), ("steps",), ("plots",), ("results",),
+    ("page",), ("runner",),
+)  # fmt: skip
 
 
 def imported(path):
-    """Modules of kit that a file imports, wherever in it and in whatever form."""
+    """Modules of kit that a file imports, wherever in it and in whatever form, without ``kit.``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "kit":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kit."):
-            yield node.module.split(".")[1]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kit":
+            within = node.module.split(".")[1:]
+            yield from (".".join([*within, alias.name]) for alias in node.names)
         elif isinstance(node, ast.Import):
-            names = (alias.name for alias in node.names)
-            yield from (name.split(".")[1] for name in names if name.startswith("kit."))
-        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "kit":
-            yield node.attr
+            yield from (a.name[4:] for a in node.names if a.name.startswith("kit."))
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Store):
+            name = ast.unparse(node)
+            if re.fullmatch(r"kit(\.\w+)+", name):
+                yield name[4:]
 
 
-def test_modules_import_only_from_layers_below():
-    for path in ROOT.glob("kit/**/*.py"):
-        module = path.relative_to(ROOT / "kit").parts[0].removesuffix(".py")
-        if module == "__init__":
+def wing(module):
+    """Of a module of kit: methods, harness, experiments, or the ground that all stand on."""
+    first = module.split(".")[0]
+    return (
+        first if first in ("harness", "experiments") else "ground" if first in GROUND else "methods"
+    )
+
+
+def forbidden(folder):
+    """What modules of a copy of kit import from a wing that theirs may not know, or from above."""
+    may = {
+        "ground": {"ground"},
+        "methods": {"ground", "methods"},
+        "harness": {"ground", "harness"},
+        "experiments": {"ground", "methods", "harness", "experiments"},
+    }
+    floors = {
+        name: n for n, floor in enumerate([GROUND[:1], GROUND[1:], *METHODS]) for name in floor
+    }
+    floors |= {f"harness.{name}": n for n, floor in enumerate(HARNESS, 2) for name in floor}
+    for path in sorted(folder.glob("**/*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        if parts == ("__init__",):
             continue
-        for other in set(imported(path)) - {module, "__version__"}:
-            assert LAYERS[other] < LAYERS[module], f"{module} imports {other}"
+        module = ".".join(parts).removesuffix(".__init__")
+        for other in sorted(set(imported(path)) - {"__version__"}):
+            room, its = (
+                ".".join(name.split(".")[: 2 if wing(name) == "harness" else 1])
+                for name in (module, other)
+            )
+            above = room != its and floors.get(its, -1) >= floors.get(room, 99)
+            if wing(other) not in may[wing(module)] or above:
+                yield f"{module} imports {other}"
 
 
-def test_the_test_of_layers_sees_every_form(tmp_path):
-    source = """
-from kit import (
-    attacks,
-    data as d,
+def test_no_module_imports_what_its_wing_may_not_know():
+    assert list(forbidden(ROOT / "kit")) == []
+
+
+def test_run_all_imports_the_harness_alone():
+    assert {wing(module) for module in imported(ROOT / "run_all.py")} == {"harness"}
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("attacks/noise.py", "from kit.harness import steps"),
+        ("data/splits.py", "from kit.harness.steps import archive"),
+        ("neighbors.py", "def f():\n    from kit.experiments import knn_tradeoff"),
+        ("harness/results/report.py", "from kit.data import Split"),
+        ("harness/runner/checking.py", "from kit import (\n    runtime,\n    data as d,\n)"),
+        ("harness/plots/curves.py", "import kit.optimizers"),
+        ("harness/page.py", "import kit\ndef f():\n    return kit.experiments.knn_tradeoff.STUDY"),
+        ("harness/steps/task.py", "from kit.harness.results import judge"),
+        ("training/losses.py", "from kit.attacks import pgd"),
+        ("constraints.py", "from kit import runtime"),
+    ],
 )
-from kit.nets import build
-import kit.training
-import kit
-def f():
-    from kit import plots
-    return kit.explain.grad_cam
-"""
-    (tmp_path / "x.py").write_text(source)
-    seen = {"attacks", "data", "nets", "training", "plots", "explain"}
-    assert set(imported(tmp_path / "x.py")) == seen
+def test_a_planted_import_is_found(module, line, tmp_path):
+    shutil.copytree(ROOT / "kit", tmp_path / "kit")
+    path = tmp_path / "kit" / module
+    path.write_text(f"{path.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+    found = list(forbidden(tmp_path / "kit"))
+    name = module.removesuffix(".py").replace("/", ".")
+    assert found
+    assert all(line.startswith(name) for line in found)
 
 
 def loaded(code):
@@ -206,7 +253,7 @@ def loaded(code):
 
 
 def test_importing_kit_loads_nothing():
-    assert loaded("import kit, kit.data, kit.nets, kit.steps, kit.results") == []
+    assert loaded("import kit, kit.data, kit.nets, kit.harness.steps, kit.harness.results") == []
 
 
 def test_planning_a_study_on_known_data_loads_no_torch(tmp_path, monkeypatch):
@@ -214,11 +261,13 @@ def test_planning_a_study_on_known_data_loads_no_torch(tmp_path, monkeypatch):
     monkeypatch.setenv("KIT_STEPS", str(tmp_path))
     (tmp_path / "steps").mkdir()
     code = """
-from kit.data import split
+from kit.experiments.images import split
 from kit.experiments import evolved_perturbations, knn_tradeoff, neuroevolution_gm
 from kit.experiments import overfitting_vs_robustness
 print("torch" in sys.modules)
 split("digits", train=100)
 """
     assert loaded(code)[0] == "False"
-    assert "torch" not in loaded("from kit.data import split; split('digits', train=100)")
+    assert "torch" not in loaded(
+        "from kit.experiments.images import split; split('digits', train=100)"
+    )

@@ -8,9 +8,10 @@ import pandas as pd
 import papermill
 import pytest
 
-from kit import runner, runtime
+from kit import runtime
 from kit.experiments import evolved_perturbations
-from kit.steps import archive
+from kit.harness import runner
+from kit.harness.steps import archive
 
 ROOT = runtime.root()
 FOLDERS = sorted(path.parent for path in ROOT.glob(f"figures/*/*/{archive.NAME}"))
@@ -71,7 +72,7 @@ def test_tables_of_evolved_perturbations_count_searches():
         assert dict(zip(equal["pixels"], equal["searches"], strict=True)) == per_pixels
         assert set(pd.read_csv(folder / f"1.C7-{dataset}.csv")["searches"]) == {c.search_seeds}
         counts = pd.read_csv(folder / f"1.C2-{dataset}.csv").set_index("noise")["repeats"]
-        assert set(counts["evolved Np = 1 (adam)"]) == {c.search_seeds}
+        assert set(counts["evolved Np = 1 (Adam)"]) == {c.search_seeds}
         assert set(counts["uniform Np = 1"]) == {c.uniforms}
 
 

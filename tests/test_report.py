@@ -14,12 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
-from kit import data, plots, results, runtime, steps
-from kit.results.reference import REFERENCE
-from kit.results.screen import on_screen
+from kit import data, runtime
+from kit.experiments.reference import REFERENCE
+from kit.harness import plots, results, steps
+from kit.harness.results.screen import on_screen
 
 STUDY = results.Study(
     notebook="03_x",
+    reference=REFERENCE,
     datasets={"mnist": "MNIST", "cifar10": "CIFAR-10"},
     claims={"3.C1": "It rises.", "3.C2": "Mirror images do no harm."},
     names={"3.F5": {"mnist": "3.F5", "cifar10": "3.F6"}, "3.F7": {"mnist": "3.F7"}},
@@ -163,7 +165,7 @@ def test_every_reference_table_is_readable():
     names = [path.stem for path in REFERENCE.glob("*.csv")]
     assert names
     for name in names:
-        table = results.printed(name)
+        table = results.Study("x", reference=REFERENCE).printed(name)
         assert len(table)
         # Of the paper's Table 4 our copy is damaged.
         assert table.isna().any().any() == (name == "4.T4")
@@ -366,7 +368,7 @@ def test_a_cell_shows_a_result_once(tmp_path, monkeypatch):
 
 def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, monkeypatch):
     published = []
-    monkeypatch.setattr("kit.results.report._shell", lambda: object())
+    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
     monkeypatch.setattr(
         "IPython.display.display", lambda *shown, **options: published.append(options)
     )
@@ -376,6 +378,6 @@ def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, monkeypa
 
 def test_importing_results_loads_nothing_heavy():
     heavy = {"scipy", "pandas", "matplotlib", "seaborn", "torch", "IPython"}
-    code = f"import sys, kit.results; print({heavy} & set(sys.modules))"
+    code = f"import sys, kit.harness.results; print({heavy} & set(sys.modules))"
     out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=runtime.root())
     assert out.strip() == "set()"

@@ -16,12 +16,14 @@ import pytest
 import small_notebooks
 from small_notebooks import FINISH, OUT
 
-from kit import runner, runtime, steps
-from kit.runner import checking
-from kit.steps import archive
-
-sys.path.insert(0, str(runtime.root()))
 import run_all
+from kit import runtime
+from kit.harness import runner, steps
+from kit.harness.runner import checking
+from kit.harness.steps import archive
+
+KNOWN = runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS)
+PROFILES = run_all.NOTEBOOKS / "profiles"
 
 TINY = [
     "-p", "03.train=200", "-p", "03.test=100", "-p", "03.epochs=1", "-p", "03.z=3",
@@ -133,13 +135,10 @@ def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys, monkeyp
         ("03_knn_tradeoff: 3", "one section of parameters per notebook"),
     ],
 )
-def test_a_profile_file_with_a_mistake(text, sentence, tmp_path, monkeypatch):
-    known = runner.notebooks()
-    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
-    (tmp_path / "notebooks" / "profiles" / "mine.yaml").write_text(text)
-    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+def test_a_profile_file_with_a_mistake(text, sentence, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
-        runner.profile("mine", known)
+        runner.profile("mine", KNOWN, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,33 +151,28 @@ def test_a_profile_file_with_a_mistake(text, sentence, tmp_path, monkeypatch):
         ("[true, null, text]", [True, None, "text"]),
     ],
 )
-def test_numbers_in_lists_and_mappings_are_read_as_python_reads_them(
-    text, value, tmp_path, monkeypatch
-):
-    notebook = next(n for n in runner.notebooks() if n.number == "03")
+def test_numbers_in_lists_and_mappings_are_read_as_python_reads_them(text, value, tmp_path):
+    notebook = next(n for n in KNOWN if n.number == "03")
     name = "special" if isinstance(value, dict) else "datasets"
     assert notebook.parse(name, text) == value
     assert repr(notebook.parse(name, text)) == repr(value)  # types, too
-    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
-    profile = tmp_path / "notebooks" / "profiles" / "mine.yaml"
+    profile = tmp_path / "mine.yaml"
     profile.write_text(f"{notebook.name}:\n  {name}: {text}\n  epsilon: 1e-1\n")
-    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
-    found = runner.profile("mine", [notebook])[notebook.name]
+    found = runner.profile("mine", [notebook], tmp_path)[notebook.name]
     assert repr(found) == repr({name: value, "epsilon": 0.1})
 
 
 @pytest.mark.parametrize("profile", ["quick", "ci", "paper"])
 def test_every_profile_is_valid(profile):
-    known = runner.notebooks()
-    for notebook in known:
+    for notebook in KNOWN:
         if notebook.experiment:
-            values = notebook.defaults() | runner.profile(profile, known)[notebook.name]
+            profiles = runner.profile(profile, KNOWN, PROFILES)
+            values = notebook.defaults() | profiles[notebook.name]
             notebook.experiment.Settings.read(values)
 
 
 def test_the_quick_profile_is_the_notebooks_defaults():
-    known = runner.notebooks()
-    assert runner.profile("quick", known) == {notebook.name: {} for notebook in known}
+    assert runner.profile("quick", KNOWN, PROFILES) == {notebook.name: {} for notebook in KNOWN}
 
 
 # Small notebooks in place of the project's.
@@ -188,11 +182,11 @@ def test_the_quick_profile_is_the_notebooks_defaults():
 def project(tmp_path, monkeypatch):
     """Add notebooks one by one: to the project, and with them their experiments."""
     known = []
-    monkeypatch.setattr(runner, "notebooks", lambda: known)
+    monkeypatch.setattr(runner, "notebooks", lambda folder, package: known)
     monkeypatch.setenv("KIT_FIGURES", str(tmp_path / "figures"))
     monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
     monkeypatch.setattr(
-        runner, "profile", lambda name, notebooks: {notebook.name: {} for notebook in notebooks}
+        runner, "profile", lambda name, notebooks, folder: {n.name: {} for n in notebooks}
     )
 
     def add(name, *sources, plan=small_notebooks.plan, parameters=OUT):
@@ -262,7 +256,7 @@ def test_check_shows_what_would_run(project, capsys, tmp_path):
     ],
 )  # fmt: skip
 def test_what_the_rest_takes(stored, unknown, seconds, text):
-    from kit.steps import Estimate
+    from kit.harness.steps import Estimate
 
     estimate = Estimate(3, stored, unknown, seconds, 1e9, 5e6)
     assert checking.cost(estimate, 2).startswith(f"steps: {text}")
@@ -366,10 +360,10 @@ def script(folder, *lines):
         # As in a terminal: whatever a shell starts in the background inherits SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)",
         "import run_all",
-        "from kit import runner",
+        "from kit.harness import runner",
         f"path = pathlib.Path({str(folder / '03_a.ipynb')!r})",
-        "runner.notebooks = lambda: [runner.Notebook(path)]",
-        "runner.profile = lambda name, known: {'03_a': {}}",
+        "runner.notebooks = lambda *_: [runner.Notebook(path)]",
+        "runner.profile = lambda *_: {'03_a': {}}",
     ]
     environment = {f"KIT_{kind}": str(folder / kind.lower()) for kind in ("STEPS", "FIGURES")}
     return [sys.executable, "-c", "\n".join([*prepare, *lines])], {**os.environ, **environment}
@@ -391,7 +385,7 @@ def test_check_loads_no_torch(tmp_path):
 
 def test_importing_the_runner_loads_nothing_heavy():
     code = (
-        "import sys, run_all; from kit.runner import command_line\n"
+        "import sys, run_all; from kit.harness.runner import command_line\n"
         f"print(sorted({HEAVY | {'papermill'}} & set(sys.modules)))"
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=runtime.root())
@@ -401,7 +395,7 @@ def test_importing_the_runner_loads_nothing_heavy():
 def test_progress_is_shown_while_a_notebook_runs(tmp_path):
     """In plain lines here: there is no terminal."""
     source = (
-        "import time; from kit import progress\n"
+        "import time; from kit.harness import progress\n"
         "with progress.track(7, 2) as bar:\n"
         "    bar.update(3, 60.0, ['digits, run 1: study'])\n"
         "    time.sleep(3)\n"
@@ -410,7 +404,7 @@ def test_progress_is_shown_while_a_notebook_runs(tmp_path):
     small_notebooks.notebook(tmp_path / "03_a.ipynb", source, FINISH)
     command, environment = script(
         tmp_path,
-        "from kit import progress",
+        "from kit.harness import progress",
         "progress.Display.interval = 0.5",
         "sys.exit(run_all.main([]))",
     )

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from small_notebooks import FINISH, OUT, notebook
 
-from kit import progress, runner
-from kit.runner import parameters, supervision
+from kit.harness import progress, runner
+from kit.harness.runner import parameters, supervision
 
 
 def test_a_failed_run_keeps_older_results(tmp_path):
@@ -121,7 +121,7 @@ def test_long_lines_are_cut():
 
 def test_its_progress_is_shown(tmp_path):
     source = (
-        "import time; from kit import progress\n"
+        "import time; from kit.harness import progress\n"
         "with progress.track(7, 2) as bar:\n"
         "    bar.update(3, 60.0, ['a'])\n"
         "    time.sleep(2)\n"

@@ -9,7 +9,8 @@ import psutil
 import pytest
 import torch
 
-from kit import runtime
+from kit import files, runtime
+from kit.harness import machine
 
 
 def test_folders_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
@@ -37,7 +38,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence():
 
 def test_negative_jobs_are_refused():
     with pytest.raises(ValueError, match="jobs is -1"):
-        runtime.workers(-1, torch.device("cpu"))
+        machine.workers(-1, torch.device("cpu"))
 
 
 def test_threads_are_put_back():
@@ -50,13 +51,13 @@ def test_threads_are_put_back():
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"Cannot write to the folder .*file/out"):
-        runtime.writable(tmp_path / "file" / "out")
+        files.writable(tmp_path / "file" / "out")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), runtime.atomic_write(path) as beside:
+    with pytest.raises(ZeroDivisionError), files.atomic_write(path) as beside:
         beside.write_text(str(1 / (beside.write_text("half") - 4)))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
@@ -64,9 +65,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 def test_workers_end_with_a_killed_parent():
     code = (
-        "import time, os; from kit import runtime\n"
+        "import time, os; from kit.harness import processes\n"
         "if __name__ == '__main__':\n"
-        "    pool = runtime.process_pool(1)\n"
+        "    pool = processes.process_pool(1)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"
         "    time.sleep(60)\n"
     )

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import pytest
 
-from kit import settings
 from kit.constraints import ListOf, OneOf, Rates, divides_one, number, odd, whole
+from kit.harness import settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,9 +34,10 @@ from kit import (
     robustness,
     training,
 )
+from kit.experiments.images import split
 
 SHAPE = (1, 8, 8)
-MACHINERY = ("experiments", "page", "pictures", "plots", "results", "runner", "steps")
+MACHINERY = ("experiments", "harness")
 
 
 class Touchy(nn.Module):
@@ -137,7 +138,6 @@ CALLS = {
         of.x, torch.Generator(), flip=True
     ),
     "data.loading.load": lambda of: data.load("digits", train=50, test=20, size=4, seed=3),
-    "data.splits.split": lambda of: data.split("digits", seed=3, train=50, test=20),
     "defenses.Fast": evaluated(lambda of: defenses.Fast(0.1)(of.model, of.x, of.y)),
     "defenses.Free": evaluated(lambda of: defenses.Free(0.1)(of.model, of.x, of.y, of.y)),
     "defenses.bilateral": lambda of: defenses.bilateral(of.x),
@@ -521,7 +521,7 @@ def test_the_step_that_trains_a_net_with_dropout_repeats_itself():
     from kit.experiments.neuroevolution_gm import steps
 
     options = dict(
-        split=data.split("digits", train=40, test=20, size=17), name="squeezenet", run=1, start=1,
+        split=split("digits", train=40, test=20, size=17), name="squeezenet", run=1, start=1,
         net="squeezenet", epochs=1, batch_size=20, optimizer="adam", lr=1e-3, hold_out=0,
     )  # fmt: skip
     ends = []

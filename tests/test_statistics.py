@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kit import results
+from kit.harness import results
 
 
 def test_two_samples_agree_with_scipy():

@@ -23,10 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_client.manager import start_new_kernel
 
-from kit import runtime, steps
-from kit.data import Split, split
-from kit.steps import compute, step
-from kit.steps.store import Result, Store
+from kit import runtime
+from kit.data import Split
+from kit.experiments.images import split
+from kit.harness import steps
+from kit.harness.steps import compute, step
+from kit.harness.steps.store import Result, Store
 
 CALLS = []
 
@@ -327,7 +329,7 @@ def test_an_interrupt_reaches_no_worker_not_even_one_that_is_starting():
 
 CELL = """
 import time
-from kit import steps
+from kit.harness import steps
 @steps.step(version=1)
 def slow(*, n):
     time.sleep(0 if n < 2 else 60)
@@ -540,7 +542,7 @@ def test_the_record_of_a_like_task_counts():
 # --- identity: names, code, keys, results ------------------------------------------------------
 
 SQUARE = """
-from kit import steps
+from kit.harness import steps
 @steps.step(version=1)
 def area(*, n):
     return {{"area": {formula}}}
@@ -610,7 +612,7 @@ def test_a_paper_has_no_two_steps_of_one_name():
 
 
 CELLS = """
-from kit import steps
+from kit.harness import steps
 SIDES = 4
 def length(n):
     return SIDES * n
@@ -649,7 +651,7 @@ def test_a_step_that_counts_its_calls_keeps_its_key():
 
 def test_the_digest_of_code_is_the_same_in_every_process():
     code = (
-        "from kit.steps.code import digest\ndef f(x):\n"
+        "from kit.harness.steps.code import digest\ndef f(x):\n"
         "    return x in {'a', 'b', 'c', 'd'} or (lambda y: y)(x)\nprint(digest(f))"
     )
     run = [sys.executable, "-c", code]

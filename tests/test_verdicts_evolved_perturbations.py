@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from test_evolved_perturbations import config
 
-from kit import results
 from kit.experiments import evolved_perturbations as study
 from kit.experiments.evolved_perturbations import claims, tables
+from kit.harness import results
 
 YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
 SEARCHES = (1, 2, 3, 4)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import results
 from kit.experiments import knn_tradeoff as study
+from kit.harness import results
 
 YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
 RUNS, IMAGES, TEST = 5, 100, 1000  # images in each set and run, and in the whole test set

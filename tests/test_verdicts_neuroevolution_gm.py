@@ -11,9 +11,9 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from kit import results
 from kit.experiments import neuroevolution_gm as study
 from kit.experiments.neuroevolution_gm import claims
+from kit.harness import results
 
 YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
 SOURCES = ["resnet8", "lenet5"]

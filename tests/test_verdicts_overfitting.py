@@ -6,9 +6,9 @@ The curves below reproduce everything. Each case changes some of them and says w
 import numpy as np
 import pytest
 
-from kit import results
 from kit.experiments import overfitting_vs_robustness as study
 from kit.experiments.overfitting_vs_robustness import claims
+from kit.harness import results
 
 YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
 FOLDS = np.array([-0.4, -0.2, 0.0, 0.2, 0.4])

@@ -25,12 +25,14 @@ import numpy as np
 import yaml
 from tabulate import tabulate
 
+import run_all
 from benchmarks.gpu.model import H200, Call, Cost, cost, extrapolated
-from kit import runner, runtime, steps
+from kit import runtime
 from kit.data.splits import Split
 from kit.gradients import BATCH
-from kit.steps.records import ON_DEVICES
-from kit.steps.task import dependencies
+from kit.harness import runner, steps
+from kit.harness.steps.records import ON_DEVICES
+from kit.harness.steps.task import dependencies
 
 PROFILES = ("quick", "ci", "paper")
 ROWS = 8  # of the smaller batch; the other one has twice as many
@@ -138,7 +140,7 @@ def estimate(profile: str, root: Path, few: Path) -> Iterator[Line]:
     path = runtime.root() / "notebooks" / "profiles" / f"{profile}.yaml"
     given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for notebook in sorted((runtime.root() / "notebooks").glob("0[1-9]_*.ipynb")):
-        described = runner.Notebook(notebook)
+        described = runner.Notebook(notebook, run_all.EXPERIMENTS)
         values = {name: p.default for name, p in described.parameters.items()}
         values |= (given.get(notebook.stem) or {}) | {"data_root": str(root)}
         plan = described.experiment.plan(described.experiment.Settings.read(values))

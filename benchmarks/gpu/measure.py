@@ -23,7 +23,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import kit
-from kit import runtime, steps
+from kit import runtime
+from kit.harness import machine, steps
 
 Rows = list[dict[str, Any]]
 OVER = 124  # exit status of a command whose time was over
@@ -115,7 +116,7 @@ def main(session: Session) -> None:
 
 def as_text(session: Session) -> str:
     """All that has been measured, as Markdown."""
-    hardware = runtime.hardware(session.device)
+    hardware = machine.hardware(session.device)
     text = [
         f"# On {hardware['processor']}",
         "",
@@ -231,8 +232,8 @@ def graphs(session: Session) -> Rows:
 
 def jobs(session: Session) -> Rows:
     """Tasks of notebook 01 on one card, by so many processes."""
-    from kit.data import split
     from kit.experiments.evolved_perturbations.steps import train_perturbed
+    from kit.experiments.images import split
 
     images = split("digits")
     options = dict(

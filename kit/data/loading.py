@@ -11,8 +11,8 @@ import torch
 from kit import runtime
 from kit.constraints import SEED, is_whole
 from kit.data.dataset import Dataset
+from kit.data.names import PLAIN
 from kit.data.readers import read
-from kit.data.splits import PLAIN
 
 
 def load(

@@ -19,7 +19,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from kit import runtime
+from kit import files
 from kit.data.dataset import ARRAYS, TITLES, Dataset
 
 _TORCHVISION: dict[str, tuple[str, dict, dict]] = {  # name: (class, how it names its two parts)
@@ -90,7 +90,7 @@ def _read_torchvision(name, folder):
 
 
 def _fetched(name, folder):
-    runtime.writable(folder)
+    files.writable(folder)
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
-import importlib.metadata
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import runtime
 from kit.constraints import SEED, TEXT, whole
-from kit.steps import archive
 
 if TYPE_CHECKING:
     from kit.data.dataset import Dataset
-
-
-PLAIN = re.compile(r"\w[\w-]*")  # names of data sets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Split:
     fingerprint
         Of the images before that; loading others is refused.
     about
-        What :func:`split` found out about the images; None in a split made by hand.
+        What is known of the images without loading them; None where nobody has looked.
     """
 
     name: str
@@ -84,6 +75,23 @@ class Split:
         for name, constraint in (constraints | {"name": TEXT, "seed": SEED}).items():
             # Frozen, and here still in the making.
             object.__setattr__(self, name, constraint.check(name, getattr(self, name)))
+
+    @property
+    def asked_for(self) -> list:
+        """Which images were asked for, in the data set's own split and without the fingerprint."""
+        return dataclasses.replace(self, run=0).identity[:-1]
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What is known of it, as plain JSON values."""
+        about = dataclasses.asdict(self.about)
+        return {"split": self.asked_for, "about": about, "fingerprint": self.fingerprint}
+
+    def noted(self, note: dict[str, Any]) -> Split:
+        """The split with what a :attr:`note` says of it."""
+        lists = {key: tuple(note["about"][key]) for key in ("shape", "classes")}
+        about = About(**note["about"] | lists)
+        return dataclasses.replace(self, fingerprint=note["fingerprint"], about=about)
 
     @property
     def identity(self) -> list:
@@ -117,131 +125,21 @@ class Split:
         root = context.data_root if root is None else root
         return _load(self, root, context.device if device is None else device).copy()
 
+    def read(self, root: str | Path) -> Dataset:
+        """The images asked for, in the data set's own split: :func:`kit.data.load` on it."""
+        from kit.data.loading import load  # imports torch
+
+        return load(
+            self.name, root, train=self.train or None, test=self.test or None,
+            size=self.size or None, seed=self.seed,
+        )  # fmt: skip
+
 
 @functools.lru_cache(maxsize=2)
 def _load(split: Split, root: str, device: str) -> Dataset:
-    dataset = _read(split, root)
+    dataset = split.read(root)
     if split.fingerprint and dataset.fingerprint != split.fingerprint:
         raise ValueError(f"The data set {split.name} has changed since this study was planned.")
     if split.run:
         dataset = dataset.resplit(runtime.derive_seed(split.seed, "split", split.run))
     return dataset.to(runtime.device(device))
-
-
-def _read(split: Split, root: str | Path) -> Dataset:
-    from kit.data.loading import load  # imports torch
-
-    return load(
-        split.name, root, train=split.train or None, test=split.test or None,
-        size=split.size or None, seed=split.seed,
-    )  # fmt: skip
-
-
-def present(name: str, root: str | Path | None = None) -> bool:
-    """Is the data set on disk, so that loading it needs no network?"""
-    folder = runtime.folder("data", root)
-    if not PLAIN.fullmatch(str(name)):
-        return False
-    if name == "digits" or (folder / f"{name}.npz").is_file():
-        return True
-    from kit.data.readers import complete  # imports torch
-
-    return complete(name, folder)
-
-
-def split(
-    name: str, root: str | Path = "", *, train: int = 0, test: int = 0, size: int = 0, seed: int = 0
-) -> Split:
-    """Describe part of a data set, with the fingerprint of its images.
-
-    What was read off the images once is kept in the step store, and found again as long as the
-    files of the data set are the same, so that planning a study need not load them. Of a data set
-    that is not there, what lies with the committed results is taken.
-
-    Parameters
-    ----------
-    name, root, train, test, size, seed
-        As for :func:`kit.data.load`; 0 means all images, or their own size.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, OSError
-        As :func:`kit.data.load`.
-
-    Examples
-    --------
-    >>> digits = split("digits", train=100)
-    >>> digits.about.shape, digits.about.train, len(digits.load().x_train)
-    ((1, 8, 8), 100, 100)
-    """
-    plain = Split(name, train, test, size, seed)
-    path = _note(plain, root)
-    # Missing, damaged, or not to be read: made again.
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        if path:
-            return _noted(plain, json.loads(path.read_text(encoding="utf-8")))
-    if (committed := archive.split_note(_named(plain))) and not present(name, root):
-        return _noted(plain, committed)
-    dataset = _read(plain, root)
-    about = About(
-        dataset.title, dataset.source, dataset.shape, dataset.classes, len(dataset.x_train),
-        len(dataset.x_test), int(dataset.y_train.bincount().min()),
-    )  # fmt: skip
-    described = dataclasses.replace(plain, fingerprint=dataset.fingerprint, about=about)
-    if path and path.parents[1].is_dir():  # the store is made by computing, not by planning
-        with contextlib.suppress(OSError), runtime.atomic_write(path) as beside:
-            beside.write_text(json.dumps(note(described)), encoding="utf-8")
-    return described
-
-
-def note(split: Split) -> dict[str, Any]:
-    """What is known of a split, as plain JSON values; :func:`split` finds it again."""
-    about = dataclasses.asdict(split.about)
-    return {"split": _named(split), "about": about, "fingerprint": split.fingerprint}
-
-
-def _named(split: Split) -> list:
-    """Which images were asked for, in the data set's own split."""
-    return split.at(0).identity[:-1]
-
-
-def _noted(plain: Split, note: dict[str, Any]) -> Split:
-    lists = {key: tuple(note["about"][key]) for key in ("shape", "classes")}
-    about = About(**note["about"] | lists)
-    return dataclasses.replace(plain, fingerprint=note["fingerprint"], about=about)
-
-
-def known(split: Split, root: str | Path = "") -> bool:
-    """Can :func:`split` describe these images without fetching them?"""
-    return present(split.name, root) or archive.split_note(_named(split)) is not None
-
-
-def sample(split: Split, root: str = "", device: str = "auto") -> Dataset:
-    """Images to try things on: those of a split, or digits where its data set is not there.
-
-    Committed results can be shown without their data; what a lesson tries live cannot.
-    """
-    if present(split.name, root):
-        return split.load(root, device)
-    print(f"{split.about.title} is not in the data folder: what is tried here uses digits.")
-    return Split("digits", size=split.about.shape[1]).load(root, device)
-
-
-def _note(split: Split, root: str | Path) -> Path | None:
-    """Where what is known of a split is kept, by the state of the data set's files."""
-    folder = runtime.folder("data", root)
-    archive = folder / f"{split.name}.npz"
-    if archive.is_file():
-        files = [archive]
-    elif split.name == "digits":
-        files = []
-    else:
-        return None  # torchvision's folders: read anew
-    state = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
-    versions = [importlib.metadata.version(name) for name in ("scikit-learn", "torch")]
-    text = json.dumps([split.identity, state, versions])
-    return (
-        runtime.folder("steps")
-        / "splits"
-        / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
-    )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 import kit
-from kit import runtime, settings
+from kit import runtime
 from kit.constraints import number, odd, whole
-from kit.data.splits import Split, split
-from kit.results.study import Study
-from kit.steps import step
+from kit.data.splits import Split
+from kit.experiments.images import ImageSettings, split
+from kit.experiments.reference import REFERENCE
+from kit.harness.results.study import Study
+from kit.harness.steps import step
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,7 @@ LARGEST = 7  # K-NN labels are kept up to this K, or up to a larger Z, so that Z
 WHOLE, WRONG = "whole test set", "misclassified"
 STUDY = Study(
     notebook="03_knn_tradeoff",
+    reference=REFERENCE,
     datasets={"mnist": "MNIST", "cifar10": "CIFAR-10"},
     claims={
         "3.C1": "Accuracy on the adversarial set rises as K falls.",
@@ -53,7 +56,7 @@ STUDY = Study(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(settings.Settings):
+class Settings(ImageSettings):
     """Parameters of the study; the notebook says what each of them means."""
 
     runs: Annotated[int, whole(1)]

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from kit import results
 from kit.experiments.evolved_perturbations import tables
 from kit.experiments.evolved_perturbations.settings import PLAIN, RANDOM, STUDY, Settings
+from kit.harness import results
+from kit.optimizers import TITLES
 
 LEARNT = 50  # per cent
 Judged = tuple[str, str]  # verdict and evidence
@@ -93,13 +94,14 @@ def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]
         yield claim, f"Np = {least}", _more_harmful(ours, others, "evolved", name, e.resolution)
     of_rival = small[small["optimizer"] == c.rival]
     theirs, ours = (tables.evolved(of_rival, name, least) for name in (c.rival, aim))
-    judged = _more_harmful(theirs, ours, f"against {c.rival}", f"against {aim}", e.resolution)
-    yield "1.X2", f"against {c.rival}", judged
+    rival = TITLES[c.rival]
+    judged = _more_harmful(theirs, ours, f"against {rival}", f"against {TITLES[aim]}", e.resolution)
+    yield "1.X2", f"against {rival}", judged
 
 
 def _printed(c: Settings, name: str) -> float | None:
     """By how much more than the left column the paper's table says that a noise hurts."""
-    table = results.printed("1.T1")
+    table = STUDY.printed("1.T1")
     assert table is not None
     values = table.set_index("noise")["accuracy"]
     return results.printed_gain(values, "left column [7]", f"{name} Np = {c.pixels[0]}")
@@ -153,7 +155,11 @@ def if_learnt(rows: pd.DataFrame, judged: Judged) -> Judged:
     A net that has learnt nothing has not learnt the pixels either; it says nothing about them.
     """
     by_optimizer = rows.groupby("optimizer")["train"].mean()
-    idle = [f"{name} {share:.0f} %" for name, share in by_optimizer.items() if share < LEARNT]
+    idle = [
+        f"{TITLES[str(name)]} {share:.0f} %"
+        for name, share in by_optimizer.items()
+        if share < LEARNT
+    ]
     if not idle:
         return judged
     why = f"less than half of the training images learnt: {', '.join(idle)}"
@@ -179,7 +185,7 @@ def each(table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: floa
     for better, worse in pairs:
         difference = tables.paired(table, "optimizer", better, worse)
         verdict, evidence = results.positive(difference, "points", resolution)
-        parts.append((verdict, f"{better} − {worse}: {evidence}"))
+        parts.append((verdict, f"{TITLES[better]} − {TITLES[worse]}: {evidence}"))
     return results.combine(parts)
 
 

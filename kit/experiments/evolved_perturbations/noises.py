@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 from kit import runtime
+from kit.optimizers import TITLES
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 CLEAN, LEFT, SHORTCUT = {"kind": "clean"}, {"kind": "left"}, {"kind": "shortcut"}
 _METHODS = {"MDD-ES": "evolved", "plain": "plain MDD-ES", "random": "random search"}
-_TITLES = {"clean": "clean", "left": "left column [7]", "shortcut": "One-Pixel Shortcut"}
+_NAMES = {"clean": "clean", "left": "left column [7]", "shortcut": "One-Pixel Shortcut"}
 
 
 def uniform(pixels: int, draw: int) -> dict[str, Any]:
@@ -39,14 +40,14 @@ def title(noise: dict[str, Any]) -> str:
     Examples
     --------
     >>> title(uniform(1, 3)), title(LEFT), title(evolved(2, "adam", []))
-    ('uniform Np = 1', 'left column [7]', 'evolved Np = 2 (adam)')
+    ('uniform Np = 1', 'left column [7]', 'evolved Np = 2 (Adam)')
     >>> title(evolved(1, "adam", [], method="random"))
-    'random search Np = 1 (adam)'
+    'random search Np = 1 (Adam)'
     """
     if noise["kind"] == "evolved":
-        return f"{_METHODS[noise['method']]} Np = {noise['pixels']} ({noise['aim']})"
+        return f"{_METHODS[noise['method']]} Np = {noise['pixels']} ({TITLES[noise['aim']]})"
     return (
-        f"uniform Np = {noise['pixels']}" if noise["kind"] == "uniform" else _TITLES[noise["kind"]]
+        f"uniform Np = {noise['pixels']}" if noise["kind"] == "uniform" else _NAMES[noise["kind"]]
     )
 
 

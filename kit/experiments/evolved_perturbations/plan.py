@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from kit.data.splits import Split, split
+from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises, search_steps, steps
 from kit.experiments.evolved_perturbations.settings import (
     OURS,
@@ -16,9 +16,10 @@ from kit.experiments.evolved_perturbations.settings import (
     Aim,
     Settings,
 )
+from kit.experiments.images import split
+from kit.harness.results.power import MIN_REPEATS
+from kit.harness.steps import Step, Task
 from kit.optimizers import cma_popsize
-from kit.results.power import MIN_REPEATS
-from kit.steps import Step, Task
 
 
 @dataclasses.dataclass(frozen=True)

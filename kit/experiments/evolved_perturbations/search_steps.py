@@ -12,8 +12,8 @@ from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
 from kit.experiments.evolved_perturbations.steps import Search, passes
+from kit.harness.steps import step
 from kit.optimizers import cma_popsize
-from kit.steps import step
 
 if TYPE_CHECKING:
     import torch

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, NamedTuple
 
-from kit import settings
 from kit.constraints import MAPPING, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
+from kit.experiments.images import ImageSettings
+from kit.experiments.reference import REFERENCE
+from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
-from kit.optimizers import OPTIMIZERS
-from kit.results.study import Study
+from kit.optimizers import OPTIMIZERS, TITLES
 
 STUDY = Study(
     notebook="01_evolved_perturbations",
+    reference=REFERENCE,
     datasets={
         "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "svhn": "SVHN", "cifar10": "CIFAR-10",
     },
@@ -78,11 +80,12 @@ class Aim(NamedTuple):
     method: str = OURS
 
     def __str__(self) -> str:
-        return f"{self.method}, Np = {self.pixels}, against {self.optimizer}, search {self.search}"
+        against = f"Np = {self.pixels}, against {TITLES[self.optimizer]}"
+        return f"{self.method}, {against}, search {self.search}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(settings.Settings):
+class Settings(ImageSettings):
     """Parameters of the study; the notebook says what each of them means."""
 
     size: Annotated[int, whole(0)]

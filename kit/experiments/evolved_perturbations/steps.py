@@ -13,7 +13,7 @@ import kit
 from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
-from kit.steps import step
+from kit.harness.steps import step
 
 if TYPE_CHECKING:
     import torch

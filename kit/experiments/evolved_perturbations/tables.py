@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kit.experiments.evolved_perturbations.settings import OURS
+from kit.optimizers import TITLES
 
 if TYPE_CHECKING:
     from kit.experiments.evolved_perturbations.plan import Training
@@ -60,7 +61,12 @@ def summary(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         test = units(part)
         row = dict(zip(by, entries, strict=True)) | {"accuracy": test.mean(), "std": test.std()}
         rows.append(row | {"train": units(part, "train").mean(), "repeats": len(test)})
-    return pd.DataFrame(rows)
+    return named(pd.DataFrame(rows))
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers, with the optimizers' names as the field writes them."""
+    return table.replace({"optimizer": TITLES})
 
 
 def units(table: pd.DataFrame, value: str = "test") -> pd.Series:

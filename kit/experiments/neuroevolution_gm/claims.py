@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from kit import results
+from kit.experiments.neuroevolution_gm.settings import STUDY
 from kit.experiments.neuroevolution_gm.tables import per_run
+from kit.harness import results
 
 Judged = tuple[str, str]  # verdict and evidence
 BEST = "NE+GM 1"
@@ -70,7 +71,7 @@ def _on(table: pd.DataFrame, images: str) -> pd.DataFrame:
 
 def _printed(name: str, **where: str) -> pd.DataFrame:
     """The rows of a printed table that have the given entries."""
-    table = results.printed(name)
+    table = STUDY.printed(name)
     assert table is not None
     for column, entry in where.items():
         table = table[table[column] == entry]

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 from typing import Any
 
-from kit.data.splits import Split, split
+from kit.data.splits import Split
+from kit.experiments.images import split
 from kit.experiments.neuroevolution_gm import steps
 from kit.experiments.neuroevolution_gm.settings import MUTATIONS, Settings
 from kit.neuroevolution import Space

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
-from kit import settings
 from kit.constraints import MAPPING, TEXT, ListOf, OneOf, number, whole
+from kit.experiments.images import ImageSettings
+from kit.experiments.reference import REFERENCE
+from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
 from kit.neuroevolution import Space
-from kit.results.study import Study
 
 KERNELS = (3, 5)  # sizes of kernels
 MUTATIONS = (4, 5)  # fewest and most that make a child
 EPOCHS_MORE, EVERY = 5, 10  # children train so many epochs more after so many generations
 STUDY = Study(
     notebook="04_neuroevolution_gm",
+    reference=REFERENCE,
     datasets={"cifar10": "CIFAR-10"},
     claims={
         "4.C1": "NE+GM beats Ref and Ref+GM on the reference's adversarial examples, at a clean"
@@ -53,7 +55,7 @@ _WIDTHS = ListOf(_WHOLE, "list whole numbers from 1 on, such as [16, 32]", ascen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(settings.Settings):
+class Settings(ImageSettings):
     """Parameters of the study; the notebook says what each of them means."""
 
     size: Annotated[int, whole(0)]

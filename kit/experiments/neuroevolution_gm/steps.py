@@ -12,9 +12,9 @@ import numpy as np
 import kit
 from kit import runtime
 from kit.data.splits import Split
+from kit.harness.steps import step
 from kit.nets.genome import Genome
 from kit.neuroevolution import Member, Space, algorithm, mutation
-from kit.steps import step
 
 if TYPE_CHECKING:
     import torch

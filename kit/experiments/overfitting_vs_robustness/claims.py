@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from kit import results
 from kit.experiments.overfitting_vs_robustness.settings import STUDY
 from kit.experiments.overfitting_vs_robustness.steps import CONTROL, OUTPUTS
+from kit.harness import results
 
 FROM = 5  # the paper: earlier snapshots "should not be considered"
 SETTLED = (45, 65)  # per cent: "around 50–60 %", give or take 5

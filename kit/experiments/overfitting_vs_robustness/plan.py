@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from kit.data.splits import Split, split
+from kit.data.splits import Split
+from kit.experiments.images import split
 from kit.experiments.overfitting_vs_robustness.settings import Settings
 from kit.experiments.overfitting_vs_robustness.steps import (
     ATTACKS,
@@ -13,7 +14,7 @@ from kit.experiments.overfitting_vs_robustness.steps import (
     gradient_metrics,
     train_folds,
 )
-from kit.steps import Task
+from kit.harness.steps import Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from kit import settings
 from kit.constraints import OneOf, divides_one, number, whole
-from kit.results.study import Study
+from kit.experiments.images import ImageSettings
+from kit.experiments.reference import REFERENCE
+from kit.harness.results.study import Study
 
 # What the paper calls each regime's norms, training, attacks, CLEVER and gradients.
 IDS = {
@@ -16,6 +17,7 @@ IDS = {
 }
 STUDY = Study(
     notebook="02_overfitting_vs_robustness",
+    reference=REFERENCE,
     datasets={"cifar10": "CIFAR-10", "stl10": "STL-10"},
     claims={
         "2.C1": "Normal regime: CW's success rate climbs as test accuracy climbs.",
@@ -61,7 +63,7 @@ STUDY = Study(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(settings.Settings):
+class Settings(ImageSettings):
     """Parameters of the study; the notebook says what each of them means."""
 
     folds: Annotated[int, whole(2)]

@@ -10,7 +10,7 @@ import numpy as np
 import kit
 from kit import runtime
 from kit.data.splits import Split
-from kit.steps import step
+from kit.harness.steps import step
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,22 @@
+"""Names of data sets, and whether their images are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kit import runtime
+
+PLAIN = re.compile(r"\w[\w-]*")
+
+
+def present(name: str, root: str | Path | None = None) -> bool:
+    """Is the data set on disk, so that loading it needs no network?"""
+    folder = runtime.folder("data", root)
+    if not PLAIN.fullmatch(str(name)):
+        return False
+    if name == "digits" or (folder / f"{name}.npz").is_file():
+        return True
+    from kit.data.readers import complete  # imports torch
+
+    return complete(name, folder)

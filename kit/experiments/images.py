@@ -1,0 +1,128 @@
+"""Which images a study uses: described once, and found again without loading them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kit import files, runtime
+from kit.data.names import present
+from kit.data.splits import About, Split
+from kit.harness.settings import Settings
+from kit.harness.steps import archive
+
+if TYPE_CHECKING:
+    from kit.data.dataset import Dataset
+
+
+def split(
+    name: str, root: str | Path = "", *, train: int = 0, test: int = 0, size: int = 0, seed: int = 0
+) -> Split:
+    """Describe part of a data set, with the fingerprint of its images.
+
+    What was read off the images once is kept in the step store, and found again as long as the
+    files of the data set are the same, so that planning a study need not load them. Of a data set
+    that is not there, what lies with the committed results is taken.
+
+    Parameters
+    ----------
+    name, root, train, test, size, seed
+        As for :func:`kit.data.load`; 0 means all images, or their own size.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, OSError
+        As :func:`kit.data.load`.
+
+    Examples
+    --------
+    >>> digits = split("digits", train=100)
+    >>> digits.about.shape, digits.about.train, len(digits.load().x_train)
+    ((1, 8, 8), 100, 100)
+    """
+    plain = Split(name, train, test, size, seed)
+    path = _note(plain, root)
+    # Missing, damaged, or not to be read: made again.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if path:
+            return plain.noted(json.loads(path.read_text(encoding="utf-8")))
+    if (committed := archive.split_note(plain.asked_for)) and not present(name, root):
+        return plain.noted(committed)
+    dataset = plain.read(root)
+    about = About(
+        dataset.title, dataset.source, dataset.shape, dataset.classes, len(dataset.x_train),
+        len(dataset.x_test), int(dataset.y_train.bincount().min()),
+    )  # fmt: skip
+    described = dataclasses.replace(plain, fingerprint=dataset.fingerprint, about=about)
+    if path and path.parents[1].is_dir():  # the store is made by computing, not by planning
+        with contextlib.suppress(OSError), files.atomic_write(path) as beside:
+            beside.write_text(json.dumps(described.note), encoding="utf-8")
+    return described
+
+
+def known(split: Split, root: str | Path = "") -> bool:
+    """Can :func:`split` describe these images without fetching them?"""
+    return present(split.name, root) or archive.split_note(split.asked_for) is not None
+
+
+def sample(split: Split, root: str = "", device: str = "auto") -> Dataset:
+    """Images to try things on: those of a split, or digits where its data set is not there.
+
+    Committed results can be shown without their data; what a lesson tries live cannot.
+    """
+    if present(split.name, root):
+        return split.load(root, device)
+    print(f"{split.about.title} is not in the data folder: what is tried here uses digits.")
+    return Split("digits", size=split.about.shape[1]).load(root, device)
+
+
+def _note(split: Split, root: str | Path) -> Path | None:
+    """Where what is known of a split is kept, by the state of the data set's files."""
+    folder = runtime.folder("data", root)
+    path = folder / f"{split.name}.npz"
+    state = []
+    if path.is_file():
+        state = [[str(path), path.stat().st_size, path.stat().st_mtime_ns]]
+    elif split.name != "digits":
+        return None  # torchvision's folders: read anew
+    versions = [importlib.metadata.version(name) for name in ("scikit-learn", "torch")]
+    text = json.dumps([split.identity, state, versions])
+    return (
+        runtime.folder("steps")
+        / "splits"
+        / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSettings(Settings):
+    """Parameters of a study on images."""
+
+    def is_there(self, dataset: str) -> bool:
+        """Are its images on disk?"""
+        return present(dataset, self.data_root)
+
+    def unknown(self) -> list[str]:
+        """Data sets that would have to be fetched to plan the study.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such data set.
+        """
+        from kit.data import NAMES, load  # import torch
+
+        names = []
+        for name in self.all_datasets:
+            c = self.on(name)
+            images = Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
+            if not known(images, c.data_root):
+                if name not in NAMES:
+                    load(name, c.data_root)  # says that there is no such data set
+                names.append(name)
+        return names

@@ -1,0 +1,11 @@
+"""What turns an experiment into checked results, whatever the experiment is about.
+
+Steps are computed once and kept (:mod:`kit.harness.steps`), parameters read and checked
+(:mod:`~kit.harness.settings`), claims judged and tables written (:mod:`~kit.harness.results`),
+figures drawn (:mod:`~kit.harness.plots`), notebooks executed (:mod:`~kit.harness.runner`), and all
+of it shown on a page (:mod:`~kit.harness.page`). Nothing here knows a method or a paper.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

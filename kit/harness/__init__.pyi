@@ -1,0 +1,9 @@
+from . import machine as machine
+from . import page as page
+from . import plots as plots
+from . import processes as processes
+from . import progress as progress
+from . import results as results
+from . import runner as runner
+from . import settings as settings
+from . import steps as steps

@@ -1,0 +1,164 @@
+"""Bars, points and p-values by category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
+
+from kit.harness.plots.appearance import colors, headed, in_panels, shared_legend
+
+
+def bars(
+    table: pd.DataFrame,
+    panels: str,
+    *,
+    x: str,
+    hue: str,
+    y: str,
+    beside: str,
+    labels: Mapping[str, str],
+    limits: tuple[float, float] = (0, 104),
+) -> Figure:
+    """Groups of bars with one-standard-deviation error bars, and a second quantity as diamonds.
+
+    Parameters
+    ----------
+    table
+        One row per repeat.
+    panels
+        Column whose values are the panels' titles.
+    x, hue
+        Columns of the groups and of the bars in each group.
+    y, beside
+        Columns of the bars' heights and of the diamonds.
+    labels
+        Under ``"beside"`` the name of the diamonds in the legend, under ``"y"`` that of the axis.
+    limits
+        Ends of the y axis.
+    """
+    titles, groups = list(dict.fromkeys(table[panels])), list(dict.fromkeys(table[x]))
+    hues = list(dict.fromkeys(table[hue]))
+    looks = colors(hues)
+    width = 0.8 / len(hues)
+    with in_panels(titles) as (figure, axes):
+        for axis, title in zip(axes, titles, strict=True):
+            rows = table[table[panels] == title]
+            shown = rows.groupby([x, hue])[[y, beside]].agg(["mean", "std"])
+            for i, name in enumerate(hues):
+                rows = shown[shown.index.get_level_values(hue) == name].droplevel(hue)
+                if rows.empty:
+                    continue
+                places = np.array([groups.index(group) for group in rows.index])
+                places = places + (i - (len(hues) - 1) / 2) * width
+                axis.bar(
+                    places, rows[y]["mean"], width * 0.92, yerr=rows[y]["std"].fillna(0), capsize=3,
+                    color=looks[name], label=name, error_kw={"linewidth": 1},
+                )  # fmt: skip
+                axis.plot(
+                    places, rows[beside]["mean"], "D", color="black", markerfacecolor="white",
+                    markersize=4, linestyle="none", label=labels["beside"],
+                )  # fmt: skip
+            axis.set(title=headed(title), ylim=limits)
+            axis.set_xticks(
+                range(len(groups)), map(str, groups), rotation=35, ha="right",
+                rotation_mode="anchor",
+            )  # fmt: skip
+        axes[0].set_ylabel(labels["y"])
+        shared_legend(figure, axes)
+    return figure
+
+
+def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> Figure:
+    """Every repeat as a point and the mean as a bar, by category; panels share the y axis.
+
+    Parameters
+    ----------
+    table
+        One row per repeat.
+    panels, x, y
+        Columns of the panels' titles, of the categories and of the values.
+    label
+        Of the y axis, with unit.
+    """
+    titles, looks = list(dict.fromkeys(table[panels])), colors(table[x])
+    with in_panels(titles, height=4) as (figure, axes):
+        for axis, title in zip(axes, titles, strict=True):
+            rows = table[table[panels] == title]
+            categories = list(dict.fromkeys(rows[x]))
+            for place, name in enumerate(categories):
+                values = rows[rows[x] == name][y].to_numpy()
+                spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
+                axis.plot(place + np.array(spread), values, "o", color=looks[name], alpha=0.7)
+                axis.hlines(values.mean(), place - 0.3, place + 0.3, color="black", linewidth=2)
+            axis.set_title(headed(title))
+            axis.set_xticks(
+                range(len(categories)), map(str, categories), rotation=35, ha="right",
+                rotation_mode="anchor",
+            )  # fmt: skip
+        axes[0].set_ylabel(label)
+    return figure
+
+
+def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> Figure:
+    """p-values on a logarithmic axis; a hollow mark is a difference in the other direction.
+
+    Parameters
+    ----------
+    table
+        Columns attack, quantity, mean, difference, "p Welch", "p paired".
+    levels
+        Where to draw the dashed lines of significance.
+    """
+    attacks = list(dict.fromkeys(table["attack"]))
+    palette = sns.color_palette("colorblind")
+    tests = {"p Welch": ("o", palette[0], -0.1), "p paired": ("s", palette[1], 0.1)}
+    with in_panels(attacks) as (figure, axes):
+        for axis, attack in zip(axes, attacks, strict=True):
+            rows = table[table["attack"] == attack].reset_index(drop=True)
+            for test, (marker, color, shift) in tests.items():
+                for place, row in rows.iterrows():
+                    face = color if row["difference"] > 0 else "none"
+                    axis.plot(
+                        place + shift, row[test], marker=marker, color=color, markersize=8,
+                        markerfacecolor=face, linestyle="none",
+                    )  # fmt: skip
+            for place in rows[rows["p Welch"].isna()].index:
+                why = "infinite" if np.isinf(rows["mean"][place]) else "undefined"
+                axis.annotate(
+                    why, (place, 0.99), xycoords=("data", "axes fraction"), ha="center",
+                    fontsize="small", va="top",
+                )  # fmt: skip
+            for level in levels:
+                axis.axhline(level, color="black", linestyle="--", linewidth=0.8)
+                axis.annotate(
+                    f"{100 * (1 - level):.0f} %", (1, level), xytext=(-2, 2), va="bottom",
+                    xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                    fontsize="small",
+                )  # fmt: skip
+            axis.set(title=headed(attack), xlabel="slope", xlim=(-0.5, len(rows) - 0.5))
+            axis.set_xticks(range(len(rows)), rows["quantity"])
+        smallest = np.nanmin([levels[-1], *table["p Welch"], *table["p paired"]])
+        axes[0].set(yscale="log", ylabel="p-value", ylim=(smallest / 3, 2))
+        handles = _test_handles(palette)
+        figure.legend(handles=handles, loc="outside right center", fontsize="small")
+    return figure
+
+
+def _test_handles(palette: Sequence[ColorType]) -> list[Line2D]:
+    def mark(marker: str, color: ColorType, face: ColorType, label: str) -> Line2D:
+        return Line2D(
+            [], [], marker=marker, color=color, markerfacecolor=face, linestyle="none", label=label
+        )
+
+    return [
+        mark("o", palette[0], palette[0], "Welch"),
+        mark("s", palette[1], palette[1], "paired"),
+        mark("o", "gray", "gray", "slope larger\non attacked images"),
+        mark("o", "gray", "none", "slope smaller\non attacked images"),
+    ]

@@ -1,0 +1,53 @@
+"""Processes that compute side by side, and end with the one that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor
+
+import psutil
+
+
+def process_pool(jobs: int) -> ProcessPoolExecutor:
+    """A pool of `jobs` fresh processes that end when this one ends, however it ends."""
+    # A forked copy of a process in which torch has started threads may hang: always spawn.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    # An interrupt reaches the whole process group; only the caller answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+
+
+def abandon(pool: Executor) -> None:
+    """End a pool without waiting for the tasks that run in it."""
+    workers = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
+
+
+def die_with_parent(pid: int | None = None) -> None:
+    """End this process as soon as its parent is gone, even by ``kill -9``.
+
+    Parameters
+    ----------
+    pid
+        The parent's process number; by default that of the process which started the pool.
+    """
+    # Not os.getppid(): the parent may already have ended.
+    parent = multiprocessing.parent_process()
+    pid = pid or (parent.pid if parent else None) or os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == pid and psutil.pid_exists(pid):
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

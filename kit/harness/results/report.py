@@ -1,0 +1,356 @@
+"""What a notebook leaves behind: tables, figures, claims, and how they were made.
+
+Everything lies in one folder per notebook. Tables and figures depend on the numbers alone, so
+that a run that changes nothing changes no file but ``manifest.json``, and ``results.zip`` where
+the numbers were computed anew, by the dates and seconds in it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+import json
+import sys
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kit import files, runtime
+from kit.harness import steps
+from kit.harness.results import glance
+from kit.harness.results.reference import beside_printed
+from kit.harness.results.screen import on_screen
+from kit.harness.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, plural, shown_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from kit.harness.results.study import Study
+    from kit.harness.settings import Settings
+
+    # ID of a claim, verdict and evidence, the data set, what of the claim is meant
+    Claimed = tuple[str, tuple[str, str], "Data | str | None", str]
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas", "matplotlib")
+# Neither a date nor a version in the files: equal pictures are equal files.
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+class Data(Protocol):
+    """A data set, or which images of one: what a result is about.
+
+    It has a `title` for people, or an `about` that has one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+
+
+class Report:
+    """The results of one notebook, written as they come.
+
+    Parameters
+    ----------
+    study
+        The paper's description.
+    settings
+        Its ``parameters`` go to the manifest; they name no folder and no device.
+    results
+        Results of the tasks and splits of the data sets, in any nesting of lists, dictionaries
+        and data classes: records and fingerprints go to the manifest.
+    out
+        Folder of the results; by default ``figures/custom/NOTEBOOK``.
+    """
+
+    def __init__(
+        self, study: Study, settings: Settings, results: object, out: str | Path = ""
+    ) -> None:
+        self.study, self.parameters = study, dict(settings.parameters)
+        # A result that stands in several places of the tree was computed once.
+        leaves = {id(leaf): leaf for leaf in steps.leaves(results)}.values()
+        self.results = [leaf for leaf in leaves if hasattr(leaf, "record")]
+        self.records = [result.record for result in self.results]
+        splits = [leaf for leaf in leaves if getattr(leaf, "about", None)]
+        self.splits = {split.name: split for split in reversed(splits)}
+        self._described = splits
+        default = runtime.folder("figures") / "custom" / study.notebook
+        self.folder = files.writable(Path(out or default).expanduser().resolve())
+        (self.folder / "manifest.json").unlink(missing_ok=True)  # no longer whole
+        self.claims: list[dict[str, str | bool | None]] = []
+        self.tables: dict[str, str] = {}
+        self.figures: dict[str, str] = {}
+
+    @property
+    def hardware(self) -> str:
+        """One phrase on what computed the numbers."""
+        kinds = {
+            f"{r['hardware']['processor']} ({plural(r['hardware']['threads'], 'thread')}), "
+            f"torch {r['hardware']['torch']}"
+            for r in self.records
+        }
+        return "; ".join(sorted(kinds))
+
+    def show(
+        self,
+        id: str,
+        result: pd.DataFrame | Figure,
+        dataset: Data | None = None,
+        title: str = "",
+        *,
+        part: str = "",
+        as_printed: bool = True,
+    ) -> None:
+        """Write a table (CSV, Markdown) or a figure (PNG, SVG), and display it in a notebook.
+
+        Parameters
+        ----------
+        id
+            Its name in the paper, such as ``"3.F5"``.
+        result
+            A table gets the paper's printed values beside ours. An index that is more than a
+            numbering of rows becomes columns.
+        dataset
+            What it is about, if one data set alone.
+        title
+            One sentence on what it shows, with the data set and the number of runs.
+        part
+            Stands behind the name, for one of several results of that name.
+        as_printed
+            Are the settings those of the paper's printed values, so that these may stand beside?
+
+        Raises
+        ------
+        ValueError
+            The result is neither a table nor a figure.
+        """
+        import pandas as pd
+        from matplotlib.figure import Figure
+
+        name = self.study.name(id, None if dataset is None else dataset.name, part)
+        if isinstance(result, Figure):
+            _name_data(result, _title(dataset))
+            self._write_figure(name, result, title)
+            _display(name, title, result, metadata={"image/png": {"alt": title or name}})
+        elif isinstance(result, pd.DataFrame):
+            whole = self._write_table(name, _without_index(result), title, as_printed)
+            shown = on_screen(whole)
+            bundle = {
+                "text/html": shown.to_html(index=False, border=0, justify="left"),
+                "text/plain": shown.to_string(index=False),
+            }
+            _display(name, self.tables[name], bundle, raw=True)
+        else:
+            raise ValueError(
+                f"{name} is a {type(result).__name__}: show a pandas DataFrame or a matplotlib "
+                "Figure."
+            )
+
+    def claim(
+        self,
+        id: str,
+        verdict: str,
+        evidence: str,
+        dataset: Data | str | None = None,
+        label: str = "",
+        survives_holm: bool | None = None,
+    ) -> None:
+        """Note the verdict on a claim.
+
+        Parameters
+        ----------
+        id
+            Such as ``"3.C1"``.
+        verdict
+            One of `VERDICTS`.
+        evidence
+            The numbers behind it, with an interval where there are repeats.
+        dataset
+            What it was tested on: a data set, or a data set's title.
+        label
+            Which part of it, such as the attack.
+        survives_holm
+            As :meth:`judge` finds it; None where it was not asked.
+
+        Raises
+        ------
+        ValueError
+            The verdict is none of the four, or the study has no such claim.
+        """
+        if verdict not in VERDICTS:
+            raise ValueError(f"Verdict {verdict!r} is none of {', '.join(VERDICTS)}.")
+        if id not in self.study.claims:
+            raise ValueError(f"Claim {id!r} is none of {', '.join(self.study.claims)}.")
+        data = ", ".join(filter(None, (_title(dataset), label)))
+        statement = self.study.claims[id]
+        self.claims.append({
+            "claim": id, "data": data, "verdict": verdict, "statement": statement,
+            "evidence": evidence, "survives Holm": survives_holm,
+        })  # fmt: skip
+
+    def judge(self, verdicts: Callable[[], Iterable[Claimed]]) -> None:
+        """Note the verdicts on all claims, and which of them survive that they are so many.
+
+        Parameters
+        ----------
+        verdicts
+            Judges all claims, by intervals of the present
+            :func:`~kit.harness.results.confidence`: of each the ID, verdict and evidence, the data
+            set and what of the claim is meant. Whether a verdict survives Holm's correction
+            (:func:`~kit.harness.results.holm`) needs stricter ones too.
+        """
+        surviving = holm(lambda: [judged[0] for _, judged, *_ in verdicts()])
+        for (id, judged, dataset, label), survives in zip(verdicts(), surviving, strict=True):
+            self.claim(id, *judged, dataset, label, survives)
+
+    def not_tested(self, datasets: Collection[str]) -> None:
+        """Note the claims on those of the paper's data sets that this run did not use for them."""
+        judged = {(claim["claim"], glance.dataset(str(claim["data"]))) for claim in self.claims}
+        for id, _, title, verdict, reason in self.study.not_tested(datasets):
+            if (id, title) not in judged:
+                self.claim(id, verdict, reason, title)
+
+    def finish(self) -> pd.DataFrame:
+        """Write claims, results and, as the very last file, the manifest: stamp of a whole run.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The claims.
+        """
+        import pandas as pd
+
+        self._write("claims.json", _json(self.claims))
+        self._write("claims.md", self._claims_to_read())
+        steps.archive.write(
+            self.folder / steps.archive.NAME,
+            self.results,
+            [split.note for split in self._described],
+        )
+        self._write("manifest.json", _json(self._manifest()))
+        if _shell() is not None:
+            pd.set_option("display.max_colwidth", None)  # whole sentences
+        return pd.DataFrame(self.claims)
+
+    def _claims_to_read(self) -> str:
+        """The verdicts with their evidence as a Markdown table, without what was not tested."""
+        import pandas as pd
+
+        columns = ["claim", "data", "verdict", "survives Holm", "evidence"]
+        table = pd.DataFrame(self.claims, columns=columns)
+        table = table[table["verdict"] != NOT_TESTED]
+        survives = table["survives Holm"].map({True: "yes", False: "no"})
+        table["survives Holm"] = survives.where(table["verdict"] != UNDECIDED)
+        table["verdict"] = "**" + table["verdict"] + "**"
+        cells = table.fillna("").replace(r"\|", r"\|", regex=True)  # which would end a cell
+        statements = "\n".join(f"- **{id}** {text}" for id, text in self.study.claims.items())
+        return f"{cells.to_markdown(index=False, disable_numparse=True)}\n\n{statements}\n"
+
+    def _manifest(self) -> dict[str, Any]:
+        from kit import __version__
+
+        return {
+            "notebook": self.study.notebook,
+            "kit": __version__,
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(sum(record["seconds"] for record in self.records), 1),
+            "parameters": self.parameters,
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "data": {
+                name: {
+                    "title": split.about.title, "source": split.about.source,
+                    "fingerprint": split.fingerprint,
+                    "train": split.about.train, "test": split.about.test,
+                }
+                for name, split in self.splits.items()
+            },
+            "tables": self.tables,
+            "figures": self.figures,
+            "steps": self.records,
+        }  # fmt: skip
+
+    def _write_table(
+        self, name: str, frame: pd.DataFrame, title: str, as_printed: bool
+    ) -> pd.DataFrame:
+        printed = self.study.printed(name)
+        whole = frame if printed is None or not as_printed else beside_printed(printed, frame)
+        stands_beside = len(whole.columns) > len(frame.columns)
+        if not as_printed and printed is not None:
+            title += ". The paper's values are of another size and do not stand beside."
+        else:
+            title += "." if stands_beside else ". The paper prints no such table."
+        shown = whole.map(shown_number).to_markdown(index=False, disable_numparse=True)
+        text = f"**{name}** {title}\n\n{shown}\n\nComputed on {self.hardware}.\n"
+        self._write(f"{name}.csv", whole.to_csv(index=False, float_format="%.6g"))
+        self._write(f"{name}.md", text)
+        self.tables[name] = title
+        return whole
+
+    def _write_figure(self, name: str, figure: Figure, title: str) -> None:
+        from kit.harness import plots
+
+        for suffix, metadata in _METADATA.items():
+            buffer = io.BytesIO()
+            with plots.style():
+                figure.savefig(buffer, format=suffix, metadata=metadata)
+            self._write(f"{name}.{suffix}", buffer.getvalue())
+        self.figures[name] = title
+
+    def _write(self, name: str, content: str | bytes) -> None:
+        with files.atomic_write(self.folder / name) as beside:
+            if isinstance(content, bytes):
+                beside.write_bytes(content)
+            else:
+                beside.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _without_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with what its index says in columns; numbers of rows alone say nothing."""
+    from pandas.api.types import is_integer_dtype
+
+    if frame.index.names == [None] and is_integer_dtype(frame.index):
+        return frame
+    names = [
+        f"index {n}" if name is None or name in frame else str(name)
+        for n, name in enumerate(frame.index.names, 1)
+    ]
+    return frame.reset_index(names=names)
+
+
+def _title(dataset: Data | str | None) -> str:
+    if dataset is None or isinstance(dataset, str):
+        return dataset or ""
+    described: Any = getattr(dataset, "about", None) or dataset
+    return described.title
+
+
+def _name_data(figure: Figure, title: str) -> None:
+    """Write on a figure what data it shows, unless a panel's title says so."""
+    from kit.harness import plots
+
+    if title and not any(title in axis.get_title() for axis in figure.axes):
+        with plots.style():
+            figure.suptitle(title, x=0.01, ha="left", fontsize="small", color="dimgray")
+
+
+def _shell() -> Any:
+    """The IPython shell that runs this code, or None; who has no IPython need not import it."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
+def _display(name: str, title: str, result: object, **options: Any) -> None:
+    """In a notebook: name and title, and the result below."""
+    if _shell() is not None:
+        from IPython.display import Markdown, display
+
+        display(Markdown(f"**{name}** {title}"))
+        display(result, **options)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,281 @@
+"""Execute the notebooks headless and regenerate every table and figure.
+
+Examples
+--------
+  python run_all.py                          every notebook, small, on a CPU (profile quick)
+  python run_all.py --profile paper --only 03 --data ~/data
+  python run_all.py -p 03.runs=4 -p 03.datasets=[mnist]     results go to figures/custom/
+  python run_all.py --check --profile paper  run nothing, show what would run and what it takes
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import functools
+import io
+import math
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tabulate import tabulate
+
+from kit import files, runtime
+from kit.harness import machine, progress, runner, steps
+from kit.harness.progress import say
+from kit.harness.runner import checking, comparing
+from kit.harness.runner.parameters import Values
+
+
+def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments
+        Of the command line; None takes the process's.
+    notebooks
+        Their folder, which has one of profiles in it.
+    experiments
+        Package of the notebooks' experiments.
+
+    Returns
+    -------
+    int
+        0, 1 (failed), 2 (bad input) or 3 (--compare found a difference).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # neither closed nor a test's
+            stream.reconfigure(errors="replace")  # terminals that know no "…"
+    options = parse(arguments)
+    try:
+        known = runner.notebooks(notebooks, experiments)
+        if options.clean:
+            return clean(select(known, options.only))
+        values = configure(known, options, notebooks / "profiles")
+        changed = [override.partition(".")[0] for override in options.overrides]
+        chosen = select(known, options.only or changed)
+        unused = [n for n in select(known, changed) if changed and n not in chosen]
+        if unused:
+            raise ValueError(f"-p changes {unused[0].name}, which --only leaves out: add it there.")
+        if options.device not in ("auto", "cpu") and not options.check:
+            runtime.device(options.device)  # loads torch
+        folder = output_folder(options)
+        # Everything is checked before anything runs.
+        if options.compare:
+            comparing.prepare(chosen, folder, options.compare)
+        estimates = [checking.prepare(n, values[n.name], options) for n in chosen]
+        known_results = all(e is None or e.stored == e.total for e in estimates)
+        if options.check:
+            parts = [
+                checking.describe(notebook, values[notebook.name], estimate, options)
+                for notebook, estimate in zip(chosen, estimates, strict=True)
+            ]
+            parts.append(f"results: {folder}\nsteps:   {runtime.folder('steps')}")
+            return 0 if say("\n\n".join(parts), sys.stdout) else 1
+        files.writable(folder)
+        files.writable(runtime.folder("steps"))
+    except (ValueError, OSError) as error:
+        say(f"run_all.py: {error}", sys.stderr)
+        return 2
+    # What is computed gets all cores; notebooks that only show results run side by side.
+    at_once = machine.workers(options.jobs, "cpu") if known_results else 1
+    status = run(chosen, values, folder, known, options.timeout, at_once)
+    if status == 0 and options.compare:
+        return comparing.compare(chosen, folder, options.compare)
+    return status
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, as argparse reads it."""
+    parser = argparse.ArgumentParser(
+        prog="run_all.py", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--profile", default="quick", help="quick (default), ci or paper")
+    add("--only", nargs="+", metavar="NN", help="only these notebooks, by number or name")
+    add("-p", action="append", default=[], metavar="NN.NAME=VALUE", dest="overrides",
+        help="change one parameter, and run only that notebook; repeat for more")  # fmt: skip
+    add("--data", default="", metavar="DIR", help="where the data sets are (default: data/)")
+    add("--out", default="", metavar="DIR", help="where results go (default: figures/)")
+    add("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    add("--jobs", type=whole, default=0, metavar="N",
+        help="processes side by side (default: one per core, one on a GPU)")  # fmt: skip
+    add("--timeout", type=minutes, metavar="MINUTES",
+        help="kill a notebook that takes longer and go on (default: never)")  # fmt: skip
+    add("--compare", type=Path, metavar="DIR",
+        help="afterwards compare the tables with those in DIR, such as figures/paper; exit 3 where "
+        "a mean lies outside of what its repeats would give")  # fmt: skip
+    add("--check", action="store_true", help="run nothing; show parameters, data, time, memory")
+    add("--clean", action="store_true", help="show and delete the steps stored on disk")
+    return parser.parse_args(arguments)
+
+
+def whole(text: str) -> int:
+    """A number of processes."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def minutes(text: str) -> float:
+    """A time."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
+
+
+def select(known: Sequence[runner.Notebook], names: Sequence[str] | None) -> list[runner.Notebook]:
+    """The notebooks of these numbers or names, in their order; all where there are no names."""
+    for name in names or ():
+        find(known, name)
+    return [n for n in known if not names or n.number in names or n.name in names]
+
+
+def find(known: Sequence[runner.Notebook], name: str) -> runner.Notebook:
+    """The notebook of a number or a name; ValueError where there is none."""
+    for notebook in known:
+        if name in (notebook.number, notebook.name):
+            return notebook
+    names = [notebook.name for notebook in known]
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"Unknown notebook {name!r}{hint}: use one of {', '.join(names)}.")
+
+
+def configure(
+    known: Sequence[runner.Notebook], options: argparse.Namespace, profiles: Path
+) -> dict[str, Values]:
+    """All parameters of every notebook: its defaults, the profile's, the command line's."""
+    profile = runner.profile(options.profile, known, profiles)
+    common = {
+        "data_root": str(runtime.folder("data", options.data)),
+        "device": options.device,
+        "jobs": options.jobs,
+    }
+    values = {
+        n.name: n.defaults() | profile[n.name] | {k: common[k] for k in common if k in n.parameters}
+        for n in known
+    }
+    for override in options.overrides:
+        target, equals, text = override.partition("=")
+        number, dot, name = target.partition(".")
+        if not equals or not dot:
+            raise ValueError(f"-p {override}: write it as NN.NAME=VALUE, such as 03.runs=4.")
+        notebook = find(known, number)
+        values[notebook.name][name] = notebook.parse(name, text)
+    return values
+
+
+def output_folder(options: argparse.Namespace) -> Path:
+    """Changed parameters never write over a reference result."""
+    name = "custom" if options.overrides else options.profile
+    return runtime.folder("figures", options.out) / name
+
+
+def clean(chosen: Sequence[runner.Notebook]) -> int:
+    """Show the store's size by notebook, ask, delete."""
+    sizes = steps.Store().sizes()
+    prefixes = {n.name: f"{n.module}." for n in chosen if n.module}
+    rows = [
+        (name, sum(size for step, size in sizes.items() if step.startswith(prefix)) / 1e6)
+        for name, prefix in prefixes.items()
+    ]
+    say(tabulate(rows, ("notebook", "steps on disk (MB)"), floatfmt=".1f"), sys.stdout)
+    if not any(size for _, size in rows):
+        return 0
+    try:
+        answer = input("Delete these steps? They would have to be computed again. [y/N] ")
+    except (EOFError, RuntimeError):  # nobody is there to answer
+        answer = ""
+    if answer.strip().lower() in ("y", "yes"):
+        for step in (step for step in sizes if step.startswith(tuple(prefixes.values()))):
+            shutil.rmtree(runtime.folder("steps") / step)
+        say("Deleted.", sys.stdout)
+    else:
+        say("Nothing deleted.", sys.stdout)
+    return 0
+
+
+def run(
+    chosen: Sequence[runner.Notebook],
+    values: dict[str, Values],
+    folder: Path,
+    known: Sequence[runner.Notebook],
+    timeout: float | None = None,
+    at_once: int = 1,
+) -> int:
+    """Execute notebooks, so many at once; a failed one does not stop the others.
+
+    The page about them uses the descriptions of all that are known.
+    """
+    for name in ("SIGTERM", "SIGHUP"):  # Windows knows no SIGHUP
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, signal.default_int_handler)
+    stop = threading.Event()
+    # Two processes of two threads each on two cores wait for each other more than they compute.
+    threads = max(1, machine.workers(0, "cpu") // at_once) if at_once > 1 else 0
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            running = [
+                pool.submit(execute, n, values[n.name], folder, timeout, stop, threads)
+                for n in chosen
+            ]
+            outcomes = [future.result() for future in running]
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    rows = [
+        (o.notebook, o.verdict, progress.duration(o.seconds), f"{o.memory / 1e9:.1f} GB")
+        for o in outcomes
+    ]
+    say("\n" + tabulate(rows, ("notebook", "verdict", "time", "peak memory")), sys.stdout)
+    try:
+        from kit.harness import page  # loads pandas
+
+        say(f"\nResults: {page.write(folder, runner.studies(known))}", sys.stdout)
+    except (OSError, ValueError, KeyError) as error:
+        say(f"run_all.py: no page could be made of {folder}: {error!r}", sys.stderr)
+        return 1
+    return 1 if any(o.failure for o in outcomes) else 0
+
+
+def execute(
+    notebook: runner.Notebook,
+    values: Values,
+    folder: Path,
+    timeout: float | None,
+    stop: threading.Event,
+    threads: int,
+) -> runner.Outcome:
+    """Execute one notebook and show what it prints and how far it is."""
+    say(f"{notebook.name} …", sys.stdout)
+    display = progress.console(f"  {notebook.number} | ")
+
+    def show(state: progress.State | None) -> None:
+        if state and state.done < state.total:
+            display.show(state)
+        else:
+            display.clear()
+
+    report = functools.partial(display.note, stream=sys.stdout)
+    try:
+        outcome = runner.execute(
+            notebook, values, folder, report=report, show=show, timeout=timeout, stop=stop,
+            threads=threads,
+        )  # fmt: skip
+    finally:
+        display.clear()
+    if outcome.failure and not stop.is_set():
+        say(f"{notebook.name} failed: {outcome.failure}", sys.stderr)
+    return outcome

@@ -1,0 +1,79 @@
+"""An executed notebook as an HTML page that needs no script and no network."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+
+import latex2mathml.converter
+import nbformat
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+
+from kit import runtime
+from kit.harness import page
+
+# No widgets and no scripts: what they draw stands in a picture or in text as well.
+_SHOWN = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain"]
+
+
+class _Renderer(IPythonRenderer):
+    """Equations become MathML, which browsers draw and read aloud by themselves.
+
+    Parameters
+    ----------
+    folder
+        Of the page; links that are relative to the notebook's own folder still find their way.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.folder = folder
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline")
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        if not re.match(r"[a-z]+:|[#/]", url):
+            url = os.path.relpath(runtime.root() / "notebooks" / url, self.folder)
+        return super().link(text, url, title)
+
+
+def _mathml(body: str, display: str) -> str:
+    """An equation; one that cannot be read stays as it was written."""
+    body = body.replace(r"\operatorname*", r"\operatorname")  # which it takes for a product
+    try:
+        return latex2mathml.converter.convert(body, display=display)
+    except Exception:  # its exceptions have no common base
+        return f"<code>{html.escape(body)}</code>"
+
+
+def write(path: Path) -> Path:
+    """Write a notebook with its outputs as ``NAME.html`` beside it.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
+    exporter = HTMLExporter(
+        template_name="basic", filters={"markdown2html": markdown.render},
+        display_data_priority=_SHOWN, exclude_input_prompt=True, exclude_output_prompt=True,
+    )  # fmt: skip
+    body, _ = exporter.from_notebook_node(notebook)
+    heading = re.search(r"<h1[^>]*>(.*?)</h1>", body)
+    text = page.render(
+        "notebook.html", title=heading[1] if heading else path.stem,
+        body=body.replace('class="output_html', 'tabindex="0" class="output_html'),
+        light=HtmlFormatter(style="default").get_style_defs(".highlight"),
+        dark=HtmlFormatter(style="github-dark").get_style_defs(".highlight"),
+    )  # fmt: skip
+    return page.write_text(path.with_suffix(".html"), text)

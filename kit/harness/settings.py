@@ -1,0 +1,176 @@
+"""A paper's parameters: declared once, with their bounds, and read from a notebook's names.
+
+Examples
+--------
+>>> @dataclasses.dataclass(frozen=True, kw_only=True)
+... class Tiny(Settings):
+...     runs: Annotated[int, whole(1)]
+...     net: Annotated[str, TEXT]
+>>> common = {"datasets": ["digits"], "train": 0, "test": 0, "seed": 0}
+>>> c = Tiny.read(common | {"runs": 3, "net": "lenet5", "special": {"digits": {"runs": 5}}})
+>>> c.runs, c.net, c.on("digits").runs
+(3, 'lenet5', 5)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, get_type_hints
+
+from kit.constraints import (
+    ANYTHING,
+    MAPPING,
+    SEED,
+    TEXT,
+    Constraint,
+    ListOf,
+    is_real,
+    whole,
+)
+
+DATASETS = ListOf(TEXT, "list at least one name, such as ['digits']")
+_PLAIN = (str, int, float, bool, list, dict)  # types of parameters
+_PLACES = ("data_root", "device", "jobs", "out")  # where it runs, not what it computes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The parameters that all papers have; each paper adds its own.
+
+    Attributes
+    ----------
+    datasets
+        Names of data sets.
+    special
+        Other values for single data sets, such as ``{"cifar10": {"runs": 8}}``.
+    train, test
+        Images to keep in all, evenly over the classes; 0 keeps all.
+    seed
+        Everything random follows from it.
+    data_root, device, jobs, out
+        Where it runs; they change no number.
+    """
+
+    datasets: Annotated[list, DATASETS]
+    special: Annotated[dict, MAPPING] = dataclasses.field(default_factory=dict)
+    train: Annotated[int, whole(0)]
+    test: Annotated[int, whole(0)]
+    seed: Annotated[int, SEED]
+    data_root: Annotated[str, ANYTHING] = ""
+    device: Annotated[str, ANYTHING] = "auto"
+    jobs: Annotated[int, whole(0)] = 0
+    out: Annotated[str, ANYTHING] = ""
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Take the parameters out of a mapping, such as a notebook's ``globals()``; check them.
+
+        Raises
+        ------
+        ValueError
+            One is missing or bad, with one sentence on what is allowed.
+        """
+        fields = dataclasses.fields(cls)
+        taken = {f.name: values[f.name] for f in fields if f.name in values}
+        missing = [f.name for f in fields if f.name not in taken and _required(f)]
+        if missing:
+            others = [name for name in values if name not in taken and type(values[name]) in _PLAIN]
+            close = difflib.get_close_matches(missing[0], others, 1)
+            hint = f" (is {close[0]!r} a typing error?)" if close else ""
+            raise ValueError(f"The parameter {missing[0]!r} is missing{hint}: give it a value.")
+        settings = cls(**taken)
+        settings.check()
+        for name in settings.all_datasets:
+            settings.on(name)
+        return settings
+
+    def __post_init__(self) -> None:
+        for name, (wanted, constraint) in _declared(type(self)).items():  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if wanted is float and is_real(value):
+                value = float(value)  # a whole number is as good
+            # Frozen, and here still in the making.
+            object.__setattr__(self, name, constraint.check(name, value))
+        self._check_special()
+
+    def _check_special(self) -> None:
+        allowed = [
+            f.name for f in dataclasses.fields(self) if f.name not in (*_PLACES, *self.shared())
+        ]
+        for name, values in self.special.items():
+            if name not in self.all_datasets:
+                raise ValueError(
+                    f"special names {name!r}, which is not among this run's data sets, "
+                    f"{self.all_datasets}."
+                )
+            wrong = [k for k in values if k not in allowed] if type(values) is dict else [values]
+            if wrong:
+                close = difflib.get_close_matches(str(wrong[0]), allowed, 1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ValueError(
+                    f"special of {name} has {wrong[0]!r}{hint}: allowed are {', '.join(allowed)}."
+                )
+
+    @classmethod
+    def shared(cls) -> tuple[str, ...]:
+        """Parameters that are the same for all data sets."""
+        return ("datasets", "special", "seed")
+
+    def check(self) -> None:
+        """Refuse what does not fit together on one data set, with a ValueError."""
+
+    @property
+    def all_datasets(self) -> list[str]:
+        """Every data set of a run: `datasets`, and what a paper has besides."""
+        return list(self.datasets)
+
+    def is_there(self, dataset: str) -> bool:
+        """Is a data set on disk?"""
+        return True
+
+    def unknown(self) -> list[str]:
+        """Data sets that would have to be fetched to plan the study."""
+        return []
+
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
+        """What claims compare: repeats, and those of a second, independent sample if there is one.
+
+        They limit the smallest effect that the claims can decide.
+        """
+        return {}
+
+    def on(self, dataset: str) -> Self:
+        """The parameters that hold for one data set."""
+        if dataset not in self.special:
+            return self
+        try:
+            config = dataclasses.replace(self, special={}, **self.special[dataset])
+            config.check()
+        except ValueError as error:
+            raise ValueError(f"special of {dataset}: {error}")
+        return config
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What determines the results, as plain JSON values."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if name not in _PLACES}
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Where to compute: options of :func:`kit.harness.steps.compute`."""
+        return {"jobs": self.jobs, "device": self.device, "data_root": self.data_root}
+
+
+@functools.cache
+def _declared(cls: type) -> dict[str, tuple[type, Constraint]]:
+    """Type and constraint of each parameter."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints.items()}
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING

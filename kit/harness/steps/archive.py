@@ -1,0 +1,72 @@
+"""What committed tables were computed from: one ``results.zip`` beside the tables of a notebook.
+
+It holds entries as the store does, without what is bulky (weights, images), and what is known of
+the data sets. With it anyone makes the tables again, without the data and within seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kit import files, runtime
+from kit.harness.steps.store import Result, packed
+
+NAME = "results.zip"
+IGNORED = "KIT_IGNORE_COMMITTED"  # environment variable: compute everything, read no archive
+COMMITTED = ("ci", "paper")  # profiles whose results lie in the repository
+_SPLITS = "splits.json"
+
+
+def write(path: Path, results: Iterable[Result], splits: Iterable[Mapping[str, Any]]) -> None:
+    """Write an archive; equal results give equal members.
+
+    Parameters
+    ----------
+    path
+        Of the archive.
+    results
+        Of tasks.
+    splits
+        What is known of the data, with an entry ``split`` that says which ones.
+    """
+    members: dict[str, bytes] = {_SPLITS: json.dumps(list(splits), indent=1).encode()}
+    for result in results:
+        kept = {name: result.field((name,)) for name in result if name not in result.bulky}
+        entry, arrays = packed(result.key, kept, result.record, compressed=False)
+        name = f"{result.record['step']}/{result.key}"
+        members[f"{name}.npz"] = arrays
+        members[f"{name}.json"] = json.dumps(entry, allow_nan=False).encode()
+    with files.atomic_write(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+        for name, content in sorted(members.items()):
+            info = zipfile.ZipInfo(name)  # of 1980, whenever it is written
+            # LZMA would take four fifths of the space, and common programs do not unpack it.
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
+def committed() -> list[zipfile.Path]:
+    """The archives in the repository, those of the ``paper`` profile last."""
+    if os.environ.get(IGNORED):
+        return []
+    folders = [runtime.root() / "figures" / profile for profile in COMMITTED]
+    paths = [path for folder in folders for path in sorted(folder.glob(f"*/{NAME}"))]
+    return [_opened(path, path.stat().st_mtime_ns) for path in paths]
+
+
+@functools.cache
+def _opened(path: Path, changed: int) -> zipfile.Path:
+    return zipfile.Path(path)
+
+
+def split_note(identity: list) -> dict[str, Any] | None:
+    """What the archives know of a split of data, by its identity without the fingerprint."""
+    for archive in reversed(committed()):
+        for note in json.loads((archive / _SPLITS).read_text()):
+            if note["split"] == identity:
+                return note
+    return None

@@ -1,0 +1,103 @@
+"""How long steps took: the records in the step store and in the committed results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+
+from kit import runtime
+from kit.harness.steps.store import Store
+from kit.harness.steps.task import Task
+
+ON_DEVICES = "gpu-memory.json"  # what tasks hold on a GPU, counted on an emulated one
+
+
+class Records:
+    """Records of some steps, to estimate what another task of theirs will take.
+
+    Parameters
+    ----------
+    names
+        Names of the steps.
+    store
+        Whose entries count besides the manifests of all results in the figures folders.
+    what
+        What the records have to say: ``"seconds"``, or ``"device_memory"``, bytes of a GPU's.
+    """
+
+    def __init__(self, names: Iterable[str], store: Store, what: str = "seconds"):
+        self.what = what
+        self._of: dict[str, list[dict]] = {name: [] for name in names}
+        # What was asked is kept up to date: a schedule asks again for all tasks after each of them.
+        self._asked: dict[str, dict[Task, _Nearest]] = {name: {} for name in self._of}
+        if not self._of:
+            return
+        for record in (*_counted(), *_from_manifests()):
+            self.add(record)
+        for name in self._of:
+            for record in store.records(name):
+                self.add(record)
+
+    def add(self, record: dict) -> None:
+        """One more record; of equally near ones the last added counts."""
+        name = record.get("step")
+        if name not in self._of or record.get("work", 0) <= 0 or self.what not in record:
+            return
+        self._of[name].append(record)
+        for nearest in self._asked[name].values():
+            nearest.meet(record)
+
+    def nearest(self, task: Task) -> dict | None:
+        """The record of a step that is most like a task: in its words (a net, …), then in work."""
+        asked = self._asked.setdefault(task.step.name, {})
+        if task not in asked:
+            asked[task] = _Nearest(task)
+            for record in self._of.get(task.step.name, []):
+                asked[task].meet(record)
+        return asked[task].record
+
+
+class _Nearest:
+    """The record nearest to a task among those that it has met."""
+
+    def __init__(self, task: Task):
+        self.words, self.work = _words(task.keyed), task.work
+        self.distance: tuple[float, float] = (math.inf, math.inf)
+        self.record: dict | None = None
+
+    def meet(self, record: dict) -> None:
+        others = len(self.words - _words(record["arguments"]))
+        distance = others, abs(math.log(record["work"] / self.work))
+        if distance <= self.distance:
+            self.distance, self.record = distance, record
+
+
+def seconds(task: Task, record: dict) -> float:
+    """What a task will take, from what another of its step took."""
+    return record["seconds"] * task.work / record["work"]
+
+
+def _words(arguments: dict) -> set:
+    """Arguments that are text, with their names; those in mappings too."""
+    pairs = set()
+    for name, value in arguments.items():
+        if isinstance(value, str):
+            pairs.add((name, value))
+        elif isinstance(value, dict):
+            pairs |= _words(value)
+    return pairs
+
+
+def _from_manifests() -> Iterable[dict]:
+    folders = {runtime.root() / "figures", runtime.folder("figures")}
+    for path in sorted(p for folder in folders for p in folder.glob("*/*/manifest.json")):
+        try:
+            yield from json.loads(path.read_text(encoding="utf-8"))["steps"]
+        except (OSError, ValueError, KeyError):
+            continue
+
+
+def _counted() -> Iterable[dict]:
+    path = runtime.root() / "figures" / ON_DEVICES
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
