@@ -30,7 +30,7 @@ STUDIES = "kit/experiments/"
 ONE = f"{STUDIES}evolved_perturbations/"
 TWO = f"{STUDIES}overfitting_vs_robustness/"
 KNN, FOUR = f"{STUDIES}knn_tradeoff.py", f"{STUDIES}neuroevolution_gm/"
-FIT = "kit/training/fitting.py"
+FIT, LOOP, POPULATION = (f"kit/training/{name}.py" for name in ("fitting", "loop", "population"))
 NB2, NB3, NB4 = (
     f"notebooks/{name}.ipynb"
     for name in ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
@@ -156,7 +156,7 @@ ERRORS = [
     ("pixels from 0 to 255", "kit/checks.py", "if not (low >= 0 and high <= 1):", "if not (low >= 0 and high <= 255):", "test_checks"),
     ("NaN passes for a pixel", "kit/checks.py", "if not (low >= 0 and high <= 1):", "if low < 0 or high > 1:", "test_checks"),
     ("NaN passes for a vector", "kit/checks.py", "if not (low >= -LARGEST and high <= LARGEST):", "if low < -LARGEST or high > LARGEST:", "test_checks"),
-    ("fit looks at nothing", "kit/training/fitting.py", "        checks.check_batch(models[0], x, y)\n", "        pass\n", "test_checks"),
+    ("fit looks at nothing", LOOP, "        checks.check_batch(models[0], x, y)\n", "        pass\n", "test_checks"),
     ("one output is a model", "kit/checks.py", "if logits.shape[1] < 2:", "if logits.shape[1] < 1:", "test_checks"),
     ("weights of 1e30 pass", "kit/checks.py", "LARGEST = 1e16", "LARGEST = 1e38", "test_checks"),
     ("gradients in inference mode", "kit/checks.py", "torch.is_inference_mode_enabled() or any(", "any(", "test_checks"),
@@ -253,25 +253,25 @@ ERRORS = [
     ("two repeats decide", "kit/results/power.py", "MIN_REPEATS = 3", "MIN_REPEATS = 2", "test_statistics test_evolved_perturbations"),
     ("on a GPU: PGD copies to the host in its loop", "kit/attacks/projected_gradient.py", "no_gradient &= ~grad", "no_gradient &= ~grad.cpu().to(x.device)", "test_accelerator"),
     ("on a GPU: PGD starts on the host", "kit/attacks/projected_gradient.py", "change.to(x.device)", "change", "test_accelerator"),
-    ("on a GPU: training shuffles by a generator of the host", "kit/training/fitting.py", "torch.randperm(count, generator=generator).to(device)", "torch.randperm(count, generator=generator, device=device)", "test_accelerator"),
+    ("on a GPU: training shuffles by a generator of the host", LOOP, "torch.randperm(count, generator=generator).to(device)", "torch.randperm(count, generator=generator, device=device)", "test_accelerator"),
     ("on a GPU: CLEVER's points stay on the host", "kit/robustness/clever.py", "dtype=x.dtype).to(x.device)", "dtype=x.dtype)", "test_accelerator"),
     ("on a GPU: a net is not moved", f"{ONE}steps.py", "data.classes, seed=initial).to(data.x_train.device)", "data.classes, seed=initial)", "test_accelerator"),
     ("on a GPU: scikit-learn gets its labels", "kit/data/dataset.py", "labels = self.y_train.cpu()", "labels = self.y_train", "test_accelerator"),
     ("on a GPU: missing numbers are looked for in each step", "kit/gradients.py", "channels_last(model), seen_in_the_end():", "channels_last(model):", "test_accelerator"),
     ("on a GPU: a captured step reads old positions", "kit/training/graphs.py", "        positions.copy_(rows)\n", "", "test_accelerator"),
     ("on a GPU: where memory is short, a part is left out", "kit/batches.py", "at_once = -(-min(at_once, end) // 2)", "at_once, start = -(-min(at_once, end) // 2), start + 1", "test_accelerator"),
-    ("on a GPU: a population short of memory is trained on others' noise", "kit/training/fitting.py", "member_args[first:last]", "member_args[: last - first]", "test_accelerator"),
-    ("dropout draws by chance", FIT, 'runtime.derive_seed(seed, "draws")', "int(torch.randint(1 << 31, ()))", "test_state"),
+    ("on a GPU: a population short of memory is trained on others' noise", POPULATION, "member_args[first:last]", "member_args[: last - first]", "test_accelerator"),
+    ("dropout draws by chance", LOOP, 'runtime.derive_seed(seed, "draws")', "int(torch.randint(1 << 31, ()))", "test_state"),
     ("who watches a training moves its masks", FIT, "            with draws.paused():\n", "            if True:\n", "test_state"),
     ("global generators stay as a training left them", "kit/runtime.py", "        self._swap()\n        TURNS.release()", "        TURNS.release()", "test_state"),
     ("threads do not take turns", "kit/nets/__init__.py", "with runtime.TURNS:", "with contextlib.nullcontext():", "test_state"),
     ("threads do not take turns at the generators", "kit/runtime.py", "        TURNS.acquire()\n        self._swap()\n", "        self._swap()\n        TURNS.acquire()\n", "test_state"),
     ("a model in place changes the attacker's images", "kit/gradients.py", "check_logits(model(x.clone()), len(x))", "check_logits(model(x), len(x))", "test_state"),
     ("a model in place changes the images it is run on", "kit/checks.py", "return model(x.clone())", "return model(x)", "test_state"),
-    ("images learn with the weights", FIT, "x.detach().to(device)", "x.to(device)", "test_state"),
-    ("fast adversarial training goes on from the training before", FIT, "_reset(transform, augment, perturb, loss)", "_reset(transform, augment, loss)", "test_state"),
-    ("free adversarial training goes on from the training before", FIT, "_reset(transform, augment, perturb, loss)", "_reset(transform, augment, perturb)", "test_state"),
-    ("free adversarial training goes on from net to net", FIT, "        _reset(transform, loss)  # fit sees them wrapped\n", "", "test_state"),
+    ("images learn with the weights", LOOP, "x.detach().to(device)", "x.to(device)", "test_state"),
+    ("fast adversarial training goes on from the training before", FIT, "reset(transform, augment, perturb, loss)", "reset(transform, augment, loss)", "test_state"),
+    ("free adversarial training goes on from the training before", FIT, "reset(transform, augment, perturb, loss)", "reset(transform, augment, perturb)", "test_state"),
+    ("free adversarial training goes on from net to net", POPULATION, "        loop.reset(transform, loss)  # fit sees them wrapped\n", "", "test_state"),
     ("statistics measured with dropout", "kit/explain/landscape.py", "        twin = copy.deepcopy(model)", "    twin = copy.deepcopy(model)", "test_explain"),
     ("a failure spoils statistics", "kit/explain/landscape.py", "twin = copy.deepcopy(model)", "twin = model", "test_state"),
     ("Grad-CAM of the first convolution", "kit/explain/grad_cam.py", "calls[min(places[-1] + 1", "calls[min(places[0] + 1", "test_explain"),
@@ -279,9 +279,9 @@ ERRORS = [
     ("Grad-CAM of a convolution before its ReLU", "kit/explain/grad_cam.py", "calls[min(places[-1] + 1", "calls[min(places[-1]", "test_explain"),
     ("integrated gradients of all steps at once", "kit/explain/attribution.py", "internal_batch_size=BATCH", "internal_batch_size=None", "test_explain"),
     ("integrated gradients of all images at once", "kit/explain/attribution.py", "return in_batches(attribute, x, y, copies=steps)", "return attribute(x, y)", "test_explain"),
-    ("a last batch of one image stays alone", FIT, "return [*sizes[:-2], batch_size + 1]", "return sizes", "test_training"),
-    ("a last batch of one image always joins", FIT, "not _refuses_a_single_image(model, x, y, transform)", "False", "test_training"),
-    ("a last batch of one image is left out", FIT, "return [*sizes[:-2], batch_size + 1]", "return sizes[:-1]", "test_training"),
+    ("a last batch of one image stays alone", LOOP, "return [*sizes[:-2], batch_size + 1]", "return sizes", "test_training"),
+    ("a last batch of one image always joins", LOOP, "not _refuses_a_single_image(model, x, y, transform)", "False", "test_training"),
+    ("a last batch of one image is left out", LOOP, "return [*sizes[:-2], batch_size + 1]", "return sizes[:-1]", "test_training"),
 ]  # fmt: skip
 
 

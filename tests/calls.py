@@ -147,6 +147,9 @@ CALLS = {
 }  # fmt: skip
 
 
+INNER = "kit.training.loop"  # what `fit` and `fit_many` share, and nobody else calls
+
+
 def public():
     """Names of the methods' public functions that take tensors or models."""
     names = set()
@@ -154,6 +157,8 @@ def public():
         root = importlib.import_module(f"kit.{package}")
         parts = pkgutil.iter_modules(getattr(root, "__path__", ()), f"kit.{package}.")
         for module in [root, *(importlib.import_module(part.name) for part in parts)]:
+            if module.__name__ == INNER:
+                continue
             for name, function in inspect.getmembers(module, inspect.isfunction):
                 own = function.__module__ == module.__name__ and not name.startswith("_")
                 parameters = inspect.signature(function).parameters.values()

@@ -2,8 +2,9 @@
 
 from kit.optimizers import OPTIMIZERS
 from kit.training.evaluation import accuracy, evaluate, evaluate_or_nan, logits, predict
-from kit.training.fitting import fit, fit_many
+from kit.training.fitting import fit
 from kit.training.losses import InputGradients, input_gradients, mean_cross_entropy
+from kit.training.population import fit_many
 
 __all__ = [
     "OPTIMIZERS",
