@@ -37,8 +37,11 @@ SMALLER = {
     "01_evolved_perturbations": {
         "train": 100, "test": 50, "search_train": 40, "epochs": 1, "search_seeds": 1,
         "rescored": 1, "uniforms": 1, "alphas": 3, "cam_images": 1, "batch_size": 50,
+        "optimizers": {"adam": 1e-3, "sgd": 0.1}, "table_repeats": 1, "popsize": 2,
     },
-    "02_overfitting_vs_robustness": {"train": 60, "test": 30, "metric_images": 5, "folds": 2},
+    "02_overfitting_vs_robustness": {
+        "train": 60, "test": 30, "metric_images": 5, "folds": 2, "attack_images": 5,
+    },
 }  # fmt: skip
 # Between a stacked population and nets trained one after another lies rounding alone, which grows
 # as training goes on: by a few steps of it here. A GPU rounds otherwise in every operation.
