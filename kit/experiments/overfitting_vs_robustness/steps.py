@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -120,7 +120,7 @@ def attack(
     right = right[: images or None]
     x, y = data.x_test[right], data.y_test[right]
     seed = runtime.derive_seed(split.seed, "attack", fold)
-    craft = {
+    craft: dict[str, Callable[[], torch.Tensor | kit.attacks.GradientAttack]] = {
         "cw": lambda: kit.attacks.cw_l2(net, x, y),
         "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm, details=True),
         "pgd": lambda: kit.attacks.pgd(
@@ -128,9 +128,13 @@ def attack(
         ),
         "noise": lambda: kit.attacks.random_direction(x, eps=eps, norm=norm, seed=seed),
     }
-    crafted = {name: craft[name]() if len(x) else x for name in attacks}
-    stuck = {name: getattr(result, "no_gradient", None) for name, result in crafted.items()}
-    sets = {name: getattr(result, "x_adv", result) for name, result in crafted.items()}
+    sets, stuck = {}, {}
+    for name in attacks:
+        made = craft[name]() if len(x) else x
+        if isinstance(made, kit.attacks.GradientAttack):
+            stuck[name] = int(made.no_gradient.sum())
+            made = made.x_adv
+        sets[name] = made
     shown = {"test": data.x_test, **sets}
     as_bytes = kit.data.as_bytes
     return {
@@ -138,9 +142,7 @@ def attack(
         "labels": data.y_test.cpu().numpy().astype(np.int16),
         "image": right.cpu().numpy().astype(np.int32),
         "originals": as_bytes(x[:EXAMPLES]),
-        "no_gradient": {
-            name: int(which.sum()) for name, which in stuck.items() if which is not None
-        },
+        "no_gradient": stuck,
         **{f"{name}_norms": _norms(x, x_adv) for name, x_adv in sets.items()},
         **{f"{name}_examples": as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
         **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in shown.items()},
