@@ -151,7 +151,7 @@ def test_reference_results_are_whole_and_name_no_place():
 GROUND = ("constraints", "runtime", "files")
 METHODS = (
     ("batches",), ("checks", "optimizers"), ("nets", "data"), ("gradients",),
-    ("training", "attacks", "neighbors", "perturbations"),
+    ("training", "attacks", "neighbors", "perturbations", "watching"),
     ("robustness", "divergence", "explain", "misalignment", "defenses"),
     ("evolution", "neuroevolution"),
 )  # fmt: skip

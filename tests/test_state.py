@@ -33,6 +33,7 @@ from kit import (
     perturbations,
     robustness,
     training,
+    watching,
 )
 from kit.experiments.images import split
 
@@ -85,6 +86,11 @@ def entered(context):
             pass
 
     return call
+
+
+def watched(of):
+    with watching.passes(of.model), watching.trace(of.model, of.x, of.y):
+        return attacks.pgd(of.model, of.x, of.y, eps=0.1, steps=2)
 
 
 def closest(of):
@@ -260,6 +266,8 @@ CALLS = {
     "training.losses.mean_cross_entropy": evaluated(
         lambda of: training.mean_cross_entropy(of.model, of.x, of.y, of.y)
     ),
+    "watching.passes": watched,
+    "watching.trace": watched,
 }  # fmt: skip
 # Whose work it is to change a model, and what of it they leave alone.
 TRAINING = ("training.fitting.fit", "training.fitting.fit_many")
