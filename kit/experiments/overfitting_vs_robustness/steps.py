@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,9 @@ def attack(
     dict
         ``epoch`` of the crafting snapshot, ``labels`` of the test images and ``test_predictions``
         of all snapshots, shape (epochs, images); ``image``: which test images were attacked;
-        ``no_gradient``: in how many of them FGSM and PGD met no gradient. For each attack NAME
+        ``no_gradient``: in how many of them FGSM and PGD met no gradient; ``passes``: how many
+        ``forward`` and ``backward`` passes of an image each attack took in all (results from before
+        they were counted lack it). For each attack NAME
         ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape (2, 3, attacked):
         over all channels and over the first alone, L0, L2 and L∞.
         ``NAME_examples`` and ``originals``: the first eight images.
@@ -128,9 +131,11 @@ def attack(
         ),
         "noise": lambda: kit.attacks.random_direction(x, eps=eps, norm=norm, seed=seed),
     }
-    sets, stuck = {}, {}
+    sets, stuck, passes = {}, {}, {}
     for name in attacks:
-        made = craft[name]() if len(x) else x
+        with kit.watching.passes(net) as count:
+            made = craft[name]() if len(x) else x
+        passes[name] = dataclasses.asdict(count)
         if isinstance(made, kit.attacks.GradientAttack):
             stuck[name] = int(made.no_gradient.sum())
             made = made.x_adv
@@ -143,6 +148,7 @@ def attack(
         "image": right.cpu().numpy().astype(np.int32),
         "originals": as_bytes(x[:EXAMPLES]),
         "no_gradient": stuck,
+        "passes": passes,
         **{f"{name}_norms": _norms(x, x_adv) for name, x_adv in sets.items()},
         **{f"{name}_examples": as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
         **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in shown.items()},
