@@ -190,9 +190,9 @@ def test_a_new_function_would_be_found(monkeypatch):
     def newly(model, images):
         pass
 
-    newly.__module__ = "kit.neighbors"
-    monkeypatch.setattr(neighbors, "newly", newly, raising=False)
-    with pytest.raises(AssertionError, match=r"neighbors\.newly"):
+    newly.__module__ = "kit.divergence"
+    monkeypatch.setattr(divergence, "newly", newly, raising=False)
+    with pytest.raises(AssertionError, match=r"divergence\.newly"):
         test_no_public_function_is_forgotten()
 
 

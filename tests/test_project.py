@@ -224,7 +224,7 @@ def test_run_all_imports_the_harness_alone():
     [
         ("attacks/noise.py", "from kit.harness import steps"),
         ("data/splits.py", "from kit.harness.steps import archive"),
-        ("neighbors.py", "def f():\n    from kit.experiments import knn_tradeoff"),
+        ("neighbors/fast.py", "def f():\n    from kit.experiments import knn_tradeoff"),
         ("harness/results/report.py", "from kit.data import Split"),
         ("harness/runner/checking.py", "from kit import (\n    runtime,\n    data as d,\n)"),
         ("harness/plots/curves.py", "import kit.optimizers"),

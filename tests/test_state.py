@@ -193,11 +193,14 @@ CALLS = {
         of.model, of.x, of.y
     ),
     "misalignment.unit": lambda of: misalignment.unit(of.x),
-    "neighbors.accuracy_by_k": lambda of: neighbors.accuracy_by_k(
+    "neighbors.exact.predict": lambda of: neighbors.exact.predict(
+        of.x, of.y, of.x_adv, ks=(1, 3)
+    ),
+    "neighbors.voting.accuracy_by_k": lambda of: neighbors.accuracy_by_k(
         of.x, of.y, of.x_adv, of.y, ks=(1, 3)
     ),
-    "neighbors.nearest": lambda of: neighbors.nearest(of.x, of.x_adv, 3),
-    "neighbors.predict": lambda of: neighbors.predict(of.x, of.y, of.x_adv, ks=(1, 3)),
+    "neighbors.fast.nearest": lambda of: neighbors.nearest(of.x, of.x_adv, 3),
+    "neighbors.voting.predict": lambda of: neighbors.predict(of.x, of.y, of.x_adv, ks=(1, 3)),
     "nets.build": lambda of: nets.build("squeezenet", (3, 17, 17), seed=1),
     "nets.channels_last": entered(nets.channels_last),
     "nets.eval_mode": entered(nets.eval_mode),
