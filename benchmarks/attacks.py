@@ -40,9 +40,9 @@ def nearness(
     """Success, mean L2, its distance to the best of all attacks image by image, and passes."""
     found, passes = {}, {}
     for name, attack in attacks.items():
-        counting = models.Counting(net).eval()
-        found[name] = distances(net, x, y, attack(counting, x, y))
-        passes[name] = counting.passes / len(x)
+        with kit.watching.passes(net) as count:
+            found[name] = distances(net, x, y, attack(net, x, y))
+        passes[name] = count.backward / len(x)
     best = torch.stack(list(found.values())).amin(0)
     rows = []
     for name, far in found.items():

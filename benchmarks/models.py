@@ -5,29 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import kit
 
 IMAGES = 60
-
-
-class Counting(nn.Module):
-    """Pass images on, and count for how many of them gradients were asked."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model, self.passes = model, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, as the model gives them."""
-        logits = self.model(x)
-        if logits.requires_grad:
-            logits.register_hook(lambda _: self._count(len(x)))
-        return logits
-
-    def _count(self, images: int) -> None:
-        self.passes += images
 
 
 def mlp(shape, classes=10):

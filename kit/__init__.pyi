@@ -17,5 +17,6 @@ from . import perturbations as perturbations
 from . import robustness as robustness
 from . import runtime as runtime
 from . import training as training
+from . import watching as watching
 
 __version__: str

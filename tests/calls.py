@@ -12,6 +12,7 @@ import kit
 METHODS = (
     "attacks", "data.augmentation", "defenses", "divergence", "evolution", "explain",
     "misalignment", "neighbors", "perturbations", "robustness", "training",
+    "watching",
 )  # fmt: skip
 attacks, robustness, explain = kit.attacks, kit.robustness, kit.explain
 
@@ -52,6 +53,12 @@ def search(w):
         w.x, w.y, classes=10, generations=1, epochs=1, popsize=3, discriminator_epochs=1
     )
     return generation.fitness
+
+
+def watched(w):
+    with kit.watching.passes(w.net) as count, kit.watching.trace(w.net, *w.few) as seen:
+        attacks.pgd(w.net, *w.few, eps=0.1, steps=5)
+    return count.forward, count.backward, seen.loss, seen.distance, seen.fooled
 
 
 def free(w):
@@ -143,6 +150,8 @@ CALLS = {
     "training.logits": lambda w: kit.training.logits(w.net, w.x),
     "training.mean_cross_entropy": lambda w: kit.training.mean_cross_entropy(w.net, w.x, w.y, w.y),
     "training.predict": lambda w: kit.training.predict(w.net, w.x),
+    "watching.passes": watched,
+    "watching.trace": watched,
     "data.Dataset": lambda w: (w.data.folds(3, 0), w.data.resplit(0).x_test, w.data.fingerprint),
 }  # fmt: skip
 

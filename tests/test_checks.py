@@ -30,6 +30,7 @@ from kit import (
     perturbations,
     robustness,
     training,
+    watching,
 )
 
 CLASSES, COUNT, SHAPE = 3, 6, (1, 8, 8)
@@ -43,6 +44,11 @@ def small_net(outputs=CLASSES, seed=0):
             nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
             nn.Linear(256, outputs),
         ).eval()  # fmt: skip
+
+
+def traced(model, x, y):
+    with watching.trace(model, x, y):
+        training.logits(model, x)
 
 
 def images():
@@ -110,6 +116,7 @@ WHOLE = {  # values too
     ),
     "training.logits": lambda m, x, y: training.logits(m, x),
     "training.predict": lambda m, x, y: training.predict(m, x),
+    "watching.trace": traced,
 }  # fmt: skip
 VECTORS = {  # images of any shape and range, any number of classes
     "neighbors.accuracy_by_k": lambda m, x, y: neighbors.accuracy_by_k(
@@ -142,10 +149,11 @@ ELSEWHERE = {
     "training.evaluate_or_nan": "calls evaluate",
     "defenses.Fast": "a hook of fit, which has looked at the data",
     "defenses.Free": "a hook of fit, which has looked at the data",
+    "watching.passes": "takes no images, and models that what it watches looks at",
 }
 MODULES = (
     attacks, data, defenses, divergence, evolution, explain, misalignment, neighbors,
-    perturbations, robustness, training,
+    perturbations, robustness, training, watching,
 )  # fmt: skip
 IMAGES, LABELS, MODELS = {"x", "x_train", "x_adv"}, {"y", "y_train"}, {"model", "models"}
 TAKEN = IMAGES | LABELS | MODELS | {"images", "labels", "net_", "end", "maps_of"}
@@ -182,9 +190,9 @@ def test_a_new_function_would_be_found(monkeypatch):
     def newly(model, images):
         pass
 
-    newly.__module__ = "kit.neighbors"
-    monkeypatch.setattr(neighbors, "newly", newly, raising=False)
-    with pytest.raises(AssertionError, match=r"neighbors\.newly"):
+    newly.__module__ = "kit.divergence"
+    monkeypatch.setattr(divergence, "newly", newly, raising=False)
+    with pytest.raises(AssertionError, match=r"divergence\.newly"):
         test_no_public_function_is_forgotten()
 
 

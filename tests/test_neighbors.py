@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from kit import data, neighbors
+from kit.neighbors import exact, fast
 
 KS = tuple(range(1, 16, 2))
 
@@ -39,22 +40,22 @@ def digits():
 def kind(request):
     """Both types to rank in, whatever this processor is fast at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbors, "_fast_type", lambda train: request.param)
+        patch.setattr(fast, "_fast_type", lambda train: request.param)
         yield request.param
 
 
 @pytest.fixture
 def searches(monkeypatch):
     """Numbers of candidates of every search, so that a test can see the fallback at work."""
-    monkeypatch.setattr(neighbors, "MEASURED", 5)
-    monkeypatch.setattr(neighbors, "CANDIDATES", 25)
-    sizes, measured = [], neighbors._measured
+    monkeypatch.setattr(fast, "MEASURED", 5)
+    monkeypatch.setattr(fast, "CANDIDATES", 25)
+    sizes, measured = [], fast._measured
 
     def spy(train, queries, index):
         sizes.append(index.shape[1])
         return measured(train, queries, index)
 
-    monkeypatch.setattr(neighbors, "_measured", spy)
+    monkeypatch.setattr(fast, "_measured", spy)
     return sizes
 
 
@@ -85,11 +86,43 @@ def test_brute_force_on_grids(problem):
     check(x_train, x, len(x_train))
     check(x_train, x, max(ks))
     labels = y_train.numpy()[reference(x_train, x, max(ks))]
-    result = neighbors.predict(x_train, y_train, x, ks)
-    assert list(result) == ks
-    for k in ks:
-        assert result[k].dtype == torch.int64
-        np.testing.assert_array_equal(result[k].numpy(), vote(labels[:, :k]))
+    for predict in (neighbors.predict, exact.predict):
+        result = predict(x_train, y_train, x, ks)
+        assert list(result) == ks
+        for k in ks:
+            assert result[k].dtype == torch.int64
+            np.testing.assert_array_equal(result[k].numpy(), vote(labels[:, :k]))
+
+
+@st.composite
+def real_images(draw):
+    """Real numbers of any size, in clusters, far from the origin or near it; some twice."""
+    chance = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
+    count, side = draw(st.integers(20, 200)), draw(st.sampled_from((1, 4, 22)))
+    kind = draw(st.sampled_from((torch.float16, torch.bfloat16, torch.float32, torch.float64)))
+    centers = torch.randn(5, 1, side, side, generator=chance) * draw(st.sampled_from((0, 1, 30)))
+    labels = torch.randint(0, 5, (count,), generator=chance)
+    images = centers[labels] + torch.randn(count, 1, side, side, generator=chance)
+    images[0] = images[count // 3] = images[-1]
+    return images.to(kind), labels, draw(st.integers(1, 15))
+
+
+@settings(deadline=None, max_examples=100)
+@given(real_images())
+def test_the_fast_search_finds_what_the_plain_one_finds(problem):
+    images, labels, queries = problem
+    x_train, y_train, x = images[queries:], labels[queries:], images[:queries]
+    plain, found = (p(x_train, y_train, x, (1, 5)) for p in (exact.predict, neighbors.predict))
+    assert all(torch.equal(plain[k], found[k]) for k in (1, 5))
+
+
+def test_digits_get_the_labels_of_the_plain_search(digits):
+    d, ks = digits, (1, 3, 15)
+    plain, found = (
+        predict(d.x_train, d.y_train, d.x_test, ks)
+        for predict in (exact.predict, neighbors.predict)
+    )
+    assert all(torch.equal(plain[k], found[k]) for k in ks)
 
 
 @pytest.mark.parametrize("algorithm", ["brute", "kd_tree"])
@@ -129,7 +162,7 @@ def test_differences_at_the_resolution_of_float32(size, searches):
     product = torch.cdist(x.flatten(1), x_train.flatten(1), compute_mode="use_mm_for_euclid_dist")
     assert (product.argsort(dim=1, stable=True)[:, :5].numpy() != reference(x_train, x, 5)).any()
     check(x_train, x, 5)
-    assert max(searches) > 5 + neighbors.CANDIDATES
+    assert max(searches) > 5 + fast.CANDIDATES
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.9, 1.0])
@@ -138,16 +171,16 @@ def test_large_images_are_ranked_by_directions_that_hold_enough(
     spread, offset, kind, searches, monkeypatch
 ):
     """They hold nearly all differences (a spread of 0), most, or few of them (of 1)."""
-    monkeypatch.setattr(neighbors, "DIRECTIONS", 16)
+    monkeypatch.setattr(fast, "DIRECTIONS", 16)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(420, 200, generator=generator) * spread ** torch.arange(200)
     images = offset + images @ torch.linalg.qr(torch.randn(200, 200, generator=generator))[0]
     images[7] = images[3]  # equal distances go by position
     check(images[:400], images[400:], 7)
-    basis = neighbors._Ranking(images[:400]).basis
+    basis = fast._Ranking(images[:400]).basis
     assert basis is None if spread == 1 else basis.shape == (200, 16)
     if kind == torch.float32 and not offset and spread != 0.9:
-        assert max(searches) <= 7 + neighbors.CANDIDATES  # nothing was in doubt
+        assert max(searches) <= 7 + fast.CANDIDATES  # nothing was in doubt
 
 
 def test_differences_lost_beside_a_large_value():
@@ -196,7 +229,7 @@ def test_sizes_of_work_do_not_matter(monkeypatch, name, value):
     generator = torch.Generator().manual_seed(0)
     x_train = torch.randint(0, 3, (90, 1, 2, 2), generator=generator).float()
     x = torch.randint(0, 3, (20, 1, 2, 2), generator=generator).float()
-    monkeypatch.setattr(neighbors, name, value)
+    monkeypatch.setattr(fast, name, value)
     for k in (1, 9, 90):
         check(x_train, x, k)
 
@@ -253,7 +286,7 @@ def test_a_k_is_a_whole_number(k):
     x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)
     for call in (
         lambda: neighbors.predict(x, y, x, (k,)), lambda: neighbors.nearest(x, x, k),
-        lambda: neighbors.accuracy_by_k(x, y, x, y, (1, k)),
+        lambda: neighbors.accuracy_by_k(x, y, x, y, (1, k)), lambda: exact.predict(x, y, x, (k,)),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"^K is .*: use "):
             call()

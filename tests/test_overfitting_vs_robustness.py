@@ -185,6 +185,10 @@ def test_examples_are_crafted_on_one_snapshot_and_judged_by_all(computed, label,
             norms = [(moved != 0).sum(1), moved.norm(dim=1), moved.abs().amax(1)]
             for k, norm in enumerate(norms):
                 assert result[f"{name}_norms"][0, k] == pytest.approx(norm.numpy(), abs=1e-6)
+    known = {"cw": 100, "fgsm": 1, "pgd": 3, "noise": 0}
+    assert {k: passes["backward"] for k, passes in result["passes"].items()} == {
+        k: known[k] * len(x) for k in sets if k != "test"
+    }
     # The crafting snapshot itself is fooled by every success.
     fooled = result["cw_predictions"][epoch - 1] != result["labels"][result["image"]]
     assert fooled[result["cw_norms"][0, 1] > 0].all()
@@ -269,6 +273,17 @@ def test_rates_and_norms_follow_from_the_stored_results():
         "CW": 0, "FGSM": 1, "PGD": 0, "random signs": 0,
     }  # fmt: skip
     assert cells.mean_norms([fold], "CW", "cw")["CW"]["L2"].tolist() == [2]
+
+
+def test_gradient_passes_stand_in_the_table_where_all_folds_counted_them():
+    older = fake([[1, 0]] * 3, np.ones((2, 3, 2)))
+    passes = {"cw": 200, "fgsm": 2, "pgd": 80, "noise": 0}
+    counted = older | {"passes": {k: {"forward": 0, "backward": n} for k, n in passes.items()}}
+    table = cells.distances([counted, counted])
+    assert table["gradient passes"].tolist() == [100, 100, 1, 1, 40, 40, 0, 0]
+    for folds in ([older], [counted, older], [older, counted]):
+        without = cells.distances(folds)
+        assert without.columns.tolist() == table.columns.tolist()[:-1]
 
 
 def test_what_crafts_is_no_climb_measured_otherwise():

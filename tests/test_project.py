@@ -168,7 +168,7 @@ def test_no_module_imports_what_its_wing_may_not_know():
     ("module", "line"),
     [
         ("attacks/noise.py", "from kit.harness import steps"),
-        ("neighbors.py", "def f():\n    from kit.experiments import knn_tradeoff"),
+        ("misalignment.py", "def f():\n    from kit.experiments import knn_tradeoff"),
         ("harness/results/report.py", "from kit.data import Split"),
         ("harness/plots/curves.py", "import kit.optimizers"),
         ("harness/steps/task.py", "from kit.harness.results import judge"),

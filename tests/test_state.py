@@ -34,6 +34,7 @@ from kit import (
     perturbations,
     robustness,
     training,
+    watching,
 )
 from kit.experiments.images import split
 
@@ -86,6 +87,11 @@ def entered(context):
             pass
 
     return call
+
+
+def watched(of):
+    with watching.passes(of.model), watching.trace(of.model, of.x, of.y):
+        return attacks.pgd(of.model, of.x, of.y, eps=0.1, steps=2)
 
 
 def closest(of):
@@ -188,11 +194,14 @@ CALLS = {
         of.model, of.x, of.y
     ),
     "misalignment.unit": lambda of: misalignment.unit(of.x),
-    "neighbors.accuracy_by_k": lambda of: neighbors.accuracy_by_k(
+    "neighbors.exact.predict": lambda of: neighbors.exact.predict(
+        of.x, of.y, of.x_adv, ks=(1, 3)
+    ),
+    "neighbors.voting.accuracy_by_k": lambda of: neighbors.accuracy_by_k(
         of.x, of.y, of.x_adv, of.y, ks=(1, 3)
     ),
-    "neighbors.nearest": lambda of: neighbors.nearest(of.x, of.x_adv, 3),
-    "neighbors.predict": lambda of: neighbors.predict(of.x, of.y, of.x_adv, ks=(1, 3)),
+    "neighbors.fast.nearest": lambda of: neighbors.nearest(of.x, of.x_adv, 3),
+    "neighbors.voting.predict": lambda of: neighbors.predict(of.x, of.y, of.x_adv, ks=(1, 3)),
     "nets.build": lambda of: nets.build("squeezenet", (3, 17, 17), seed=1),
     "nets.channels_last": entered(nets.channels_last),
     "nets.eval_mode": entered(nets.eval_mode),
@@ -261,6 +270,8 @@ CALLS = {
     "training.losses.mean_cross_entropy": evaluated(
         lambda of: training.mean_cross_entropy(of.model, of.x, of.y, of.y)
     ),
+    "watching.passes": watched,
+    "watching.trace": watched,
 }  # fmt: skip
 # Whose work it is to change a model, and what of it they leave alone.
 TRAINING = ("training.fitting.fit", "training.population.fit_many")

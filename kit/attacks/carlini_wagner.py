@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,16 @@ class CarliniWagner(NamedTuple):
     c: Tensor
 
 
+@overload
+def cw_l2(
+    model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
+    steps: int = ..., classes: int = ..., details: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def cw_l2(
+    model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
+    steps: int = ..., classes: int = ..., details: Literal[True],
+) -> CarliniWagner: ...  # fmt: skip
 def cw_l2(
     model: nn.Module,
     x: Tensor,

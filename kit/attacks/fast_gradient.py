@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,16 @@ class GradientAttack(NamedTuple):
     no_gradient: Tensor
 
 
+@overload
+def fgsm(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., targeted: bool = ...,
+    details: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def fgsm(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., targeted: bool = ...,
+    details: Literal[True],
+) -> GradientAttack: ...  # fmt: skip
 def fgsm(
     model: nn.Module,
     x: Tensor,

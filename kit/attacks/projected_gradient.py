@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,18 @@ from kit.constraints import SEED, number, whole
 from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, per_image, steepest
 
 
+@overload
+def pgd(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., steps: int = ...,
+    step_size: float | None = ..., random_start: bool = ..., targeted: bool = ..., seed: int = ...,
+    details: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def pgd(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., steps: int = ...,
+    step_size: float | None = ..., random_start: bool = ..., targeted: bool = ..., seed: int = ...,
+    details: Literal[True],
+) -> GradientAttack: ...  # fmt: skip
 def pgd(
     model: nn.Module,
     x: Tensor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -36,6 +36,20 @@ def search_net(shape: Sequence[int]) -> str:
     return "graynet" if shape[0] == 1 else "colornet"
 
 
+@overload
+def fitness(
+    noise: Tensor, x: Tensor, y: Tensor, *, net: str | None = ..., epochs: int = ...,
+    optimizer: str = ..., lr: float = ..., batch_size: int = ..., discriminator: str = ...,
+    discriminator_epochs: int = ..., seed: int = ..., stacked: bool | None = ...,
+    details: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def fitness(
+    noise: Tensor, x: Tensor, y: Tensor, *, net: str | None = ..., epochs: int = ...,
+    optimizer: str = ..., lr: float = ..., batch_size: int = ..., discriminator: str = ...,
+    discriminator_epochs: int = ..., seed: int = ..., stacked: bool | None = ...,
+    details: Literal[True],
+) -> Fitness: ...  # fmt: skip
 def fitness(
     noise: Tensor,
     x: Tensor,

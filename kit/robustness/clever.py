@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,16 @@ class Clever(NamedTuple):
     largest: Tensor
 
 
+@overload
+def clever(
+    model: nn.Module, x: Tensor, *, norm: str = ..., radius: float = ..., batches: int = ...,
+    batch_size: int = ..., seed: int = ..., output: str = ..., details: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def clever(
+    model: nn.Module, x: Tensor, *, norm: str = ..., radius: float = ..., batches: int = ...,
+    batch_size: int = ..., seed: int = ..., output: str = ..., details: Literal[True],
+) -> Clever: ...  # fmt: skip
 def clever(
     model: nn.Module,
     x: Tensor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,14 @@ class LossSensitivity(NamedTuple):
     no_gradient: int
 
 
+@overload
+def loss_sensitivity(
+    model: nn.Module, x: Tensor, y: Tensor, *, details: Literal[False] = ...
+) -> float: ...
+@overload
+def loss_sensitivity(
+    model: nn.Module, x: Tensor, y: Tensor, *, details: Literal[True]
+) -> LossSensitivity: ...
 def loss_sensitivity(
     model: nn.Module, x: Tensor, y: Tensor, *, details: bool = False
 ) -> float | LossSensitivity:
@@ -234,6 +242,16 @@ class EmpiricalRobustness(NamedTuple):
     successes: int
 
 
+@overload
+def empirical_robustness(
+    model: nn.Module, x: Tensor, *, eps_step: float = ..., eps_max: float = ...,
+    details: Literal[False] = ...,
+) -> float: ...  # fmt: skip
+@overload
+def empirical_robustness(
+    model: nn.Module, x: Tensor, *, eps_step: float = ..., eps_max: float = ...,
+    details: Literal[True],
+) -> EmpiricalRobustness: ...  # fmt: skip
 def empirical_robustness(
     model: nn.Module,
     x: Tensor,

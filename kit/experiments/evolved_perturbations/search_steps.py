@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from kit.data import Dataset
+    from kit.evolution import Fitness
 
 TOP = 10  # candidates that a search remembers
 _PARTS = ("fitness", "mismatch", "divergence", "learnt")
@@ -125,7 +126,7 @@ def choose(
     return {"genome": genomes[int(mean.argmax())], "scores": np.array(scores)}
 
 
-def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Any:
+def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Fitness:
     """F and its parts as a search computes them."""
     scoring = (
         "net", "epochs", "optimizer", "lr", "batch_size", "discriminator", "discriminator_epochs"

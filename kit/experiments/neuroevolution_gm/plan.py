@@ -250,7 +250,8 @@ class _Planner:
     ) -> Net:  # fmt: skip
         """A net trained, with the GM loss or without, and examined."""
         images = split or self.split
-        trained = self.train(images, name, net, **({"gm": gm} if gm else {}))
+        how: dict[str, Any] = {"gm": gm} if gm else {}
+        trained = self.train(images, name, net, **how)
         return self.examine(images, name, net, trained, attacks, grads)
 
     def search(self, reference: Any) -> tuple[list[list], list]:

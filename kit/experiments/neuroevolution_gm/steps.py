@@ -353,4 +353,5 @@ def selection(
 
 
 def _space(values: Mapping) -> Space:
-    return Space(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Space(**fields)

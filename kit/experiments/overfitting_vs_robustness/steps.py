@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,7 +109,9 @@ def attack(
     dict
         ``epoch`` of the crafting snapshot, ``labels`` of the test images and ``test_predictions``
         of all snapshots, shape (epochs, images); ``image``: which test images were attacked;
-        ``no_gradient``: in how many of them FGSM and PGD met no gradient. For each attack NAME
+        ``no_gradient``: in how many of them FGSM and PGD met no gradient; ``passes``: how many
+        ``forward`` and ``backward`` passes of an image each attack took in all (results from before
+        they were counted lack it). For each attack NAME
         ``NAME_predictions``, shape (epochs, attacked), and ``NAME_norms``, shape (2, 3, attacked):
         over all channels and over the first alone, L0, L2 and L∞.
         ``NAME_examples`` and ``originals``: the first eight images.
@@ -120,7 +123,7 @@ def attack(
     right = right[: images or None]
     x, y = data.x_test[right], data.y_test[right]
     seed = runtime.derive_seed(split.seed, "attack", fold)
-    craft = {
+    craft: dict[str, Callable[[], torch.Tensor | kit.attacks.GradientAttack]] = {
         "cw": lambda: kit.attacks.cw_l2(net, x, y),
         "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm, details=True),
         "pgd": lambda: kit.attacks.pgd(
@@ -128,9 +131,15 @@ def attack(
         ),
         "noise": lambda: kit.attacks.random_direction(x, eps=eps, norm=norm, seed=seed),
     }
-    crafted = {name: craft[name]() if len(x) else x for name in attacks}
-    stuck = {name: getattr(result, "no_gradient", None) for name, result in crafted.items()}
-    sets = {name: getattr(result, "x_adv", result) for name, result in crafted.items()}
+    sets, stuck, passes = {}, {}, {}
+    for name in attacks:
+        with kit.watching.passes(net) as count:
+            made = craft[name]() if len(x) else x
+        passes[name] = dataclasses.asdict(count)
+        if isinstance(made, kit.attacks.GradientAttack):
+            stuck[name] = int(made.no_gradient.sum())
+            made = made.x_adv
+        sets[name] = made
     shown = {"test": data.x_test, **sets}
     as_bytes = kit.data.as_bytes
     return {
@@ -138,9 +147,8 @@ def attack(
         "labels": data.y_test.cpu().numpy().astype(np.int16),
         "image": right.cpu().numpy().astype(np.int32),
         "originals": as_bytes(x[:EXAMPLES]),
-        "no_gradient": {
-            name: int(which.sum()) for name, which in stuck.items() if which is not None
-        },
+        "no_gradient": stuck,
+        "passes": passes,
         **{f"{name}_norms": _norms(x, x_adv) for name, x_adv in sets.items()},
         **{f"{name}_examples": as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
         **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in shown.items()},
