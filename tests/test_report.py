@@ -120,12 +120,7 @@ def test_claims_and_traits_may_concern_some_data_sets_alone():
 
 
 def test_what_a_run_did_not_test_is_listed_in_the_papers_order():
-    why = "not among this run's data sets"
-    rows = [
-        ("3.C1", "It rises.", "MNIST", results.NOT_TESTED, why),
-        ("3.C1", "It rises.", "CIFAR-10", results.NOT_TESTED, why),
-        ("3.C2", "Mirror images do no harm.", "CIFAR-10", results.NOT_TESTED, why),
-    ]
+    rows = [("3.C1", "MNIST"), ("3.C1", "CIFAR-10"), ("3.C2", "CIFAR-10")]
     assert list(STUDY.not_tested(["digits"])) == rows
     assert list(STUDY.not_tested(["digits", "mnist"])) == rows[1:]
     assert not list(STUDY.not_tested(["cifar10", "mnist"]))
@@ -137,6 +132,7 @@ def test_a_claim_that_was_judged_is_not_listed_as_not_tested(report):
     report.not_tested(["mnist"])
     listed = [(c["claim"], c["dataset"]) for c in report.claims[1:]]
     assert listed == [("3.C2", "CIFAR-10")]
+    assert report.claims[1]["verdict"] == results.NOT_TESTED
 
 
 def test_a_study_needs_no_more_than_its_notebook():

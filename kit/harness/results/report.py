@@ -21,7 +21,7 @@ from kit.harness import machine, steps
 from kit.harness.results import claims
 from kit.harness.results.reference import beside_printed
 from kit.harness.results.screen import on_screen
-from kit.harness.results.verdicts import UNDECIDED, VERDICTS, holm, shown_number
+from kit.harness.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, shown_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ class Report:
         Its ``parameters`` go to the manifest; they name no folder and no device.
     results
         Results of the tasks and splits of the data sets, in any nesting of lists, dictionaries
-        and data classes: records and fingerprints go to the manifest.
+        and data classes. They go to ``results.zip``, and what all of them took to the manifest.
     out
         Folder of the results; by default ``figures/custom/NOTEBOOK``.
     """
@@ -208,9 +208,9 @@ class Report:
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
         judged = {(claim["claim"], claims.dataset(claim)) for claim in self.claims}
-        for id, _, title, verdict, reason in self.study.not_tested(datasets):
+        for id, title in self.study.not_tested(datasets):
             if (id, title) not in judged:
-                self.claim(id, verdict, reason, title)
+                self.claim(id, NOT_TESTED, "not among this run's data sets", title)
 
     def finish(self) -> pd.DataFrame:
         """Write claims, results and, as the very last file, the manifest: stamp of a whole run.

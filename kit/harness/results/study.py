@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.harness.results.verdicts import NOT_TESTED
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -104,7 +102,7 @@ class Study:
             raise ValueError(f"{self.notebook} knows no claim or trait {what!r}: it has {known}.")
         return what not in self.only or dataset in self.only[what]
 
-    def not_tested(self, datasets: Collection[str]) -> Iterator[tuple[str, str, str, str, str]]:
+    def not_tested(self, datasets: Collection[str]) -> Iterator[tuple[str, str]]:
         """The claims on those of the paper's data sets that a run did not use.
 
         Parameters
@@ -115,11 +113,10 @@ class Study:
         Yields
         ------
         tuple of str
-            Claim, statement, title of the data set, verdict and reason.
+            Claim and title of the data set.
         """
         for dataset, title in self.datasets.items():
-            if dataset in datasets:
-                continue
-            for claim, statement in self.claims.items():
-                if self.concerns(claim, dataset):
-                    yield claim, statement, title, NOT_TESTED, "not among this run's data sets"
+            if dataset not in datasets:
+                yield from (
+                    (claim, title) for claim in self.claims if self.concerns(claim, dataset)
+                )
