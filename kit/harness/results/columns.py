@@ -9,7 +9,6 @@ first.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,7 +46,15 @@ def read(frame: pd.DataFrame) -> list[Column]:
     >>> [column.names for column in read(t)]
     [['net'], ['clean', 'std', 'clean (printed)']]
     """
-    return list(_read(frame))
+    names, found = list(frame), list[Column]()
+    for place, name in enumerate(names, 1):
+        if any(name in column.names for column in found):
+            continue
+        column = _column(frame, name, names[place:])
+        if (printed := f"{name}{PRINTED}") in names[place:]:
+            column = dataclasses.replace(column, printed=_column(frame, printed, names[place:]))
+        found.append(column)
+    return found
 
 
 def keys(frame: pd.DataFrame) -> list[str]:
@@ -68,19 +75,7 @@ def count(frame: pd.DataFrame) -> str:
     return next((name for name in (*COUNTS, IMAGES) if name in frame), "")
 
 
-def _read(frame: pd.DataFrame) -> Iterator[Column]:
-    names, taken = list(frame), set[str]()
-    for place, name in enumerate(names, 1):
-        if name in taken:
-            continue
-        column = _column(frame, name, names[place:])
-        if (printed := f"{name}{PRINTED}") in names[place:]:
-            column = dataclasses.replace(column, printed=_column(frame, printed, names[place:]))
-        taken.update(column.names)
-        yield column
-
-
-def _column(frame: pd.DataFrame, name: str, after: Sequence[str]) -> Column:
+def _column(frame: pd.DataFrame, name: str, after: list[str]) -> Column:
     """A column with what belongs to it of those after it."""
     from pandas.api.types import is_float_dtype
 
@@ -88,8 +83,7 @@ def _column(frame: pd.DataFrame, name: str, after: Sequence[str]) -> Column:
     possible = {f"{stem} std{name[len(stem) :]}", f"std_of_{name}", *({"std"} & {*after[:1]})}
     if std := next((other for other in after if other in possible), ""):
         return Column(name, std=std)
-    if list(after[:2]) == ["low", "high"] and is_float_dtype(frame[name]):
+    with_ends = after[:2] == ["low", "high"] and is_float_dtype(frame[name])
+    if with_ends or [name, *after[:1]] == ["low", "high"]:
         return Column(name, interval=("low", "high"))
-    if [name, *after[:1]] == ["low", "high"]:
-        return Column(name, interval=("low", "high"))
-    return Column(name, of="of" if list(after[:1]) == ["of"] else "")
+    return Column(name, of="of" if after[:1] == ["of"] else "")
