@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 
@@ -17,13 +17,23 @@ class Constraint:
         Does a value satisfy it? Types are part of it.
     allowed
         The same in words.
+    schema
+        The same as a JSON schema, for editors and documentation.
+    typed
+        Gives an allowed value its type: two values that are equal must not differ in it.
     """
 
-    def __init__(self, holds: Callable[[Any], bool], allowed: str):
-        self.holds, self.allowed = holds, allowed
+    def __init__(
+        self,
+        holds: Callable[[Any], bool],
+        allowed: str,
+        schema: Mapping[str, Any],
+        typed: Callable[[Any], Any] | None = None,
+    ):
+        self.holds, self.allowed, self.schema, self.typed = holds, allowed, schema, typed or plain
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, as :func:`plain` has it, unless it is refused.
+        """The value in its type, with NumPy's types made Python's, unless it is refused.
 
         Raises
         ------
@@ -33,12 +43,12 @@ class Constraint:
         Examples
         --------
         >>> import numpy as np
-        >>> whole(1).check("epochs", np.int64(3))
-        3
+        >>> whole(1).check("epochs", np.int64(3)), number(above=0).check("eps", 1)
+        (3, 1.0)
         """
         if not self.holds(value):
             raise ValueError(f"{name} is {plain(value)!r}: {self.allowed}.")
-        return plain(value)
+        return self.typed(value)
 
 
 def plain(value: Any) -> Any:
@@ -79,18 +89,21 @@ def is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def whole(least: int) -> Constraint:
-    """A whole number from `least` on."""
-    positive = "it must be a positive whole number"
-    allowed = positive if least == 1 else f"use a whole number from {least} on"
-    return Constraint(lambda value: is_whole(value) and value >= least, allowed)
+def whole(least: int, to: int | None = None) -> Constraint:
+    """A whole number from `least` on, up to `to`."""
+    allowed = f"use a whole number from {least} {'on' if to is None else f'to {to}'}"
+    if least == 1 and to is None:
+        allowed = "it must be a positive whole number"
+    schema = {"type": "integer", "minimum": least} | ({} if to is None else {"maximum": to})
+
+    def holds(value: Any) -> bool:
+        return is_whole(value) and least <= value and (to is None or value <= to)
+
+    return Constraint(holds, allowed, schema)
 
 
 # What the generators of PyTorch, NumPy and scikit-learn all take, and what derive_seed gives.
-SEED = Constraint(
-    lambda value: is_whole(value) and 0 <= value < 2**32,
-    f"use a whole number from 0 to {2**32 - 1}",
-)
+SEED = whole(0, 2**32 - 1)
 
 
 def odd(least: int, why: str) -> Constraint:
@@ -98,6 +111,7 @@ def odd(least: int, why: str) -> Constraint:
     return Constraint(
         lambda value: is_whole(value) and value >= least and value % 2 == 1,
         f"use an odd number from {least} on, {why}",
+        {"type": "integer", "minimum": least, "not": {"multipleOf": 2}},
     )
 
 
@@ -110,52 +124,55 @@ def number(
     if to == math.inf:
         positive = "it must be a positive number, and finite"
         allowed = positive if above == 0 else f"use a number from {least:g} on"
+    bounds = {"minimum": least, "exclusiveMinimum": above, "maximum": to}
+    finite = {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
 
     def holds(value: Any) -> bool:
         return is_real(value) and value > above and least <= value <= to
 
-    return Constraint(holds, allowed)
+    return Constraint(holds, allowed, {"type": "number"} | finite, float)
 
 
 def divides_one() -> Constraint:
     """A number in (0, 1] that goes into 1 a whole number of times."""
 
     def holds(value: Any) -> bool:
-        return 0 < value <= 1 and abs(round(1 / value) * value - 1) <= 1e-9
+        return is_real(value) and 0 < value <= 1 and abs(round(1 / value) * value - 1) <= 1e-9
 
-    return Constraint(holds, "it must go into 1.0 a whole number of times, and not exceed it")
+    allowed = "it must go into 1.0 a whole number of times, and not exceed it"
+    return Constraint(holds, allowed, number(above=0, to=1).schema, float)
 
 
 class OneOf(Constraint):
     """One of some names, of a kind such as ``"net"``."""
 
     def __init__(self, names: Collection[str], kind: str):
-        super().__init__(lambda value: isinstance(value, str) and value in names, "")
-        self.names, self.kind = names, kind
+        allowed = f"use one of {', '.join(names)}"
+        schema = {"enum": list(names)}
+        super().__init__(lambda value: isinstance(value, str) and value in names, allowed, schema)
+        self.kind = kind
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, as :func:`plain` has it, unless it is refused with a ValueError."""
+        """The value, unless it is refused with a ValueError."""
         if not self.holds(value):
-            known = ", ".join(self.names)
-            raise ValueError(f"Unknown {self.kind} {plain(value)!r} in {name}: use one of {known}.")
-        return plain(value)
+            raise ValueError(f"Unknown {self.kind} {plain(value)!r} in {name}: {self.allowed}.")
+        return self.typed(value)
 
 
 class ListOf(Constraint):
     """A list of different values, `least` of them or more, each satisfying a constraint."""
 
     def __init__(self, each: Constraint, allowed: str, least: int = 1, ascending: bool = False):
-        super().__init__(lambda value: type(value) is list and len(value) >= least, allowed)
+        schema = {"type": "array", "items": each.schema, "minItems": least, "uniqueItems": True}
+        super().__init__(lambda value: type(value) is list and len(value) >= least, allowed, schema)
         self.each, self.ascending = each, ascending
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, as :func:`plain` has it, unless it is refused with a ValueError."""
+        """The values in their type, unless they are refused with a ValueError."""
         value = super().check(name, value)
-        for part in value:
-            if isinstance(self.each, OneOf):
-                self.each.check(name, part)
-            elif not self.each.holds(part):
-                raise ValueError(f"{name} is {value!r}: {self.allowed}.")
+        if not isinstance(self.each, OneOf) and not all(map(self.each.holds, value)):
+            raise ValueError(f"{name} is {value!r}: {self.allowed}.")
+        value = [self.each.check(name, part) for part in value]
         if value != (sorted(set(value)) if self.ascending else list(dict.fromkeys(value))):
             order = ", the smallest first" if self.ascending else ""
             raise ValueError(f"{name} is {value}: name each one once{order}.")
@@ -166,18 +183,35 @@ class Rates(Constraint):
     """A mapping from names to positive numbers."""
 
     def __init__(self, names: OneOf):
-        super().__init__(lambda value: type(value) is dict, "it must map names to numbers")
-        self.names = names
+        self.names, self.rate = names, number(above=0)
+        schema = {
+            "type": "object",
+            "propertyNames": names.schema,
+            "additionalProperties": self.rate.schema,
+        }
+        super().__init__(lambda value: type(value) is dict, "it must map names to numbers", schema)
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, as :func:`plain` has it, unless it is refused with a ValueError."""
-        value = super().check(name, value)
-        for key, rate in value.items():
+        """Names and numbers, unless they are refused with a ValueError."""
+        rates = super().check(name, value)
+        for key in rates:
             self.names.check(name, key)
-            number(above=0).check(f"{name}: the rate of {key}", rate)
-        return value
+        return {
+            key: self.rate.check(f"{name}: the rate of {key}", rate) for key, rate in rates.items()
+        }
 
 
-ANYTHING = Constraint(lambda value: True, "")  # checked elsewhere
-MAPPING = Constraint(lambda value: type(value) is dict, "it must be a mapping")
-TEXT = Constraint(lambda value: isinstance(value, str), "it must be text")
+ANYTHING = Constraint(lambda value: True, "", {})  # checked elsewhere
+MAPPING = Constraint(lambda value: type(value) is dict, "it must be a mapping", {"type": "object"})
+TEXT = Constraint(lambda value: isinstance(value, str), "it must be text", {"type": "string"})
+# What a parameter of a type must be where nothing more is declared.
+OF_TYPE = {
+    "str": TEXT,
+    "int": Constraint(is_whole, "it must be a whole number", {"type": "integer"}),
+    "float": Constraint(is_real, "it must be a number", {"type": "number"}, float),
+    "bool": Constraint(
+        lambda value: type(value) is bool, "it must be true or false", {"type": "boolean"}
+    ),
+    "list": Constraint(lambda value: type(value) is list, "it must be a list", {"type": "array"}),
+    "dict": MAPPING,
+}

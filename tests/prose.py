@@ -33,7 +33,8 @@ def linked(text, folder):
 
 def paragraphs(document):
     """Each paragraph, with the first of its section; code, tables and headings are left out."""
-    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    code_or_comment = r"^```.*?^```$|^<!--.*?-->$"
+    text = re.sub(code_or_comment, "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
     for section in re.split(r"^#.*$", text, flags=re.MULTILINE):
         blocks = [block.strip() for block in section.split("\n\n") if block.strip()]
         yield from ((block, blocks[0]) for block in blocks if not block.startswith("|"))
@@ -68,9 +69,8 @@ def _settings(folder):
     """What a notebook's results were made with, and what it takes in other profiles."""
     manifest = json.loads((folder / "manifest.json").read_text())
     sizes = [(data["title"], data["train"], data["test"]) for data in manifest["data"].values()]
-    machines = {json.dumps(step["hardware"]) for step in manifest["steps"]}
-    told = [manifest[name] for name in ("parameters", "packages", "seconds")]
-    yield json.dumps([told, sizes, sorted(machines)])
+    told = [manifest[name] for name in ("parameters", "packages", "seconds", "hardware")]
+    yield json.dumps([told, sizes])
     for profile in (ROOT / "notebooks" / "profiles").glob("*.yaml"):
         yield json.dumps(yaml.safe_load(profile.read_text())[folder.name])
 

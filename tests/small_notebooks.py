@@ -10,12 +10,12 @@ OUT = 'out: str = ""  # folder for the results'
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 MANIFEST = {
     "seconds": 0,
+    "hardware": [],
     "finished": "",
     "parameters": {},
     "data": {},
     "tables": {},
     "figures": {},
-    "steps": [],
 }
 # What the last cell of a real notebook does, by way of the kit.
 FINISH = (
@@ -54,6 +54,11 @@ class Settings:
     def unknown(self):
         """All data are known."""
         return []
+
+    @classmethod
+    def declared(cls):
+        """Nothing is declared."""
+        return {}
 
     @classmethod
     def read(cls, values):

@@ -101,6 +101,29 @@ def test_the_whole_results_on_demand(committed):
     assert CALLS == ["trained 1", "trained 2"]
 
 
+def test_an_archive_says_what_its_steps_took(committed):
+    def seconds(*names):
+        changed = committed.stat().st_mtime_ns
+        records = archive.records(committed, changed, frozenset(step.name for step in names))
+        return [record["seconds"] for record in records]
+
+    assert len(seconds(trained)) == len(seconds(measured)) == 2
+    assert len(seconds(trained, measured)) == 4
+    committed.write_bytes(b"damaged")
+    assert seconds(trained) == []
+
+
+def test_estimates_come_from_archives_beside_tables(committed, tmp_path, monkeypatch):
+    folder = tmp_path / "figures" / "custom" / "03_x"
+    folder.mkdir(parents=True)
+    committed.rename(folder / archive.NAME)
+    monkeypatch.setenv("KIT_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setattr(archive, "committed", list)
+    estimate = steps.estimate(plan(3), 1, "cpu")
+    assert (estimate.stored, estimate.unknown) == (0, 0)
+    assert steps.estimate([trained.task(seed=1)], 1, "cpu").memory > 0
+
+
 def test_equal_results_make_equal_archives(committed, tmp_path, store):
     results = [leaf for leaf in steps.leaves(compute(plan())) if isinstance(leaf, steps.Result)]
     again = tmp_path / "again.zip"

@@ -14,6 +14,7 @@ import pytest
 
 import run_all
 from kit import runtime
+from kit.constraints import OF_TYPE
 from kit.harness import runner
 
 DATED = ("manifest.json", "results.zip")  # what holds dates and seconds
@@ -91,10 +92,10 @@ def test_inspection_sees_every_parameter_with_its_type_and_help(path):
     found = papermill.inspect_notebook(str(path))
     assert list(found) == [line.partition(":")[0] for line in lines]
     for name, parameter in found.items():
-        assert parameter["inferred_type_name"] in runner.TYPES, name
+        assert parameter["inferred_type_name"] in OF_TYPE, name
         assert len(parameter["help"]) > 10, name
     for parameter in runner.Notebook(path).parameters.values():
-        assert type(parameter.default) is runner.TYPES[parameter.type]
+        assert type(parameter.default).__name__ == parameter.type
 
 
 def test_parameters_and_settings_are_the_same(paper):
@@ -140,16 +141,16 @@ def test_papermill_executes_it_from_any_folder(paper, executed):
     assert not {"data_root", "device", "out", "jobs"} & set(manifest["parameters"])
     for kind, suffix in (("tables", "csv"), ("figures", "png")):
         assert manifest[kind]
-        for name, title in manifest[kind].items():
+        for name, entry in manifest[kind].items():
             assert (executed[1] / f"{name}.{suffix}").is_file(), name
-            assert len(title) > 10, name
+            assert len(entry["title"]) > 10, name
 
 
 def test_every_claim_gets_a_verdict(paper, executed):
     claims = json.loads((executed[1] / "claims.json").read_text())
     study = runner.Notebook(paper, run_all.EXPERIMENTS).experiment.STUDY
     assert {claim["claim"] for claim in claims} == set(study.claims)
-    judged = {claim["claim"] for claim in claims if claim["data"].startswith("digits")}
+    judged = {claim["claim"] for claim in claims if claim["dataset"].startswith("digits")}
     assert judged == set(study.claims)
 
 

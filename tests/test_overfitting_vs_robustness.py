@@ -409,7 +409,7 @@ def test_verdicts_name_every_claim(regimes):
                  if (c, label) == ("2.C3", "logits"))  # fmt: skip
     assert spread.startswith("spread: ")
     missing = list(study.STUDY.not_tested(["digits", "cifar10"]))
-    assert {title for _, _, title, _, _ in missing} == {"STL-10"}
+    assert {title for _, title in missing} == {"STL-10"}
 
 
 @pytest.mark.parametrize(

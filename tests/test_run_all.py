@@ -52,14 +52,17 @@ def refused(capsys, *arguments):
         (["--only", "99"], "Unknown notebook '99': use one of "),
         (["--only", "03_knn_tradeof"], "did you mean 03_knn_tradeoff?"),
         (["-p", "03.rnus=4"], "did you mean 'runs'?"),
-        (["-p", "03.runs=many"], "03_knn_tradeoff.runs must be a whole number"),
-        (["-p", "03.runs=2.5"], "runs must be a whole number, such as 12; 2.5 is a number"),
-        (["-p", "03.runs=true"], "runs must be a whole number"),
-        (["-p", "03.epsilon=much"], "epsilon must be a number"),
-        (["-p", "03.epsilon=nan"], "epsilon must be a number"),
-        (["-p", "03.datasets=mnist"], "datasets must be a list"),
+        (["-p", "03.runs=many"], "03_knn_tradeoff.runs is 'many': it must be a positive whole"),
+        (["-p", "03.runs=2.5"], "runs is 2.5: it must be a positive whole number"),
+        (["-p", "03.runs=true"], "runs is 'true': it must be a positive whole number"),
+        (["-p", "03.epsilon=much"], "epsilon is 'much': it must be in (0, 1]"),
+        (["-p", "03.epsilon=nan"], "epsilon is 'nan': it must be in (0, 1]"),
+        (["-p", "03.datasets=mnist"], "datasets is 'mnist': list at least one name"),
+        (["-p", "00.epsilon=much"], "00_start_here.epsilon is 'much': it must be a number"),
+        (["-p", "00.draw=1.5"], "00_start_here.draw is 1.5: it must be a whole number"),
+        (["-p", "02.norm=l3"], "Unknown norm 'l3' in 02_overfitting_vs_robustness.norm: use one"),
         (["-p", "03.special={1: 2}"], "as JSON has them"),
-        (["-p", "03.runs=1:30"], "runs must be a whole number"),
+        (["-p", "03.runs=1:30"], "runs is '1:30': it must be a positive whole number"),
         (["-p", "03.special={digits: {runs: 2.5}}"], "runs is 2.5"),
         (["-p", "03.special={digit: {runs: 2}}"], "which is not among this run's data sets"),
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
@@ -128,7 +131,8 @@ def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys, monkeyp
     ("text", "sentence"),
     [
         ("03_knn_tradeoff: {rnus: 3}", "did you mean 'runs'?"),
-        ("03_knn_tradeoff: {runs: x}", "runs must be a whole number"),
+        ("03_knn_tradeoff: {runs: x}", "runs is 'x': it must be a positive whole number"),
+        ("03_knn_tradeoff: {z: 4}", "z is 4: use an odd number"),
         ("33_nothing: {runs: 3}", "has a section '33_nothing'"),
         ("a: [", "is not YAML"),
         ("- runs", "one section of parameters per notebook"),
@@ -153,13 +157,12 @@ def test_a_profile_file_with_a_mistake(text, sentence, tmp_path):
 )
 def test_numbers_in_lists_and_mappings_are_read_as_python_reads_them(text, value, tmp_path):
     notebook = next(n for n in KNOWN if n.number == "03")
-    name = "special" if isinstance(value, dict) else "datasets"
-    assert notebook.parse(name, text) == value
-    assert repr(notebook.parse(name, text)) == repr(value)  # types, too
+    text, value = f"{{digits: {text}}}", {"digits": value}
+    assert repr(notebook.parse("special", text)) == repr(value)  # types, too
     profile = tmp_path / "mine.yaml"
-    profile.write_text(f"{notebook.name}:\n  {name}: {text}\n  epsilon: 1e-1\n")
+    profile.write_text(f"{notebook.name}:\n  special: {text}\n  epsilon: 1e-1\n")
     found = runner.profile("mine", [notebook], tmp_path)[notebook.name]
-    assert repr(found) == repr({name: value, "epsilon": 0.1})
+    assert repr(found) == repr({"special": value, "epsilon": 0.1})
 
 
 @pytest.mark.parametrize("profile", ["quick", "ci", "paper"])

@@ -10,7 +10,7 @@ import pytest
 from small_notebooks import FINISH, OUT, notebook
 
 from kit.harness import progress, runner
-from kit.harness.runner import parameters, supervision
+from kit.harness.runner import supervision
 
 
 def test_a_failed_run_keeps_older_results(tmp_path):
@@ -212,4 +212,3 @@ def test_a_notebook_may_have_no_experiment(name, tmp_path):
 def test_helpers_write_valid_notebooks(tmp_path):
     notebook(tmp_path / "03_a.ipynb", FINISH)
     nbformat.validate(nbformat.read(tmp_path / "03_a.ipynb", as_version=4))
-    assert set(parameters.TYPES) == {"str", "int", "float", "bool", "list", "dict"}

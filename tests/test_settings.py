@@ -19,6 +19,9 @@ class Config(settings.Settings):
     pixels: Annotated[list, ListOf(whole(1), "list whole numbers", ascending=True)]
     rates: Annotated[dict, Rates(OneOf(("adam", "sgd"), "optimizer"))]
     grid: Annotated[float, divides_one()] = 0.1
+    weights: Annotated[list, ListOf(number(above=0), "list positive numbers")] = dataclasses.field(
+        default_factory=lambda: [1.0]
+    )
 
     def check(self):
         if self.runs > 100:
@@ -40,9 +43,11 @@ def test_reading_takes_the_parameters_and_nothing_else():
 
 
 def test_a_whole_number_is_as_good_as_a_real_one():
-    c = Config.read({**GOOD, "epsilon": 1, "special": {"a": {"share": 1}}})
-    assert type(c.epsilon) is float
-    assert type(c.on("a").share) is float
+    """They must not make two tasks of one, wherever they stand."""
+    changed = {"epsilon": 1, "rates": {"adam": 1}, "weights": [1, 2], "grid": 1}
+    c = Config.read({**GOOD, **changed, "special": {"a": {"share": 1, "rates": {"sgd": 2}}}})
+    assert repr((c.epsilon, c.rates, c.weights, c.grid)) == "(1.0, {'adam': 1.0}, [1.0, 2.0], 1.0)"
+    assert repr((c.on("a").share, c.on("a").rates)) == "(1.0, {'sgd': 2.0})"
 
 
 def test_special_values_hold_on_one_data_set():
@@ -73,7 +78,8 @@ def test_special_values_hold_on_one_data_set():
         ({"rates": {"adam": 0}}, "rates: the rate of adam is 0: it must be a positive number"),
         ({"rates": [1]}, r"rates is \[1\]: it must map names to numbers"),
         ({"grid": 0.3}, "grid is 0.3: it must go into 1.0 a whole number of times"),
-        ({"grid": 0}, "grid is 0.0: it must go into 1.0"),
+        ({"grid": 0}, "grid is 0: it must go into 1.0"),
+        ({"grid": True}, "grid is True: it must go into 1.0"),
         ({"datasets": "a"}, "datasets is 'a': list at least one name"),
         ({"datasets": ["a", "a"]}, "name each one once"),
         ({"special": 3}, "special is 3: it must be a mapping"),

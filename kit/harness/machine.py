@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kit import runtime
 
@@ -46,6 +46,22 @@ def hardware(where: torch.device) -> dict[str, str | int]:
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def names(machines: Iterable[Mapping[str, Any]]) -> str:
+    """One phrase on what computed: the machines that :func:`hardware` describes, each once.
+
+    Examples
+    --------
+    >>> names([{"processor": "AMD EPYC", "threads": 1, "torch": "2.15.0", "system": "Linux"}])
+    'AMD EPYC (1 thread), torch 2.15.0'
+    """
+    kinds = {
+        f"{m['processor']} ({m['threads']} thread{'' if m['threads'] == 1 else 's'}), "
+        f"torch {m['torch']}"
+        for m in machines
+    }
+    return "; ".join(sorted(kinds))
 
 
 @contextlib.contextmanager

@@ -27,13 +27,12 @@ from kit.constraints import (
     TEXT,
     Constraint,
     ListOf,
-    is_real,
     whole,
 )
 
 DATASETS = ListOf(TEXT, "list at least one name, such as ['digits']")
 _PLAIN = (str, int, float, bool, list, dict)  # types of parameters
-_PLACES = ("data_root", "device", "jobs", "out")  # where it runs, not what it computes
+PLACES = ("data_root", "device", "jobs", "out")  # where it runs, not what it computes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,18 +87,13 @@ class Settings:
         return settings
 
     def __post_init__(self) -> None:
-        for name, (wanted, constraint) in _declared(type(self)).items():  # type: ignore[arg-type]
-            value = getattr(self, name)
-            if wanted is float and is_real(value):
-                value = float(value)  # a whole number is as good
+        for name, constraint in self.declared().items():
             # Frozen, and here still in the making.
-            object.__setattr__(self, name, constraint.check(name, value))
+            object.__setattr__(self, name, constraint.check(name, getattr(self, name)))
         self._check_special()
 
     def _check_special(self) -> None:
-        allowed = [
-            f.name for f in dataclasses.fields(self) if f.name not in (*_PLACES, *self.shared())
-        ]
+        allowed = self.may_be_special()
         for name, values in self.special.items():
             if name not in self.all_datasets:
                 raise ValueError(
@@ -113,6 +107,18 @@ class Settings:
                 raise ValueError(
                     f"special of {name} has {wrong[0]!r}{hint}: allowed are {', '.join(allowed)}."
                 )
+
+    @classmethod
+    @functools.cache
+    def declared(cls) -> dict[str, Constraint]:
+        """What each parameter must be."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+    @classmethod
+    def may_be_special(cls) -> list[str]:
+        """Parameters that may have other values on single data sets."""
+        return [name for name in cls.declared() if name not in (*PLACES, *cls.shared())]
 
     @classmethod
     def shared(cls) -> tuple[str, ...]:
@@ -157,19 +163,12 @@ class Settings:
     def parameters(self) -> dict[str, Any]:
         """What determines the results, as plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if name not in _PLACES}
+        return {name: value for name, value in values.items() if name not in PLACES}
 
     @property
     def where(self) -> dict[str, Any]:
         """Where to compute: options of :func:`kit.harness.steps.compute`."""
         return {"jobs": self.jobs, "device": self.device, "data_root": self.data_root}
-
-
-@functools.cache
-def _declared(cls: type) -> dict[str, tuple[type, Constraint]]:
-    """Type and constraint of each parameter."""
-    hints = get_type_hints(cls, include_extras=True)
-    return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints.items()}
 
 
 def _required(field: dataclasses.Field) -> bool:

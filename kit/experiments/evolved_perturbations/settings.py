@@ -61,9 +61,7 @@ _OPTIMIZER, _NET = OneOf(OPTIMIZERS, "optimizer"), OneOf(ARCHITECTURES, "net")
 _POPULATION = Constraint(
     lambda value: type(value) is int and value >= 0 and value != 1,
     "use a whole number from 2 on (λ), or 0 for pycma's choice",
-)
-_RESCORED = Constraint(
-    lambda value: type(value) is int and 0 <= value <= 10, "use a whole number from 0 to 10"
+    {"type": "integer", "minimum": 0, "not": {"const": 1}},
 )
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
 _TABLE = ListOf(TEXT, "list names of data sets", least=0)
@@ -98,7 +96,7 @@ class Settings(ImageSettings):
     popsize: Annotated[int, _POPULATION]
     start: Annotated[str, OneOf(("uniform", "middle"), "start")]
     saturation: Annotated[float, number(least=1)]
-    rescored: Annotated[int, _RESCORED]
+    rescored: Annotated[int, whole(0, 10)]
     sigma: Annotated[float, number(above=0)]
     start_value: Annotated[float, number(least=0, to=1)]
     cma_options: Annotated[dict, MAPPING]

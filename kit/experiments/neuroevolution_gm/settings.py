@@ -94,7 +94,7 @@ class Settings(ImageSettings):
 
     def at_full(self) -> Settings:
         """The parameters of the experiment on the full data (4.T1 to 4.T3, 4.F3)."""
-        allowed = [f.name for f in dataclasses.fields(self) if f.name not in _SHARED]
+        allowed = [name for name in self.may_be_special() if name != "full"]
         for name in self.full:
             if name not in allowed:
                 raise ValueError(f"full has {name!r}: allowed are {', '.join(allowed)}.")
@@ -128,9 +128,3 @@ class Settings(ImageSettings):
     def space(self, side: int) -> Space:
         """The architectures that a search may reach, for images of a side."""
         return Space(tuple(self.widths), KERNELS, min(side, 28), self.blocks)
-
-
-_SHARED = (
-    "datasets", "special", "full", "seed", "runs", "transfer_datasets", "data_root", "device",
-    "jobs", "out",
-)  # fmt: skip

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.typing import ColorType
 
 from kit.harness.plots.appearance import colors, headed, in_panels, shared_legend
 
@@ -65,10 +65,7 @@ def bars(
                     markersize=4, linestyle="none", label=labels["beside"],
                 )  # fmt: skip
             axis.set(title=headed(title), ylim=limits)
-            axis.set_xticks(
-                range(len(groups)), map(str, groups), rotation=35, ha="right",
-                rotation_mode="anchor",
-            )  # fmt: skip
+            _name(axis, groups)
         axes[0].set_ylabel(labels["y"])
         shared_legend(figure, axes)
     return figure
@@ -97,12 +94,17 @@ def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> F
                 axis.plot(place + np.array(spread), values, "o", color=looks[name], alpha=0.7)
                 axis.hlines(values.mean(), place - 0.3, place + 0.3, color="black", linewidth=2)
             axis.set_title(headed(title))
-            axis.set_xticks(
-                range(len(categories)), map(str, categories), rotation=35, ha="right",
-                rotation_mode="anchor",
-            )  # fmt: skip
+            _name(axis, categories)
         axes[0].set_ylabel(label)
     return figure
+
+
+def _name(axis: Axes, categories: Sequence[object]) -> None:
+    """Write the categories below an axis, aslant."""
+    axis.set_xticks(
+        range(len(categories)), map(str, categories), rotation=35, ha="right",
+        rotation_mode="anchor",
+    )  # fmt: skip
 
 
 def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> Figure:
@@ -145,20 +147,15 @@ def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> 
             axis.set_xticks(range(len(rows)), rows["quantity"])
         smallest = np.nanmin([levels[-1], *table["p Welch"], *table["p paired"]])
         axes[0].set(yscale="log", ylabel="p-value", ylim=(smallest / 3, 2))
-        handles = _test_handles(palette)
+        marks = {
+            "Welch": ("o", palette[0], palette[0]),
+            "paired": ("s", palette[1], palette[1]),
+            "slope larger\non attacked images": ("o", "gray", "gray"),
+            "slope smaller\non attacked images": ("o", "gray", "none"),
+        }
+        handles = [
+            Line2D([], [], ls="none", marker=marker, color=color, markerfacecolor=face, label=label)
+            for label, (marker, color, face) in marks.items()
+        ]
         figure.legend(handles=handles, loc="outside right center", fontsize="small")
     return figure
-
-
-def _test_handles(palette: Sequence[ColorType]) -> list[Line2D]:
-    def mark(marker: str, color: ColorType, face: ColorType, label: str) -> Line2D:
-        return Line2D(
-            [], [], marker=marker, color=color, markerfacecolor=face, linestyle="none", label=label
-        )
-
-    return [
-        mark("o", palette[0], palette[0], "Welch"),
-        mark("s", palette[1], palette[1], "paired"),
-        mark("o", "gray", "gray", "slope larger\non attacked images"),
-        mark("o", "gray", "none", "slope smaller\non attacked images"),
-    ]

@@ -5,17 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from kit.harness.results.screen import PRINTED, spread_of
+from kit.harness.results import columns
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-COUNTS = ("searches", "runs", "repeats")  # columns that say how many a mean is over
-IMAGES = "images"  # likewise, but equal images in several repeats are no repeats
 CONFIDENCE = 0.95
 
 
@@ -68,16 +63,20 @@ def compare(new: Path, committed: Path) -> list[Compared]:
 def _pairs(path: Path, other: Path, n: int, m: int) -> list[tuple[Any, ...]]:
     """Table, row, column, both means, largest committed one, std, and over how many each mean is.
 
-    What stands before the first mean says what a row is about. Committed means over fewer than two
-    repeats are left out, and those that had no value; one that has none any more is not.
+    Committed means over fewer than two repeats are left out, and those that had no value; one that
+    has none any more is not.
     """
     import pandas as pd
 
     old, new = pd.read_csv(path), pd.read_csv(other)
-    means = _means(old)
-    keys = list(old)[: list(old).index(next(iter(means)))] if means else []
-    count = next((c for c in (*COUNTS, IMAGES) if c in old), None)
-    if count == IMAGES or not keys or not {*keys, *means} <= set(new):
+    # Ours, and not the paper's.
+    means = {
+        column.name: column.std
+        for column in columns.read(old)
+        if column.std and not column.name.endswith(columns.PRINTED)
+    }
+    keys, count = columns.keys(old), columns.count(old)
+    if count == columns.IMAGES or not means or not keys or not {*keys, *means} <= set(new):
         return []
     rows, both = [], old.merge(new, on=keys, suffixes=("", " (new)"))
     names = both[keys].astype(str).agg(", ".join, axis=1)
@@ -89,13 +88,6 @@ def _pairs(path: Path, other: Path, n: int, m: int) -> list[tuple[Any, ...]]:
                 top = old[column].abs().max()
                 rows.append((path.stem, name, column, *values, top, row[std], *sizes))
     return rows
-
-
-def _means(table: pd.DataFrame) -> dict[str, str]:
-    """The columns with a standard deviation, ours and not the paper's, and those with it."""
-    names = list(table)
-    found = {name: spread_of(name, names[place:]) for place, name in enumerate(names, 1)}
-    return {name: std for name, std in found.items() if std and not name.endswith(PRINTED)}
 
 
 def _judged(

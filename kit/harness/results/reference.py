@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kit.harness.results.screen import PRINTED
+from kit.harness.results import columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +36,8 @@ def printed_gain(values: pd.Series, better: str, worse: str) -> float | None:
 def beside_printed(theirs: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Our table with the paper's printed values in columns of their own.
 
-    Columns that both tables have and that hold no measured number identify the rows.
+    The keys of ours that both tables have identify the rows.
     """
-    from pandas.api.types import is_float_dtype
-
-    keys = [c for c in theirs if c in frame and not is_float_dtype(frame[c])]
-    renamed = {c: f"{c}{PRINTED}" for c in theirs if c not in keys}
+    keys = [name for name in columns.keys(frame) if name in theirs]
+    renamed = {name: f"{name}{columns.PRINTED}" for name in theirs if name not in keys}
     return frame.merge(theirs.rename(columns=renamed), how="left", on=keys)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kit import files, runtime
-from kit.harness import steps
-from kit.harness.results import glance
+from kit.harness import machine, steps
+from kit.harness.results import claims
 from kit.harness.results.reference import beside_printed
 from kit.harness.results.screen import on_screen
-from kit.harness.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, plural, shown_number
+from kit.harness.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, shown_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ class Report:
         Its ``parameters`` go to the manifest; they name no folder and no device.
     results
         Results of the tasks and splits of the data sets, in any nesting of lists, dictionaries
-        and data classes: records and fingerprints go to the manifest.
+        and data classes. They go to ``results.zip``, and what all of them took to the manifest.
     out
         Folder of the results; by default ``figures/custom/NOTEBOOK``.
     """
@@ -82,19 +82,13 @@ class Report:
         default = runtime.folder("figures") / "custom" / study.notebook
         self.folder = files.writable(Path(out or default).expanduser().resolve())
         (self.folder / "manifest.json").unlink(missing_ok=True)  # no longer whole
-        self.claims: list[dict[str, str | bool | None]] = []
-        self.tables: dict[str, str] = {}
-        self.figures: dict[str, str] = {}
-
-    @property
-    def hardware(self) -> str:
-        """One phrase on what computed the numbers."""
-        kinds = {
-            f"{r['hardware']['processor']} ({plural(r['hardware']['threads'], 'thread')}), "
-            f"torch {r['hardware']['torch']}"
-            for r in self.records
-        }
-        return "; ".join(sorted(kinds))
+        # What computed the numbers, each kind once.
+        machines = {json.dumps(record["hardware"], sort_keys=True) for record in self.records}
+        self.hardware: list[dict[str, Any]] = [json.loads(text) for text in sorted(machines)]
+        self.claims: list[claims.Claim] = []
+        # By the names of the files: ID, data set, part and title.
+        self.tables: dict[str, dict[str, str]] = {}
+        self.figures: dict[str, dict[str, str]] = {}
 
     def show(
         self,
@@ -132,19 +126,22 @@ class Report:
         import pandas as pd
         from matplotlib.figure import Figure
 
-        name = self.study.name(id, None if dataset is None else dataset.name, part)
+        on = "" if dataset is None else dataset.name
+        name, about = self.study.name(id, on, part), {"id": id, "dataset": on, "part": part}
         if isinstance(result, Figure):
             _name_data(result, _title(dataset))
-            self._write_figure(name, result, title)
+            self._write_figure(name, result)
+            self.figures[name] = about | {"title": title}
             _display(name, title, result, metadata={"image/png": {"alt": title or name}})
         elif isinstance(result, pd.DataFrame):
-            whole = self._write_table(name, _without_index(result), title, as_printed)
+            whole, title = self._write_table(name, _without_index(result), title, as_printed)
+            self.tables[name] = about | {"title": title}
             shown = on_screen(whole)
             bundle = {
                 "text/html": shown.to_html(index=False, border=0, justify="left"),
                 "text/plain": shown.to_string(index=False),
             }
-            _display(name, self.tables[name], bundle, raw=True)
+            _display(name, title, bundle, raw=True)
         else:
             raise ValueError(
                 f"{name} is a {type(result).__name__}: show a pandas DataFrame or a matplotlib "
@@ -157,7 +154,7 @@ class Report:
         verdict: str,
         evidence: str,
         dataset: Data | str | None = None,
-        label: str = "",
+        part: str = "",
         survives_holm: bool | None = None,
     ) -> None:
         """Note the verdict on a claim.
@@ -172,10 +169,11 @@ class Report:
             The numbers behind it, with an interval where there are repeats.
         dataset
             What it was tested on: a data set, or a data set's title.
-        label
+        part
             Which part of it, such as the attack.
         survives_holm
-            As :meth:`judge` finds it; None where it was not asked.
+            As :meth:`judge` finds it; None where it was not asked. What is undecided has nothing
+            that could survive.
 
         Raises
         ------
@@ -186,11 +184,10 @@ class Report:
             raise ValueError(f"Verdict {verdict!r} is none of {', '.join(VERDICTS)}.")
         if id not in self.study.claims:
             raise ValueError(f"Claim {id!r} is none of {', '.join(self.study.claims)}.")
-        data = ", ".join(filter(None, (_title(dataset), label)))
-        statement = self.study.claims[id]
         self.claims.append({
-            "claim": id, "data": data, "verdict": verdict, "statement": statement,
-            "evidence": evidence, "survives Holm": survives_holm,
+            "claim": id, "dataset": _title(dataset), "part": part, "verdict": verdict,
+            "statement": self.study.claims[id], "evidence": evidence,
+            "survives Holm": None if verdict == UNDECIDED else survives_holm,
         })  # fmt: skip
 
     def judge(self, verdicts: Callable[[], Iterable[Claimed]]) -> None:
@@ -205,15 +202,15 @@ class Report:
             (:func:`~kit.harness.results.holm`) needs stricter ones too.
         """
         surviving = holm(lambda: [judged[0] for _, judged, *_ in verdicts()])
-        for (id, judged, dataset, label), survives in zip(verdicts(), surviving, strict=True):
-            self.claim(id, *judged, dataset, label, survives)
+        for (id, judged, dataset, part), survives in zip(verdicts(), surviving, strict=True):
+            self.claim(id, *judged, dataset, part, survives)
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
-        judged = {(claim["claim"], glance.dataset(str(claim["data"]))) for claim in self.claims}
-        for id, _, title, verdict, reason in self.study.not_tested(datasets):
+        judged = {(claim["claim"], claims.dataset(claim)) for claim in self.claims}
+        for id, title in self.study.not_tested(datasets):
             if (id, title) not in judged:
-                self.claim(id, verdict, reason, title)
+                self.claim(id, NOT_TESTED, "not among this run's data sets", title)
 
     def finish(self) -> pd.DataFrame:
         """Write claims, results and, as the very last file, the manifest: stamp of a whole run.
@@ -225,8 +222,8 @@ class Report:
         """
         import pandas as pd
 
-        self._write("claims.json", _json(self.claims))
-        self._write("claims.md", self._claims_to_read())
+        self._write(claims.FILE, _json(self.claims))
+        self._write("claims.md", claims.with_evidence(self.claims, self.study.claims))
         steps.archive.write(
             self.folder / steps.archive.NAME,
             self.results,
@@ -237,20 +234,6 @@ class Report:
             pd.set_option("display.max_colwidth", None)  # whole sentences
         return pd.DataFrame(self.claims)
 
-    def _claims_to_read(self) -> str:
-        """The verdicts with their evidence as a Markdown table, without what was not tested."""
-        import pandas as pd
-
-        columns = ["claim", "data", "verdict", "survives Holm", "evidence"]
-        table = pd.DataFrame(self.claims, columns=columns)
-        table = table[table["verdict"] != NOT_TESTED]
-        survives = table["survives Holm"].map({True: "yes", False: "no"})
-        table["survives Holm"] = survives.where(table["verdict"] != UNDECIDED)
-        table["verdict"] = "**" + table["verdict"] + "**"
-        cells = table.fillna("").replace(r"\|", r"\|", regex=True)  # which would end a cell
-        statements = "\n".join(f"- **{id}** {text}" for id, text in self.study.claims.items())
-        return f"{cells.to_markdown(index=False, disable_numparse=True)}\n\n{statements}\n"
-
     def _manifest(self) -> dict[str, Any]:
         from kit import __version__
 
@@ -259,6 +242,7 @@ class Report:
             "kit": __version__,
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(sum(record["seconds"] for record in self.records), 1),
+            "hardware": self.hardware,
             "parameters": self.parameters,
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
             "data": {
@@ -271,12 +255,12 @@ class Report:
             },
             "tables": self.tables,
             "figures": self.figures,
-            "steps": self.records,
         }  # fmt: skip
 
     def _write_table(
         self, name: str, frame: pd.DataFrame, title: str, as_printed: bool
-    ) -> pd.DataFrame:
+    ) -> tuple[pd.DataFrame, str]:
+        """Write it; the table with printed values, and its title with a sentence on these."""
         printed = self.study.printed(name)
         whole = frame if printed is None or not as_printed else beside_printed(printed, frame)
         stands_beside = len(whole.columns) > len(frame.columns)
@@ -285,13 +269,12 @@ class Report:
         else:
             title += "." if stands_beside else ". The paper prints no such table."
         shown = whole.map(shown_number).to_markdown(index=False, disable_numparse=True)
-        text = f"**{name}** {title}\n\n{shown}\n\nComputed on {self.hardware}.\n"
+        text = f"**{name}** {title}\n\n{shown}\n\nComputed on {machine.names(self.hardware)}.\n"
         self._write(f"{name}.csv", whole.to_csv(index=False, float_format="%.6g"))
         self._write(f"{name}.md", text)
-        self.tables[name] = title
-        return whole
+        return whole, title
 
-    def _write_figure(self, name: str, figure: Figure, title: str) -> None:
+    def _write_figure(self, name: str, figure: Figure) -> None:
         from kit.harness import plots
 
         for suffix, metadata in _METADATA.items():
@@ -299,7 +282,6 @@ class Report:
             with plots.style():
                 figure.savefig(buffer, format=suffix, metadata=metadata)
             self._write(f"{name}.{suffix}", buffer.getvalue())
-        self.figures[name] = title
 
     def _write(self, name: str, content: str | bytes) -> None:
         with files.atomic_write(self.folder / name) as beside:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from kit.harness.results import columns
 from kit.harness.results.verdicts import shown_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PRINTED = " (printed)"  # ends the names of columns with the paper's values
-
 
 def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
     """A table as people read it: what belongs together stands in one column.
 
-    That is a mean with its standard deviation (in ``X std``, ``std_of_X``, or right behind it in
-    ``std``), with the interval behind it (``low`` and ``high``), and with the paper's value in
-    ``X (printed)``; and a count with what it is a count ``of``.
+    See :mod:`~kit.harness.results.columns` for what that is. The paper's value stands in brackets.
 
     Examples
     --------
@@ -30,69 +26,45 @@ def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names, shown, done = list(frame), dict[str, list[str]](), set[str]()
-    for place, name in enumerate(names):
-        if name in done:
-            continue
-        head, after = "interval" if name == "low" else name, names[place + 1 :]
-        cells, taken = _cells(frame, name, after)
-        printed = f"{name}{PRINTED}"
-        if printed in after:
-            theirs, more = _cells(frame, printed, after)
+    shown = {}
+    for column in columns.read(frame):
+        cells, head = _cells(frame, column), column.name
+        if column.printed:
+            theirs, head = _cells(frame, column.printed), column.printed.name
             cells = [a if b == "–" else f"{a} ({b})" for a, b in zip(cells, theirs, strict=True)]
-            head, taken = printed, [printed, *taken, *more]
-        shown[head] = cells
-        done.update(taken)
+        shown["interval" if head == "low" else head] = cells
     return pd.DataFrame(shown)
 
 
-def _cells(frame: pd.DataFrame, name: str, after: list[str]) -> tuple[list[str], list[str]]:
-    """A column with what belongs to it of those after it, and the names of these."""
-    from pandas.api.types import is_float_dtype
-
-    spread = spread_of(name, after)
-    taken: list[str] = []
-    join: Callable[..., str] = shown_number
-    if spread:
-        taken, join = [spread], _with_spread
-    elif after[:2] == ["low", "high"] and is_float_dtype(frame[name]):
-        taken, join = after[:2], _with_interval
-    elif name == "low" and after[:1] == ["high"]:
-        taken, join = ["high"], _interval
-    elif after[:1] == ["of"]:
-        taken, join = ["of"], "{} of {}".format
-    columns = [frame[other] for other in (name, *taken)]
-    return [join(*numbers) for numbers in zip(*columns, strict=True)], taken
+def _cells(frame: pd.DataFrame, column: columns.Column) -> list[str]:
+    values = frame[column.name]
+    if column.std:
+        return list(map(_with_spread, values, frame[column.std]))
+    if column.interval:
+        low, high = (frame[name] for name in column.interval)
+        if column.name in column.interval:
+            return list(map(_interval, low, high))
+        return list(map(_with_interval, values, low, high))
+    return list(
+        map("{} of {}".format, values, frame["of"]) if column.of else map(shown_number, values)
+    )
 
 
-def spread_of(name: str, after: list[str]) -> str | None:
-    """Of the columns after one, that with its standard deviation.
-
-    Examples
-    --------
-    >>> spread_of("clean", ["clean std"]), spread_of("share", ["std", "searches"])
-    ('clean std', 'std')
-    """
-    stem = name.removesuffix(PRINTED)
-    candidates = {f"{stem} std" + name[len(stem) :], f"std_of_{name}", *({"std"} & {*after[:1]})}
-    return next((other for other in after if other in candidates), None)
-
-
-def _with_spread(mean: Any, std: Any) -> str:
+def _with_spread(mean: Any, std: float) -> str:
     """Mean ± standard deviation, rounded so that the latter has two digits."""
-    if not isinstance(mean, float) or not math.isfinite(mean) or math.isnan(std):
+    if not isinstance(mean, int | float) or not math.isfinite(mean) or math.isnan(std):
         return shown_number(mean)
     return f"{_rounded(mean, std)} ± {_rounded(std, std)}"
 
 
-def _with_interval(mean: Any, low: Any, high: Any) -> str:
+def _with_interval(mean: float, low: float, high: float) -> str:
     """Mean and interval, all to two digits of half of its width."""
     if not math.isfinite(high - low):
         return shown_number(mean)
     return f"{_rounded(mean, (high - low) / 2)} {_interval(low, high)}"
 
 
-def _interval(low: Any, high: Any) -> str:
+def _interval(low: float, high: float) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "–" if math.isnan(low) else f"[{shown_number(low)}, {shown_number(high)}]"
     width = (high - low) / 2

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.harness.results.verdicts import NOT_TESTED
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -59,49 +57,26 @@ class Study:
     shown_by: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     reference: Path | None = None
 
-    def name(self, id: str, dataset: str | None = None, part: str = "") -> str:
+    def name(self, id: str, dataset: str = "", part: str = "") -> str:
         """Name of a result on a data set: the paper's, or its ID with the data set behind it.
 
-        Hyphens stand between the parts of a name, so that one in a data set's name becomes a dot.
+        Hyphens stand between the parts of a name, so that one in a data set's name becomes a dot:
+        no two results have one name.
 
         Parameters
         ----------
         id
             What the paper calls the result, such as ``"3.F5"``.
         dataset
-            Name of the data set; None where the result is about none or about all of them.
+            Name of the data set; empty where the result is about none or about all of them.
         part
             Stands behind the name, for one of several results of that name.
         """
         whole = id
-        if dataset is not None:
-            whole = self.names.get(id, {}).get(dataset, f"{id}-{_written(dataset)}")
+        if dataset:
+            written = dataset.replace("-", ".")
+            whole = self.names.get(id, {}).get(dataset, f"{id}-{written}")
         return f"{whole}-{part}" if part else whole
-
-    def id_of(self, name: str, datasets: Collection[str]) -> tuple[str, str | None]:
-        """What `name` made a result's name from: its ID, with its part, and the data set.
-
-        Parameters
-        ----------
-        name
-            Such as ``"3.F6-FGSM"``.
-        datasets
-            Names of the data sets that the run used.
-
-        Examples
-        --------
-        >>> study = Study("03_knn_tradeoff", names={"3.F5": {"mnist": "3.F5", "cifar10": "3.F6"}})
-        >>> study.id_of("3.F6-FGSM", ["cifar10"]), study.id_of("3.F5-digits", ["digits"])
-        (('3.F5-FGSM', 'cifar10'), ('3.F5', 'digits'))
-        """
-        head, *parts = name.split("-")
-        dataset = {_written(d): d for d in datasets}.get(parts[0]) if parts else None
-        if dataset is not None:
-            del parts[0]
-        else:
-            named = {n: (id, on) for id, by in self.names.items() for on, n in by.items()}
-            head, dataset = named.get(head, (head, None))
-        return "-".join([head, *parts]), dataset
 
     def printed(self, name: str) -> pd.DataFrame | None:
         """The paper's values of a result, such as ``"3.F5"``; None where it prints none."""
@@ -115,10 +90,19 @@ class Study:
         return [claim for claim in self.claims if id in self.shown_by.get(claim, (claim,))]
 
     def concerns(self, what: str, dataset: str) -> bool:
-        """Does a claim, or a trait, concern a data set? It does unless `only` says otherwise."""
+        """Does a claim, or a trait, concern a data set? A claim does unless `only` says otherwise.
+
+        Raises
+        ------
+        ValueError
+            There is no such claim or trait.
+        """
+        if what not in {*self.claims, *self.only}:
+            known = ", ".join({**self.claims, **self.only})
+            raise ValueError(f"{self.notebook} knows no claim or trait {what!r}: it has {known}.")
         return what not in self.only or dataset in self.only[what]
 
-    def not_tested(self, datasets: Collection[str]) -> Iterator[tuple[str, str, str, str, str]]:
+    def not_tested(self, datasets: Collection[str]) -> Iterator[tuple[str, str]]:
         """The claims on those of the paper's data sets that a run did not use.
 
         Parameters
@@ -129,16 +113,10 @@ class Study:
         Yields
         ------
         tuple of str
-            Claim, statement, title of the data set, verdict and reason.
+            Claim and title of the data set.
         """
         for dataset, title in self.datasets.items():
-            if dataset in datasets:
-                continue
-            for claim, statement in self.claims.items():
-                if self.concerns(claim, dataset):
-                    yield claim, statement, title, NOT_TESTED, "not among this run's data sets"
-
-
-def _written(dataset: str) -> str:
-    """A data set's name within the name of a result."""
-    return dataset.replace("-", ".")
+            if dataset not in datasets:
+                yield from (
+                    (claim, title) for claim in self.claims if self.concerns(claim, dataset)
+                )

@@ -6,7 +6,6 @@ notebook.
 
 from kit.harness.runner.parameters import (
     OPTIONS,
-    TYPES,
     Notebook,
     Parameter,
     notebooks,
@@ -17,7 +16,6 @@ from kit.harness.runner.supervision import Outcome, execute
 
 __all__ = [
     "OPTIONS",
-    "TYPES",
     "Notebook",
     "Outcome",
     "Parameter",

@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 
 import yaml
 
+from kit.constraints import OF_TYPE, Constraint
 from kit.harness.results import Study
 
-TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 # Parameters that options of the command line set, in every notebook that has them.
 OPTIONS = {"data_root": "--data", "device": "--device", "jobs": "--jobs", "out": "--out"}
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -90,6 +90,11 @@ class Notebook:
         """The values of its parameters cell."""
         return {p.name: copy.deepcopy(p.default) for p in self.parameters.values()}
 
+    def constraint(self, name: str) -> Constraint:
+        """What a parameter must be: as the experiment declares it, or else by its type."""
+        declared = self.experiment.Settings.declared() if self.experiment else {}
+        return declared.get(name) or OF_TYPE[self.parameters[name].type]
+
     def check(self, name: str, value: Any) -> Any:
         """A value for one parameter, or a ValueError with one sentence on what is wrong.
 
@@ -100,15 +105,6 @@ class Notebook:
             hint = f"did you mean {close[0]!r}? It has " if close else "it has "
             names = ", ".join(self.parameters) or "none"
             raise ValueError(f"{self.name} has no parameter {name!r}: {hint}{names}.")
-        expected = self.parameters[name].type
-        if expected == "float" and type(value) is int:
-            value = float(value)
-        if type(value) is not TYPES[expected]:
-            raise ValueError(
-                f"{self.name}.{name} must be {_article(expected)}, such as "
-                f"{json.dumps(self.parameters[name].default)}; {value!r} is "
-                f"{_article(type(value).__name__)}."
-            )
         try:
             plain = json.loads(json.dumps(value, allow_nan=False)) == value
         except (TypeError, ValueError):
@@ -118,7 +114,7 @@ class Notebook:
                 f"{self.name}.{name} is {value!r}: use only text, numbers, lists, and mappings "
                 "from text, as JSON has them."
             )
-        return value
+        return self.constraint(name).check(f"{self.name}.{name}", value)
 
     def parse(self, name: str, text: str) -> Any:
         """The value of a parameter from the command line, read as YAML unless it is a string."""
@@ -126,7 +122,7 @@ class Notebook:
             raise ValueError(f"{self.name}.{name} is not set with -p: use {OPTIONS[name]}.")
         kind = self.parameters[name].type if name in self.parameters else None
         if kind == "str":
-            return text
+            return self.check(name, text)
         if kind in ("int", "float"):
             return self.check(name, _number(text, kind))
         try:
@@ -220,7 +216,7 @@ def _parameter(path: Path, line: dict[str, str]) -> Parameter:
             "value (text, a number, true or false, a list or a mapping)."
         )
     kind = line["inferred_type_name"]
-    kind = kind if kind in TYPES else type(default).__name__  # no type was written
+    kind = kind if kind in OF_TYPE else type(default).__name__  # no type was written
     return Parameter(line["name"], kind, default, line["help"])
 
 
@@ -235,14 +231,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _article(kind: str) -> str:
-    names = {"str": "text", "list": "a list", "dict": "a mapping", "int": "a whole number"}
-    return names.get(kind) or {"float": "a number", "bool": "true or false"}.get(kind, kind)
-
-
 def _number(text: str, kind: str) -> int | float | str:
     """A finite number of a kind if the text is one, else any finite number, else the text."""
-    for read in (TYPES[kind], float):
+    for read in (int, float) if kind == "int" else (float,):
         with contextlib.suppress(ValueError):
             number = read(text)
             if abs(number) < math.inf:  # neither infinite nor NaN

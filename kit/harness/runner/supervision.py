@@ -26,6 +26,7 @@ import psutil
 
 from kit import files, runtime
 from kit.harness import progress
+from kit.harness.results import claims
 from kit.harness.runner.parameters import Notebook
 
 LINE = 1000  # characters of a line that are relayed
@@ -37,7 +38,7 @@ class Outcome:
 
     notebook: str
     failure: str  # empty when it finished
-    claims: list[dict[str, str]]
+    claims: list[claims.Claim]
     seconds: float
     memory: int  # peak of all its processes together, bytes
 
@@ -86,7 +87,7 @@ def execute(
         For the notebook's own cells, where it shares the cores with others; 0 for all cores. Tasks
         compute with one thread in any case.
     """
-    started = time.monotonic()
+    started, judged = time.monotonic(), list[claims.Claim]()
     folder = folder.resolve()
     try:
         files.writable(folder)
@@ -94,14 +95,13 @@ def execute(
             failure, memory = _execute(
                 notebook, values, folder, Watch(report, show, timeout, stop, threads)
             )
-            claims = [] if failure else _claims(folder / notebook.name)
+            if not failure and "out" in notebook.parameters:
+                judged = claims.read(folder / notebook.name)
     except filelock.Timeout:
         failure, memory = f"another run is writing to {folder / notebook.name}", 0
     except OSError as error:
         failure, memory = str(error), 0
-    if failure:
-        claims = []
-    return Outcome(notebook.name, failure, claims, time.monotonic() - started, memory)
+    return Outcome(notebook.name, failure, judged, time.monotonic() - started, memory)
 
 
 def _execute(
@@ -254,18 +254,12 @@ def _incomplete(staging: Path) -> str:
     try:
         manifest = json.loads((staging / "manifest.json").read_text(encoding="utf-8"))
         names = {".csv": manifest["tables"], ".png": manifest["figures"]}
-        _claims(staging)
+        claims.read(staging)
         files = [f"{name}{suffix}" for suffix in names for name in names[suffix]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"its results are damaged ({error!r})"
     missing = [name for name in files if not (staging / name).is_file()]
     return f"its results lack {', '.join(missing)}" if missing else ""
-
-
-def _claims(folder: Path) -> list[dict[str, str]]:
-    with contextlib.suppress(FileNotFoundError):
-        return json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    return []
 
 
 def _replace(final: Path, staging: Path, old: Path) -> None:

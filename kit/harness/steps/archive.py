@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import files, runtime
-from kit.harness.steps.store import Result, packed
+from kit.harness.steps.store import DAMAGED, Result, packed
 
 NAME = "results.zip"
 IGNORED = "KIT_IGNORE_COMMITTED"  # environment variable: compute everything, read no archive
@@ -61,6 +61,26 @@ def committed() -> list[zipfile.Path]:
 @functools.cache
 def _opened(path: Path, changed: int) -> zipfile.Path:
     return zipfile.Path(path)
+
+
+@functools.cache  # an estimate asks twice: for seconds, and for memory
+def records(path: Path, changed: int, steps: frozenset[str]) -> list[dict[str, Any]]:
+    """How the results of some steps were made; of an archive that cannot be read, none.
+
+    Parameters
+    ----------
+    path, changed
+        Of the archive, and when it was changed.
+    steps
+        Names of the steps.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in archive.namelist() if n.endswith(".json")]
+            wanted = [name for name in names if name.partition("/")[0] in steps]
+            return [json.loads(archive.read(name))["record"] for name in wanted]
+    except DAMAGED:
+        return []
 
 
 def split_note(identity: list) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from graphlib import TopologicalSorter
 from typing import Any
 
 import psutil
@@ -255,15 +256,15 @@ class _Schedule:
         self.started: dict[Task, float] = {}
         self.failed: dict[Task, BaseException] = {}
         self.lost: set[Task] = set()  # what needs a failed task
-        self.blocked = {
-            task: {other for other in dependencies(task.arguments) if other not in results}
+        self.place = {task: place for place, task in enumerate(missing)}
+        self.needs = {
+            task: [other for other in dependencies(task.arguments) if other in self.place]
             for task in missing
         }
-        self.readers: dict[Task, list[int]] = {}
-        for place, task in enumerate(missing):
-            for other in self.blocked[task]:
-                self.readers.setdefault(other, []).append(place)
-        self.ready = [place for place, task in enumerate(missing) if not self.blocked[task]]
+        self.order = TopologicalSorter(self.needs)
+        self.order.prepare()
+        self.ready: list[int] = []  # places, as a heap: what stands first is computed first
+        self.release()
 
     def run(self, pool: Executor) -> None:
         """Compute all of them that can be, as many at once as there are jobs."""
@@ -310,14 +311,9 @@ class _Schedule:
             self.fail(task, refused)
 
     def fail(self, task: Task, error: BaseException) -> None:
-        """Note why a task failed, and which others will never run."""
+        """Note why a task failed."""
         self.failed[task] = error
-        del self.started[task]
-        waiting = [task]
-        for lost in waiting:  # grows while it is read
-            readers = {self.missing[place] for place in self.readers.get(lost, ())} - self.lost
-            self.lost |= readers
-            waiting += readers
+        self.end(task)
 
     def sentence(self) -> str:
         """What failed, what was lost with it, and what is kept."""
@@ -330,17 +326,28 @@ class _Schedule:
         )
 
     def keep(self, task: Task, result: dict, measured: dict) -> None:
-        """Store a result, and release the tasks that waited for it."""
+        """Store a result."""
         about = {"step": task.step.name, "version": task.step.version, "arguments": task.keyed}
         record = about | {"work": task.work} | measured
         self.results[task] = self.store.write(*task.identity, result, record, task.step.bulky)
         self.records.add(record)
+        self.end(task)
+
+    def end(self, task: Task) -> None:
+        """Go on with the tasks that waited for one alone."""
         del self.started[task]
-        for place in self.readers.get(task, ()):
-            reader = self.missing[place]
-            self.blocked[reader].discard(task)
-            if not self.blocked[reader]:
-                heapq.heappush(self.ready, place)
+        self.order.done(task)
+        self.release()
+
+    def release(self) -> None:
+        """Note which tasks wait for no others; what needs a failed one is lost."""
+        while waiting := self.order.get_ready():
+            for task in waiting:
+                if any(other in self.failed or other in self.lost for other in self.needs[task]):
+                    self.lost.add(task)
+                    self.order.done(task)
+                else:
+                    heapq.heappush(self.ready, self.place[task])
 
     def show(self) -> None:
         """Tell the bar how things stand."""

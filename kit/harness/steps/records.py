@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 from kit import runtime
+from kit.harness.steps import archive
 from kit.harness.steps.store import Store
 from kit.harness.steps.task import Task
 
@@ -21,7 +22,7 @@ class Records:
     names
         Names of the steps.
     store
-        Whose entries count besides the manifests of all results in the figures folders.
+        Whose entries count besides the archives of all results in the figures folders.
     what
         What the records have to say: ``"seconds"``, or ``"device_memory"``, bytes of a GPU's.
     """
@@ -33,7 +34,7 @@ class Records:
         self._asked: dict[str, dict[Task, _Nearest]] = {name: {} for name in self._of}
         if not self._of:
             return
-        for record in (*_counted(), *_from_manifests()):
+        for record in (*_counted(), *_archived(frozenset(self._of))):
             self.add(record)
         for name in self._of:
             for record in store.records(name):
@@ -89,13 +90,10 @@ def _words(arguments: dict) -> set:
     return pairs
 
 
-def _from_manifests() -> Iterable[dict]:
+def _archived(steps: frozenset[str]) -> Iterable[dict]:
     folders = {runtime.root() / "figures", runtime.folder("figures")}
-    for path in sorted(p for folder in folders for p in folder.glob("*/*/manifest.json")):
-        try:
-            yield from json.loads(path.read_text(encoding="utf-8"))["steps"]
-        except (OSError, ValueError, KeyError):
-            continue
+    for path in sorted(p for folder in folders for p in folder.glob(f"*/*/{archive.NAME}")):
+        yield from archive.records(path, path.stat().st_mtime_ns, steps)
 
 
 def _counted() -> Iterable[dict]:

@@ -32,7 +32,7 @@ _MARKS = ({_ARRAY}, {_NUMBER}, {_MAPPING})
 _UNFIT = re.compile(r"[\x00-\x1f\\]")  # in names of arrays: a zip file has no such
 _HALVES = re.compile(r"[\ud800-\udfff]")  # of characters: JSON joins two of them
 # What reading a missing, cut off or altered entry raises.
-_DAMAGED = (
+DAMAGED = (
     OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError,
     zipfile.BadZipFile,
 )  # fmt: skip
@@ -131,7 +131,7 @@ class Store:
                 digest = entry.pop("digest")
                 if entry["key"] == key and digest == _digest(entry, arrays.read_bytes()):
                     return Result(entry["result"], arrays, entry["record"], key, bulky)
-            except _DAMAGED:
+            except DAMAGED:
                 pass
             self.damaged.append(f"{step}/{key}")
         return None
@@ -162,7 +162,7 @@ class Store:
         for path in sorted((self.folder / step).glob("[!.]*.json")):
             try:
                 yield json.loads(path.read_text(encoding="utf-8"))["record"]
-            except _DAMAGED:
+            except DAMAGED:
                 continue
 
     def sizes(self) -> dict[str, int]:

@@ -1,0 +1,155 @@
+"""Claims with their verdicts, and every summary of them: page, README, documentation, report.
+
+A claim is an entry of ``claims.json``: its ID (``claim``), the title of the ``dataset``, the
+``part`` of it that is meant, ``verdict``, ``statement``, ``evidence``, and whether the verdict
+``survives Holm``, which is null where nothing was decided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from kit.harness.results.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, all_of
+
+Claim = dict[str, Any]
+FILE = "claims.json"
+SIGNS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
+_BEYOND = "Beyond the paper: "
+_WIDTH = 80  # of a statement, in characters
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """All verdicts on one claim, by the names of data sets."""
+
+    claim: str
+    statement: str
+    cells: dict[str, list[Claim]]
+
+    @property
+    def verdicts(self) -> list[Claim]:
+        """Those on all data sets."""
+        return [claim for cell in self.cells.values() for claim in cell]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict over all parts and data sets."""
+        return all_of([claim["verdict"] for claim in self.verdicts])
+
+
+def read(folder: Path) -> list[Claim]:
+    """The claims in a folder of results, such as ``figures/paper/03_knn_tradeoff``."""
+    return json.loads((folder / FILE).read_text(encoding="utf-8"))
+
+
+def tested(claims: Iterable[Claim]) -> list[Row]:
+    """One row for each claim that was tested, in the order of their IDs."""
+    rows: dict[str, Row] = {}
+    for claim in claims:
+        if claim["verdict"] != NOT_TESTED:
+            row = rows.setdefault(claim["claim"], Row(claim["claim"], claim["statement"], {}))
+            row.cells.setdefault(dataset(claim), []).append(claim)
+    return [rows[id] for id in sorted(rows, key=numbers_as_numbers)]
+
+
+def dataset(claim: Claim) -> str:
+    """Name of a claim's data set, however it was cut or resized.
+
+    Examples
+    --------
+    >>> dataset({"dataset": "KMNIST (resized to 16×16)", "part": "FGSM"})
+    'KMNIST'
+    """
+    return claim["dataset"].partition(" (")[0] or "all data"
+
+
+def about(claim: Claim) -> str:
+    """What a claim was tested on, in words: the data set and the part."""
+    return ", ".join(filter(None, (claim["dataset"], claim["part"])))
+
+
+def matrix(claims: Iterable[Claim]) -> str:
+    """One row per claim and one column per data set, as a Markdown table.
+
+    A cell counts the verdicts of the claim on the data set, by the signs of `SIGNS`; a dash says
+    that it was not tested there.
+    """
+    rows = tested(claims)
+    names = list(dict.fromkeys(name for row in rows for name in row.cells))
+    body = [
+        [row.claim, _short(row.statement), *(_counted(row.cells.get(name, ())) for name in names)]
+        for row in rows
+    ]
+    return _markdown(["", "claim", *names], body)
+
+
+def in_words(claims: Iterable[Claim]) -> str:
+    """The verdicts on each claim as a Markdown table.
+
+    An H stands behind those that survive Holm's correction.
+    """
+    body = []
+    for row in tested(claims):
+        verdicts = [
+            f"{about(claim)}: {claim['verdict']}{' (H)' if claim['survives Holm'] else ''}"
+            for claim in row.verdicts
+        ]
+        body.append([f"**{row.claim}** {row.statement}", "<br>".join(verdicts)])
+    return _markdown(["claim", "verdict (H: it survives Holm's correction)"], body)
+
+
+def with_evidence(claims: Iterable[Claim], statements: Mapping[str, str]) -> str:
+    """Every verdict with its evidence as a Markdown table, and what the claims say below it."""
+    survives = {True: "yes", False: "no", None: ""}
+    body = [
+        [
+            claim["claim"], about(claim), f"**{claim['verdict']}**",
+            survives[claim["survives Holm"]], claim["evidence"],
+        ]
+        for claim in claims
+        if claim["verdict"] != NOT_TESTED
+    ]  # fmt: skip
+    heads = ["claim", "data", "verdict", "survives Holm", "evidence"]
+    table = tabulate(_escaped(body), heads, tablefmt="pipe", disable_numparse=True)
+    said = "\n".join(f"- **{id}** {text}" for id, text in statements.items())
+    return f"{table}\n\n{said}\n"
+
+
+def numbers_as_numbers(name: str) -> list[str | int]:
+    """To sort by: F9 comes before F10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _short(statement: str) -> str:
+    text = re.sub(r" \([^)]*\)", "", statement).removeprefix(_BEYOND)
+    text = textwrap.shorten(text.rstrip("."), _WIDTH, placeholder=" …")
+    return text[0].upper() + text[1:]
+
+
+def _counted(claims: Sequence[Claim]) -> str:
+    counts = Counter(claim["verdict"] for claim in claims)
+    signs = [
+        f"{counts[v]} {sign}" if counts[v] > 1 else sign for v, sign in SIGNS.items() if counts[v]
+    ]
+    return ", ".join(signs) or "–"
+
+
+def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A table without the spaces that align it: these would change whole rows with one word."""
+    lines = [heads, *_escaped(body)]
+    shown = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([shown[0], "|---" * len(heads) + "|", *shown[1:]])
+
+
+def _escaped(body: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Cells without what would end a cell."""
+    return [[cell.replace("|", r"\|") for cell in row] for row in body]
