@@ -156,15 +156,50 @@ def evolve(
     children = whole(1).check("children", children)
     generations = whole(0).check("generations", generations)
     seed = SEED.check("seed", seed)
-    genomes = initial(population, least, generator(seed, 0), space=space)
-    members = [Member(genome, evaluate(genome, 1)) for genome in genomes]
-    yield Generation(0, members, members, list(range(population)))
+    genomes = first_genomes(population, least, seed, space=space)
+    last = compete(0, None, [Member(genome, evaluate(genome, 1)) for genome in genomes])
+    yield last
     for number in range(1, generations + 1):
-        parents = [member.genome for member in members]
-        genomes = offspring(parents, children, generator(seed, number), space=space, times=times)
+        genomes = next_genomes(last, children, seed, space=space, times=times)
         born = [Member(genome, evaluate(genome, number), number) for genome in genomes]
-        members, replaced = select(members, born)
-        yield Generation(number, members, born, replaced)
+        last = compete(number, last.population, born)
+        yield last
+
+
+def first_genomes(
+    population: int, least: float, seed: int, *, space: Space = SPACE
+) -> list[Genome]:
+    """The random population that Algorithm 1 begins with, as :func:`initial` draws it."""
+    return initial(population, least, generator(seed, 0), space=space)
+
+
+def next_genomes(
+    last: Generation, children: int, seed: int, *, space: Space = SPACE,
+    times: Sequence[int] = (4, 5),
+) -> list[Genome]:  # fmt: skip
+    """The children that are to be trained after a generation, as :func:`offspring` makes them."""
+    parents = [member.genome for member in last.population]
+    rng = generator(seed, last.number + 1)
+    return offspring(parents, children, rng, space=space, times=times)
+
+
+def compete(number: int, population: Sequence[Member] | None, born: Sequence[Member]) -> Generation:
+    """What is left of a generation after its children are trained.
+
+    Parameters
+    ----------
+    number
+        0 for the first population.
+    population
+        That of the generation before; None where `born` is the first one.
+    born
+        The children, in the order of Algorithm 1.
+    """
+    born = list(born)
+    if population is None:
+        return Generation(number, born, born, list(range(len(born))))
+    after, replaced = select(population, born)
+    return Generation(number, after, born, replaced)
 
 
 def generator(seed: int, number: int) -> np.random.Generator:
