@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 import kit
-from kit.experiments import knn_tradeoff
 from kit.experiments.evolved_perturbations import noises, search_steps
 from kit.experiments.evolved_perturbations import steps as evolved
 from kit.experiments.images import split
+from kit.experiments.knn_tradeoff import steps as knn
 from kit.experiments.neuroevolution_gm import search_steps as gm_search
 from kit.experiments.neuroevolution_gm import steps as gm
 from kit.experiments.overfitting_vs_robustness import steps as regimes
@@ -94,8 +94,8 @@ def _knn_tradeoff():
     options = {"largest_k": 5, "eps": 0.09, "control_draws": 2}
     net = fitted.task(split=images, counts=[60])["weights"]
     return [
-        knn_tradeoff.lenet.task(split=_images(train=150, test=60).at(1), epochs=2),
-        knn_tradeoff.study.task(split=images, weights=net, **options),
+        knn.lenet.task(split=_images(train=150, test=60).at(1), epochs=2),
+        knn.study.task(split=images, weights=net, **options),
     ]
 
 
