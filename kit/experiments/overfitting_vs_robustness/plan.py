@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Generic, TypeVar
 
 from kit.data.splits import Split
 from kit.experiments.images import split
@@ -16,10 +17,12 @@ from kit.experiments.overfitting_vs_robustness.steps import (
 )
 from kit.harness.steps import Task
 
+T = TypeVar("T")  # Task in a plan, Result in what is computed from it
+
 
 @dataclasses.dataclass(frozen=True)
-class Regime:
-    """One regime on one data set: tasks, and once they are computed their results.
+class Regime(Generic[T]):
+    """One regime on one data set.
 
     Attributes
     ----------
@@ -33,27 +36,27 @@ class Regime:
         Of :func:`clever`: for each fold one for each measured epoch.
     """
 
-    trained: Task
-    best: list
-    last: list
-    gradients: list
-    clever: list[list]
+    trained: T
+    best: list[T]
+    last: list[T]
+    gradients: list[T]
+    clever: list[list[T]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Regimes:
+class Regimes(Generic[T]):
     """Both regimes on one data set."""
 
     split: Split
-    regimes: dict[str, Regime]
+    regimes: dict[str, Regime[T]]
 
 
-def plan(config: Settings) -> dict[str, Regimes]:
+def plan(config: Settings) -> dict[str, Regimes[Task]]:
     """The tasks of the study by data set; one that is too small for the folds is refused."""
     return {name: _plan(config.on(name), name) for name in config.datasets}
 
 
-def _plan(c: Settings, name: str) -> Regimes:
+def _plan(c: Settings, name: str) -> Regimes[Task]:
     images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
     if images.about.fewest < c.folds:
         raise ValueError(
@@ -69,7 +72,7 @@ def _plan(c: Settings, name: str) -> Regimes:
     return Regimes(images, {label: _regime(c, images, task) for label, task in trained.items()})
 
 
-def _regime(c: Settings, images: Split, trained: Task) -> Regime:
+def _regime(c: Settings, images: Split, trained: Task) -> Regime[Task]:
     options = {
         "split": images, "eps": c.epsilon, "norm": c.norm, "pgd_steps": c.pgd_steps,
         "images": c.attack_images,
