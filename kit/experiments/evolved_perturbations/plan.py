@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,113 +15,13 @@ from kit.experiments.evolved_perturbations.settings import (
     Aim,
     Settings,
 )
+from kit.experiments.evolved_perturbations.tree import Plan, Search, Searched, Table, Training
 from kit.experiments.images import split
 from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
-from kit.optimizers import cma_popsize
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One training on perturbed images: a task, and once it is computed its result."""
-
-    net: str
-    kind: str
-    pixels: int
-    aim: str  # the optimizer that the noise was evolved against
-    method: str  # of the search
-    search: int  # in which of the searches
-    noise: str
-    optimizer: str
-    repeat: int
-    result: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """One search: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    generations
-        In their order.
-    chosen
-        Its δ*, after fresh scores.
-    first, last
-        Clean-test errors of the candidates of the first and the last generation, one training
-        each; None for the controls and where no claim asks for them.
-    best
-        Likewise of the best candidate so far after each generation.
-    """
-
-    generations: list
-    chosen: Any
-    first: Any = None
-    last: Any = None
-    best: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Searched:
-    """The study on one data set: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    split, searched
-        The images, and those that the searches see: the same unless ``search_train`` is set.
-    baselines
-        Titles of the noises that no search made, and their F.
-    trainings
-        For 1.F3, 1.F5 and the baselines.
-    lines, backgrounds
-        For the δ* of each search for the smallest Np, of each training on it.
-    cam
-        Of the first training of the first search.
-    examples
-        Of the first search for each Np.
-    """
-
-    split: Split
-    searched: Split
-    searches: dict[Aim, Search]
-    baselines: list[str]
-    baseline_scores: Any
-    trainings: list[Training]
-    lines: list
-    backgrounds: list
-    cam: Any
-    examples: dict[int, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """1.T1 on one data set: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    split, searched
-        As in :class:`Searched`.
-    searches
-        Those whose δ* is trained on.
-    trainings
-        Of the larger nets, with augmentation.
-    """
-
-    split: Split
-    searched: Split
-    searches: dict[Aim, Search]
-    trainings: list[Training]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The whole study, and the table with larger nets, by data set."""
-
-    studies: dict[str, Searched]
-    tables: dict[str, Table]
-
-
-def plan(config: Settings) -> Plan:
+def plan(config: Settings) -> Plan[Task]:
     """The tasks of the study by data set; what does not fit its images is refused."""
     return Plan(
         {name: _searched(config.on(name), name) for name in config.datasets},
@@ -130,7 +29,7 @@ def plan(config: Settings) -> Plan:
     )
 
 
-def _searched(c: Settings, name: str) -> Searched:
+def _searched(c: Settings, name: str) -> Searched[Task]:
     images, seen, net = _images(c, name)
     searches = {aim: _search(c, seen, net, aim) for aim in c.aims}
     evolved = _evolved(c, searches)
@@ -158,7 +57,7 @@ def _searched(c: Settings, name: str) -> Searched:
     )  # fmt: skip
 
 
-def _table(c: Settings, name: str) -> Table:
+def _table(c: Settings, name: str) -> Table[Task]:
     """1.T1: other nets, with augmentation; a repeat of ours is a search."""
     images, seen, net = _images(c, name)
     side = min(images.about.shape[1:])
@@ -219,7 +118,7 @@ def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> di
     }
 
 
-def _evolved(c: Settings, searches: dict[Aim, Search]) -> dict[Aim, dict]:
+def _evolved(c: Settings, searches: dict[Aim, Search[Task]]) -> dict[Aim, dict]:
     """The δ* of each search."""
     return {
         aim: noises.evolved(
@@ -254,13 +153,13 @@ def _check(c: Settings, images: Split) -> None:
         evolution.check_options(c.cma_options)
 
 
-def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
+def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search[Task]:
     """The generations of one search, each reading the state that the one before it left."""
     search = c.search(net, aim)
     chain: list[Task] = []
     common = {"split": images, "method": aim.method, "search": search, "start": aim.search}
-    genes = len(images.about.classes) * aim.pixels * (2 + images.about.shape[0])
-    for number in range(1, c.length(aim, c.popsize or cma_popsize(genes)) + 1):
+    generations = c.length(aim, search_steps.candidates(images, aim.pixels, c.popsize))
+    for number in range(1, generations + 1):
         previous = chain[-1]["state"] if chain else None
         chain.append(search_steps.generation.task(**common, number=number, previous=previous))
     state = chain[-1]["state"]
@@ -271,7 +170,7 @@ def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
     return Search(chain, chosen)
 
 
-def _tested(c: Settings, images: Split, net: str, aim: Aim, found: Search) -> Search:
+def _tested(c: Settings, images: Split, net: str, aim: Aim, found: Search[Task]) -> Search[Task]:
     """A search with the clean-test errors of its candidates."""
     common = {
         "split": images, "method": aim.method, "search": c.search(net, aim), "start": aim.search
@@ -290,7 +189,7 @@ def _tested(c: Settings, images: Split, net: str, aim: Aim, found: Search) -> Se
 def _training(
     c: Settings, images: Split, net: str, noise: dict, optimizer: str, epochs: int, repeat: int,
     crop: int = 0,
-) -> Training:  # fmt: skip
+) -> Training[Task]:  # fmt: skip
     # Flips where the study says so: a mirrored digit is no digit.
     flip = crop > 0 and STUDY.concerns("flips", images.name)
     task = steps.train_perturbed.task(
@@ -305,7 +204,9 @@ def _training(
     )  # fmt: skip
 
 
-def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -> list[Training]:
+def _trainings(
+    c: Settings, images: Split, net: str, evolved: dict[Aim, dict]
+) -> list[Training[Task]]:
     """1.F3, 1.F5 and the comparisons with the baselines and with other searches."""
     wanted: list[tuple[dict, str, Iterable[int]]] = []
     for aim, noise in evolved.items():

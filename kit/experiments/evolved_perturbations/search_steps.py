@@ -11,6 +11,7 @@ import kit
 from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
+from kit.experiments.evolved_perturbations.settings import Scoring
 from kit.experiments.evolved_perturbations.steps import Search, passes
 from kit.harness.steps import step
 from kit.optimizers import cma_popsize
@@ -24,10 +25,17 @@ TOP = 10  # candidates that a search remembers
 _PARTS = ("fitness", "mismatch", "divergence", "learnt")
 
 
+def candidates(split: Split, pixels: int, popsize: int | None) -> int:
+    """λ, how many candidates a generation has: `popsize`, or pycma's choice."""
+    if popsize:
+        return popsize
+    classes, channels = len(split.about.classes), split.about.shape[0]
+    return cma_popsize(kit.perturbations.genome_length(classes, pixels, channels))
+
+
 def _generation_work(split: Split, search: Search, **_: Any) -> float:
-    genes = len(split.about.classes) * search["pixels"] * (2 + split.about.shape[0])
-    candidates = search["popsize"] or cma_popsize(genes)
-    return candidates * passes(split, search["epochs"])
+    number = candidates(split, search["pixels"], search["popsize"])
+    return number * passes(split, search["epochs"])
 
 
 @step(
@@ -127,13 +135,10 @@ def choose(
 
 def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Any:
     """F and its parts as a search computes them."""
-    scoring = (
-        "net", "epochs", "optimizer", "lr", "batch_size", "discriminator", "discriminator_epochs"
-    )  # fmt: skip
+    scoring = vars(Scoring.of(search))
     return kit.evolution.fitness(
-        noise, data.x_train, data.y_train, seed=seed, details=True,
-        **{name: search[name] for name in scoring},
-    )  # fmt: skip
+        noise, data.x_train, data.y_train, seed=seed, details=True, **scoring
+    )
 
 
 @step(
