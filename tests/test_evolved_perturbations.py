@@ -512,7 +512,7 @@ def test_the_table_needs_the_searches_of_its_noises_alone():
         if one.kind == "evolved":
             assert chosen[noise["genome"].task] == study.Aim(one.pixels, "adam", one.search)
     few = tabled(table_repeats=1).searches
-    assert [aim.search for aim in few] == [1, 1]
+    assert [aim.number for aim in few] == [1, 1]
 
 
 def test_a_data_set_may_have_the_table_alone(tmp_path):
@@ -550,14 +550,14 @@ def test_all_methods_cost_the_same():
         for aim, search in one.searches.items()
     }
     assert max(cost.values()) - min(cost.values()) < 3
-    plain, random = (c.search("graynet", study.Aim(1, "adam", 1, m)) for m in ("plain", "random"))
-    ours = c.search("graynet", study.Aim(1, "adam"))
+    plain, random = (c.options("graynet", study.Aim(1, "adam", 1, m)) for m in ("plain", "random"))
+    ours = c.options("graynet", study.Aim(1, "adam"))
     differing = {name for name in ours if plain[name] != ours[name]}
     assert differing == {"start", "saturation"}
     assert {name for name in ours if random[name] != ours[name]} == {"strategy"}
     assert ours["epochs"] == 1
-    assert config(search_epochs=0).search("graynet", study.Aim(1, "sgd"))["epochs"] == 2
-    assert config().search("graynet", study.Aim(1, "sgd"))["lr"] == 0.1
+    assert config(search_epochs=0).options("graynet", study.Aim(1, "sgd"))["epochs"] == 2
+    assert config().options("graynet", study.Aim(1, "sgd"))["lr"] == 0.1
 
 
 def test_where_it_runs_is_no_part_of_the_key():

@@ -146,9 +146,9 @@ def of_ends(ends: pd.DataFrame) -> pd.DataFrame:
     return both.mean().join(spread).assign(searches=both.size()).reset_index()
 
 
-def otherwise(c: Settings, final: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
+def otherwise(config: Settings, final: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     """Differences between noises, and between the ends of the line: mean and interval."""
-    aimed, least, rows = c.search_optimizer, c.pixels[0], []
+    aimed, least, rows = config.search_optimizer, config.pixels[0], []
     by_aimed = final[final["optimizer"] == aimed]
     draws = by_aimed.loc[by_aimed["kind"] == "uniform", "test"]
     for method, name in ((PLAIN, "the plain reading"), (RANDOM, "random search")):

@@ -12,7 +12,7 @@ from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
 from kit.experiments.evolved_perturbations.settings import Scoring
-from kit.experiments.evolved_perturbations.steps import Search, passes
+from kit.experiments.evolved_perturbations.steps import Options, passes
 from kit.harness.steps import step
 from kit.optimizers import cma_popsize
 
@@ -33,7 +33,7 @@ def candidates(split: Split, pixels: int, popsize: int | None) -> int:
     return cma_popsize(kit.perturbations.genome_length(classes, pixels, channels))
 
 
-def _generation_work(split: Split, search: Search, **_: Any) -> float:
+def _generation_work(split: Split, search: Options, **_: Any) -> float:
     number = candidates(split, search["pixels"], search["popsize"])
     return number * passes(split, search["epochs"])
 
@@ -45,7 +45,7 @@ def _generation_work(split: Split, search: Search, **_: Any) -> float:
     work=_generation_work,
 )
 def generation(
-    *, split: Split, method: str, search: Search, start: int, number: int,
+    *, split: Split, method: str, search: Options, start: int, number: int,
     previous: Mapping | None,
 ) -> dict:  # fmt: skip
     """One generation of a search, from the state that the previous one left.
@@ -83,7 +83,7 @@ def generation(
     }
 
 
-def _search_seed(split: Split, method: str, search: Search, start: int) -> int:
+def _search_seed(split: Split, method: str, search: Options, start: int) -> int:
     purpose = (method, search["pixels"], search["optimizer"], start)
     return runtime.derive_seed(split.seed, "search", *purpose)
 
@@ -96,7 +96,7 @@ def _search_seed(split: Split, method: str, search: Search, start: int) -> int:
     ),
 )
 def choose(
-    *, split: Split, method: str, search: Search, start: int, genomes: np.ndarray, count: int,
+    *, split: Split, method: str, search: Options, start: int, genomes: np.ndarray, count: int,
     repeats: int,
 ) -> dict:  # fmt: skip
     """Score a search's best candidates again, with fresh seeds, and choose the best of them.
@@ -133,7 +133,7 @@ def choose(
     return {"genome": genomes[int(mean.argmax())], "scores": np.array(scores)}
 
 
-def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Any:
+def _fitness(data: Dataset, noise: torch.Tensor, search: Options, seed: int) -> Any:
     """F and its parts as a search computes them."""
     scoring = vars(Scoring.of(search))
     return kit.evolution.fitness(
@@ -146,7 +146,7 @@ def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> A
     label="{split}: F of the baselines",
     work=lambda split, search, baselines, **_: len(baselines) * passes(split, search["epochs"]),
 )
-def baseline_fitness(*, split: Split, search: Search, baselines: list) -> dict:
+def baseline_fitness(*, split: Split, search: Options, baselines: list) -> dict:
     """F of noises that no search made, scored once each as a search scores its candidates.
 
     Returns

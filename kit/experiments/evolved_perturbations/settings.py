@@ -95,12 +95,12 @@ class Aim(NamedTuple):
 
     pixels: int
     optimizer: str
-    search: int = 1
+    number: int = 1
     method: str = OURS
 
     def __str__(self) -> str:
         against = f"Np = {self.pixels}, against {TITLES[self.optimizer]}"
-        return f"{self.method}, {against}, search {self.search}"
+        return f"{self.method}, {against}, search {self.number}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class Settings(ImageSettings):
             for number in range(1, searches + 1)
         ]
 
-    def search(self, net: str, aim: Aim) -> dict[str, Any]:
+    def options(self, net: str, aim: Aim) -> dict[str, Any]:
         """Options of :func:`kit.evolution.search` for one search."""
         plain = aim.method == PLAIN
         return {

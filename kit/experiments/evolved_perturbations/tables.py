@@ -93,12 +93,12 @@ def paired(
 # --- what the notebook shows -------------------------------------------------------------------
 
 
-def compared(c: Settings, final: pd.DataFrame) -> pd.DataFrame:
+def compared(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
     """Trainings on every noise of the smallest Np, by the search's optimizer and by its rival."""
-    both = [c.search_optimizer, c.rival]
-    rows = final[(final["kind"] != "evolved") | (final["pixels"] == c.pixels[0])]
+    both = [config.search_optimizer, config.rival]
+    rows = final[(final["kind"] != "evolved") | (final["pixels"] == config.pixels[0])]
     controls = rows["method"].isin([PLAIN, RANDOM])
-    rows = rows[~controls | (rows["optimizer"] == c.search_optimizer)]
+    rows = rows[~controls | (rows["optimizer"] == config.search_optimizer)]
     return rows[rows["optimizer"].isin(both)].sort_values(
         ["optimizer", "kind"], kind="stable",
         key=lambda column: column.map((KINDS if column.name == "kind" else both).index),
@@ -111,10 +111,10 @@ def augmented(final: pd.DataFrame) -> pd.DataFrame:
     return summary(final.assign(noise=noise), ["noise", "net"]).drop(columns="train")
 
 
-def per_epoch(c: Settings, table: pd.DataFrame, pixels: int) -> dict[str, tuple]:
+def per_epoch(config: Settings, table: pd.DataFrame, pixels: int) -> dict[str, tuple]:
     """Curves over the epochs of trainings on δ* by the search's optimizer: epochs and values."""
-    rows = evolved(table, c.search_optimizer, pixels)
-    rows = rows[rows["optimizer"] == c.search_optimizer]
+    rows = evolved(table, config.search_optimizer, pixels)
+    rows = rows[rows["optimizer"] == config.search_optimizer]
     wide = rows.pivot_table(index=["search", "repeat"], columns="epoch", values=["test", "train"])
     return {
         label: (wide[column].columns.to_numpy(), wide[column].to_numpy())
@@ -122,17 +122,17 @@ def per_epoch(c: Settings, table: pd.DataFrame, pixels: int) -> dict[str, tuple]
     }
 
 
-def by_search(c: Settings, final: pd.DataFrame) -> pd.DataFrame:
+def by_search(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
     """Accuracies after training on δ*; trainings on one δ* are averaged."""
     by = ["pixels", "optimizer", "kind", "search"]
-    rows = evolved(final, c.search_optimizer)
+    rows = evolved(final, config.search_optimizer)
     return rows.groupby(by, sort=False)[["test", "train"]].mean().reset_index()
 
 
-def crossed(c: Settings, final: pd.DataFrame) -> pd.DataFrame:
+def crossed(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
     """Evolved against one of two optimizers, and trained by one of them (1.X2)."""
-    rows = final[(final["kind"] == "evolved") & (final["pixels"] == c.pixels[0])]
-    both = rows["optimizer"].isin([c.search_optimizer, c.rival])
+    rows = final[(final["kind"] == "evolved") & (final["pixels"] == config.pixels[0])]
+    both = rows["optimizer"].isin([config.search_optimizer, config.rival])
     return summary(rows[both & (rows["method"] == OURS)], ["noise", "optimizer"])
 
 

@@ -57,7 +57,7 @@ class Searched(Generic[T]):
 
     Attributes
     ----------
-    split, searched
+    split, seen
         The images, and those that the searches see: the same unless ``search_train`` is set.
     baselines
         Titles of the noises that no search made, and their F.
@@ -72,7 +72,7 @@ class Searched(Generic[T]):
     """
 
     split: Split
-    searched: Split
+    seen: Split
     searches: dict[Aim, Search[T]]
     baselines: list[str]
     baseline_scores: T
@@ -89,7 +89,7 @@ class Table(Generic[T]):
 
     Attributes
     ----------
-    split, searched
+    split, seen
         As in :class:`Searched`.
     searches
         Those whose δ* is trained on.
@@ -98,7 +98,7 @@ class Table(Generic[T]):
     """
 
     split: Split
-    searched: Split
+    seen: Split
     searches: dict[Aim, Search[T]]
     trainings: list[Training[T]]
 

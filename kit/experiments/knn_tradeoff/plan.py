@@ -24,19 +24,19 @@ class Runs(Generic[T]):
     runs: list[T]
 
 
-def plan(config: Settings) -> dict[str, Runs[Task]]:
+def plan(c: Settings) -> dict[str, Runs[Task]]:
     """The tasks of the study by data set; one that is too small for `z` is refused."""
-    return {name: _plan(config.on(name), name) for name in config.datasets}
+    return {name: _plan(c.on(name), name) for name in c.datasets}
 
 
-def _plan(c: Settings, name: str) -> Runs[Task]:
-    images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
-    if c.z > images.about.train:
-        raise ValueError(f"z is {c.z}: there are only {images.about.train} training images.")
-    splits = [images.at(run) for run in range(1, c.runs + 1)]
-    nets = [lenet.task(split=s, epochs=c.epochs) for s in splits]
-    largest = max(c.z, min(LARGEST, (images.about.train - 1) | 1))
-    options = {"largest_k": largest, "eps": c.epsilon, "control_draws": c.control_draws}
+def _plan(config: Settings, name: str) -> Runs[Task]:
+    images = split(name, config.data_root, train=config.train, test=config.test, seed=config.seed)
+    if config.z > images.about.train:
+        raise ValueError(f"z is {config.z}: there are only {images.about.train} training images.")
+    splits = [images.at(run) for run in range(1, config.runs + 1)]
+    nets = [lenet.task(split=s, epochs=config.epochs) for s in splits]
+    largest = max(config.z, min(LARGEST, (images.about.train - 1) | 1))
+    options = {"largest_k": largest, "eps": config.epsilon, "control_draws": config.control_draws}
     runs = [
         study.task(split=s, weights=net["weights"], **options)
         for s, net in zip(splits, nets, strict=True)

@@ -35,7 +35,7 @@ IMAGES_SHOWN = 6  # with integrated gradients
 FILTERS = ({"kind": "jpeg", "quality": 75}, {"kind": "bilateral"})  # in the order of FILTERED
 
 
-def plan(config: Settings) -> dict[str, dict[str, Scale[Task]]]:
+def plan(c: Settings) -> dict[str, dict[str, Scale[Task]]]:
     """The tasks by data set and scale, ``"full"`` and ``"reduced"``; what does not fit is refused.
 
     Without settings for the full data both scales are the same tasks, which are computed once. With
@@ -44,41 +44,43 @@ def plan(config: Settings) -> dict[str, dict[str, Scale[Task]]]:
     """
     return {
         name: {
-            "full": _scale(config.on(name).at_full(), name, reduced=not config.on(name).full),
-            "reduced": _scale(dataclasses.replace(config.on(name), full={}), name, reduced=True),
+            "full": _scale(c.on(name).at_full(), name, reduced=not c.on(name).full),
+            "reduced": _scale(dataclasses.replace(c.on(name), full={}), name, reduced=True),
         }
-        for name in config.datasets
+        for name in c.datasets
     }
 
 
-def _scale(c: Settings, name: str, *, reduced: bool) -> Scale[Task]:
-    images = _split(c, name, c.seed)
-    others = {other: _split(c, other, c.seed + 1) for other in c.transfer_datasets}
+def _scale(config: Settings, name: str, *, reduced: bool) -> Scale[Task]:
+    images = _split(config, name, config.seed)
+    others = {other: _split(config, other, config.seed + 1) for other in config.transfer_datasets}
     if name in others:  # the data set of the search: at least its images are split anew
         others[name] = others[name].at(1)
     for drawn in (images, *others.values()):
-        if c.hold_out >= drawn.about.train:
+        if config.hold_out >= drawn.about.train:
             raise ValueError(
-                f"hold_out is {c.hold_out}: use fewer than the {drawn.about.train} training "
+                f"hold_out is {config.hold_out}: use fewer than the {drawn.about.train} training "
                 f"images of {drawn.name}."
             )
-    space = c.space(min(min(drawn.about.shape[1:]) for drawn in (images, *others.values())))
-    runs = range(1, c.runs + 1)
+    space = config.space(min(min(drawn.about.shape[1:]) for drawn in (images, *others.values())))
+    runs = range(1, config.runs + 1)
     for run in runs:  # whether there is such a population is known before anything is trained
-        search_steps.first_population(c.seed, run, c.population, c.distance, space)
-    planners = [_Planner(c, images, others, space, run, reduced) for run in runs]
+        search_steps.first_population(config.seed, run, config.population, config.distance, space)
+    planners = [_Planner(config, images, others, space, run, reduced) for run in runs]
     return Scale(images, others, [planner.run() for planner in planners])
 
 
-def _split(c: Settings, name: str, seed: int) -> Split:
-    return split(name, c.data_root, train=c.train, test=c.test, size=c.size, seed=seed)
+def _split(config: Settings, name: str, seed: int) -> Split:
+    return split(
+        name, config.data_root, train=config.train, test=config.test, size=config.size, seed=seed
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Planner:
     """The tasks of one run."""
 
-    c: Settings
+    config: Settings
     split: Split
     others: dict[str, Split]
     space: Space
@@ -86,24 +88,24 @@ class _Planner:
     reduced: bool
 
     def run(self) -> Run[Task]:
-        c = self.c
-        reference = self.train(self.split, REFERENCE, c.reference)
+        config = self.config
+        reference = self.train(self.split, REFERENCE, config.reference)
         grads = self.gradients(self.split, reference)
         attacks = {
             method: self.attack(self.split, REFERENCE, reference, method) for method in METHODS
         }
-        for source in c.sources:
+        for source in config.sources:
             net = self.train(self.split, Role(source), source)
             attacks[source] = self.attack(self.split, Role(source), net, "L∞-PGD", source)
         children, selections = self.search(reference)
         random, among_random = self.random(reference, sum(map(len, children)))
         genomes = {
-            REFERENCE: c.reference, RETRAINED: c.reference, MISALIGNED: c.reference,
-            HAND_ENGINEERED: c.hand_engineered,
+            REFERENCE: config.reference, RETRAINED: config.reference, MISALIGNED: config.reference,
+            HAND_ENGINEERED: config.hand_engineered,
             BEST: selections[-1]["best"][0], SECOND: selections[-1]["best"][1],
             RANDOM: among_random["best"][0],
         }  # fmt: skip
-        gm = self.gm(grads, "cosine", c.strength)
+        gm = self.gm(grads, "cosine", config.strength)
         nets = {
             role: self.net(role, genomes[role], attacks, grads, gm=None if role in PLAIN else gm)
             for role in COMPARED
@@ -132,11 +134,12 @@ class _Planner:
         )  # fmt: skip
 
     def accuracy_by_eps(self, reference: Task) -> Task:
-        c = self.c
+        config = self.config
         return steps.accuracy_by_eps.task(
-            split=self.split, name=word(REFERENCE), net=c.reference, weights=reference["weights"],
-            run=self.number, eps=[share * c.epsilon for share in SHARES], steps=c.pgd_steps,
-            step_size=c.step_size,
+            split=self.split, name=word(REFERENCE), net=config.reference,
+            weights=reference["weights"], run=self.number,
+            eps=[share * config.epsilon for share in SHARES], steps=config.pgd_steps,
+            step_size=config.step_size,
         )  # fmt: skip
 
     def attributions(self, net: Net[Task]) -> Task:
@@ -150,13 +153,13 @@ class _Planner:
         start = start or (1 if role == REFERENCE else 2)
         return steps.train.task(
             split=split, name=word(role), net=net, run=self.number, start=start,
-            **self.c.training, **how,
+            **self.config.training, **how,
         )  # fmt: skip
 
     def gradients(self, split: Split, reference: Task) -> Task:
         return steps.gradients.task(
-            split=split, net=self.c.reference, weights=reference["weights"],
-            hold_out=self.c.hold_out,
+            split=split, net=self.config.reference, weights=reference["weights"],
+            hold_out=self.config.hold_out,
         )  # fmt: skip
 
     def gm(self, grads: Task, variant: str, strength: float) -> dict:
@@ -166,14 +169,14 @@ class _Planner:
         self, split: Split, role: Role, trained: Task, method: str, net: Any = None,
         *, name: str = "", hold_out: int = 0,
     ) -> Task:  # fmt: skip
-        c = self.c
+        config = self.config
         # The paper raises FGSM's, too, but prints no size.
-        sizes = (c.epsilon, c.epsilon_l2, 2 * c.epsilon)
+        sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)
         return steps.attack.task(
-            split=split, name=name or word(role), net=net or c.reference,
+            split=split, name=name or word(role), net=net or config.reference,
             weights=trained["weights"], run=self.number, method=method,
-            eps=dict(zip(METHODS, sizes, strict=True))[method], steps=c.pgd_steps,
-            step_size=c.step_size, hold_out=hold_out,
+            eps=dict(zip(METHODS, sizes, strict=True))[method], steps=config.pgd_steps,
+            step_size=config.step_size, hold_out=hold_out,
         )  # fmt: skip
 
     def examine(
@@ -198,63 +201,64 @@ class _Planner:
 
     def search(self, reference: Task) -> tuple[list[list[Task]], list[Task]]:
         """Children and selections of all generations; each reads the one before it."""
-        c = self.c
+        config = self.config
         child = self.child(reference)
         drawn = search_steps.random_genomes.task(
-            seed=c.seed, run=self.number, count=c.population, distance=c.distance,
+            seed=config.seed, run=self.number, count=config.population, distance=config.distance,
             space=self.limits,
         )  # fmt: skip
-        genomes = [drawn["genomes"][k] for k in range(c.population)]
+        genomes = [drawn["genomes"][k] for k in range(config.population)]
         born: list[list[Task]] = []
         selections: list[Task] = []
-        for number in range(c.generations + 1):
+        for number in range(config.generations + 1):
             born.append([
                 child(genome, number, Role("child", k)) for k, genome in enumerate(genomes, 1)
             ])  # fmt: skip
             selections.append(
                 search_steps.selection.task(
-                    seed=c.seed, run=self.number, number=number,
+                    seed=config.seed, run=self.number, number=number,
                     previous=selections[-1]["population"] if selections else None,
-                    born=[_judged(task) for task in born[-1]], children=c.children,
+                    born=[_judged(task) for task in born[-1]], children=config.children,
                     mutations=list(MUTATIONS), space=self.limits,
                 )
             )  # fmt: skip
-            count = c.population * c.children
+            count = config.population * config.children
             genomes = [selections[-1]["genomes"][k] for k in range(count)]
         return born, selections
 
     def random(self, reference: Task, count: int) -> tuple[list[Task], Task]:
         """Random architectures trained as the children are, and the selection among them."""
-        c, child = self.c, self.child(reference)
+        config, child = self.config, self.child(reference)
         drawn = search_steps.random_genomes.task(
-            seed=c.seed, run=self.number, count=count, distance=None, space=self.limits
+            seed=config.seed, run=self.number, count=count, distance=None, space=self.limits
         )
         # The k-th of them is trained for as long as the k-th net of the search.
-        generations = [0] * c.population
-        for number in range(1, c.generations + 1):
-            generations += [number] * (c.population * c.children)
+        generations = [0] * config.population
+        for number in range(1, config.generations + 1):
+            generations += [number] * (config.population * config.children)
         tried = [
             child(drawn["genomes"][k], number, Role("drawn", k + 1))
             for k, number in enumerate(generations)
         ]
         chosen = search_steps.selection.task(
-            seed=c.seed, run=self.number, number=0, previous=None, born=list(map(_judged, tried)),
-            children=1, mutations=list(MUTATIONS), space=self.limits,
+            seed=config.seed, run=self.number, number=0, previous=None,
+            born=list(map(_judged, tried)), children=1, mutations=list(MUTATIONS),
+            space=self.limits,
         )  # fmt: skip
         return tried, chosen
 
     def child(self, reference: Task) -> functools.partial[Task]:
-        c = self.c
-        attack = self.attack(self.split, REFERENCE, reference, "L∞-PGD", hold_out=c.hold_out)
-        gm = self.gm(self.gradients(self.split, reference), "cosine", c.strength)
+        config = self.config
+        attack = self.attack(self.split, REFERENCE, reference, "L∞-PGD", hold_out=config.hold_out)
+        gm = self.gm(self.gradients(self.split, reference), "cosine", config.strength)
         return functools.partial(self._child, attack["images"], gm)
 
     def _child(self, adversarial: Any, gm: dict, genome: Any, generation: int, role: Role) -> Task:
-        c = self.c
-        how = c.training | {"epochs": c.child_epochs(max(generation, 1))}
+        config = self.config
+        how = config.training | {"epochs": config.child_epochs(max(generation, 1))}
         return search_steps.child.task(
             split=self.split, name=word(role), genome=genome, generation=generation,
-            run=self.number, count=c.search_train, gm=gm, adversarial=adversarial, **how,
+            run=self.number, count=config.search_train, gm=gm, adversarial=adversarial, **how,
         )  # fmt: skip
 
     @property
@@ -264,19 +268,19 @@ class _Planner:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def defenses(self, reference: Task, attack: Task) -> dict[Role, Net[Task]]:
-        c, only = self.c, {"L∞-PGD": attack}
+        config, only = self.config, {"L∞-PGD": attack}
         out = {
             role: self.examine(
-                self.split, role, c.reference, reference, only, image_filter=image_filter
+                self.split, role, config.reference, reference, only, image_filter=image_filter
             )
             for role, image_filter in zip(FILTERED, FILTERS, strict=True)
         }
         for role in HARDENED:
-            how = {"kind": role.part, "eps": c.epsilon}
+            how = {"kind": role.part, "eps": config.epsilon}
             if role.part == "free":
                 how["replays"] = 4
-            trained = self.train(self.split, role, c.reference, defense=how)
-            out[role] = self.examine(self.split, role, c.reference, trained, only)
+            trained = self.train(self.split, role, config.reference, defense=how)
+            out[role] = self.examine(self.split, role, config.reference, trained, only)
         return out
 
     def twin(self, net: Net[Task], twin: Task) -> Task:
@@ -288,26 +292,26 @@ class _Planner:
         return self.examine(self.split, net.role, net.genome, net.trained, only).examined
 
     def sweep(self, attack: Task, grads: Task) -> dict[str, dict[float, Net[Task]]]:
-        c = self.c
+        config = self.config
         return {
             variant: {
                 strength: self.net(
-                    MISALIGNED, c.reference, {"L∞-PGD": attack}, grads,
+                    MISALIGNED, config.reference, {"L∞-PGD": attack}, grads,
                     gm=self.gm(grads, variant, strength),
                 )
-                for strength in c.strengths
+                for strength in config.strengths
             }
             for variant in ("cosine", "absolute")
         }  # fmt: skip
 
     def transfer(self, images: Split, genome: Any) -> dict[Role, Net[Task]]:
         """The reference, its architecture with GM and the evolved one, on another data set."""
-        c = self.c
-        reference = self.train(images, REFERENCE, c.reference)
+        config = self.config
+        reference = self.train(images, REFERENCE, config.reference)
         grads = self.gradients(images, reference)
         attacks = {"L∞-PGD": self.attack(images, REFERENCE, reference, "L∞-PGD")}
-        gm = self.gm(grads, "cosine", c.strength)
-        genomes = {REFERENCE: c.reference, MISALIGNED: c.reference, BEST: genome}
+        gm = self.gm(grads, "cosine", config.strength)
+        genomes = {REFERENCE: config.reference, MISALIGNED: config.reference, BEST: genome}
         return {
             role: self.net(
                 role, net, attacks, grads, split=images, gm=None if role == REFERENCE else gm

@@ -51,37 +51,43 @@ class Regimes(Generic[T]):
     regimes: dict[str, Regime[T]]
 
 
-def plan(config: Settings) -> dict[str, Regimes[Task]]:
+def plan(c: Settings) -> dict[str, Regimes[Task]]:
     """The tasks of the study by data set; one that is too small for the folds is refused."""
-    return {name: _plan(config.on(name), name) for name in config.datasets}
+    return {name: _plan(c.on(name), name) for name in c.datasets}
 
 
-def _plan(c: Settings, name: str) -> Regimes[Task]:
-    images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
-    if images.about.fewest < c.folds:
+def _plan(config: Settings, name: str) -> Regimes[Task]:
+    images = split(name, config.data_root, train=config.train, test=config.test, seed=config.seed)
+    if images.about.fewest < config.folds:
         raise ValueError(
-            f"A class of {name} has fewer training images than there are folds, {c.folds}: "
+            f"A class of {name} has fewer training images than there are folds, {config.folds}: "
             "use more images or fewer folds."
         )
     trained = {
         label: train_folds.task(
-            split=images, folds=c.folds, epochs=c.epochs, batch_size=c.batch_size, lr=lr
+            split=images,
+            folds=config.folds,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            lr=lr,
         )
-        for label, lr in c.rates.items()
+        for label, lr in config.rates.items()
     }
-    return Regimes(images, {label: _regime(c, images, task) for label, task in trained.items()})
+    return Regimes(
+        images, {label: _regime(config, images, task) for label, task in trained.items()}
+    )
 
 
-def _regime(c: Settings, images: Split, trained: Task) -> Regime[Task]:
+def _regime(config: Settings, images: Split, trained: Task) -> Regime[Task]:
     options = {
-        "split": images, "eps": c.epsilon, "norm": c.norm, "pgd_steps": c.pgd_steps,
-        "images": c.attack_images,
+        "split": images, "eps": config.epsilon, "norm": config.norm, "pgd_steps": config.pgd_steps,
+        "images": config.attack_images,
     }  # fmt: skip
     scoring = {
-        "images": c.clever_images, "batches": c.clever_batches,
-        "batch_size": c.clever_batch_size, "radius": c.clever_radius,
+        "images": config.clever_images, "batches": config.clever_batches,
+        "batch_size": config.clever_batch_size, "radius": config.clever_radius,
     }  # fmt: skip
-    folds = range(c.folds)
+    folds = range(config.folds)
     weights = [trained["snapshots"][fold] for fold in folds]
     return Regime(
         trained,
@@ -94,20 +100,22 @@ def _regime(c: Settings, images: Split, trained: Task) -> Regime[Task]:
         ],
         last=[
             attack.task(
-                snapshots=weights[fold], epoch=c.epochs, fold=fold + 1, attacks=["cw"], **options
+                snapshots=weights[fold], epoch=config.epochs, fold=fold + 1, attacks=["cw"],
+                **options,
             )
             for fold in folds
         ],
         gradients=[
             gradient_metrics.task(
-                split=images, snapshots=weights[fold], images=c.metric_images, eps_step=c.eps_step
+                split=images, snapshots=weights[fold], images=config.metric_images,
+                eps_step=config.eps_step,
             )
             for fold in folds
         ],
         clever=[
             [
                 clever.task(split=images, snapshots=weights[fold], epoch=epoch, **scoring)
-                for epoch in c.clever_epochs
+                for epoch in config.clever_epochs
             ]
             for fold in folds
         ],
