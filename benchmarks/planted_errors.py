@@ -209,7 +209,7 @@ ERRORS = [
     ("4.X2 with the wrong sign", f"{FOUR}claims.py", '(covered["adversarial"] - equal)', '(equal - covered["adversarial"])', OF_FOUR),
     ("4.X2 with λ = 0", f"{FOUR}claims.py", '(rows["strength"] > 0)', '(rows["strength"] >= 0)', OF_FOUR),
     ("4.X2 beyond what |cos| reaches", f"{FOUR}claims.py", 'covered = signed[signed["clean"].between(absolute["clean"].min(), absolute["clean"].max())]', "covered = signed", OF_FOUR),
-    ("L2-PGD in L∞", f"{FOUR}steps.py", 'norm="l2" if method == "L2-PGD" else "linf"', 'norm="linf"', OF_FOUR),
+    ("L2-PGD in L∞", f"{FOUR}steps.py", 'norm="l2" if method == L2 else "linf"', 'norm="linf"', OF_FOUR),
     ("FGSM with ε alone", f"{FOUR}plan.py", "sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)", "sizes = (config.epsilon, config.epsilon_l2, config.epsilon)", OF_FOUR),
     ("twice ε for L∞-PGD", f"{FOUR}plan.py", "sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)", "sizes = (2 * config.epsilon, config.epsilon_l2, 2 * config.epsilon)", OF_FOUR),
     ("PGD from another start", f"{FOUR}steps.py", 'step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run)', 'step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run + 1)', OF_FOUR),

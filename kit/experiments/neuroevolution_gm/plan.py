@@ -25,11 +25,11 @@ from kit.experiments.neuroevolution_gm.roles import (
     word,
 )
 from kit.experiments.neuroevolution_gm.settings import MUTATIONS, Settings
+from kit.experiments.neuroevolution_gm.steps import LINF, METHODS
 from kit.experiments.neuroevolution_gm.tree import Net, Run, Scale
 from kit.harness.steps import Task
 from kit.neuroevolution import Space
 
-METHODS = ("L∞-PGD", "L2-PGD", "FGSM")
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of ε: how strong an attack is on the reference
 IMAGES_SHOWN = 6  # with integrated gradients
 FILTERS = ({"kind": "jpeg", "quality": 75}, {"kind": "bilateral"})  # in the order of FILTERED
@@ -96,7 +96,7 @@ class _Planner:
         }
         for source in config.sources:
             net = self.train(self.split, Role(source), source)
-            attacks[source] = self.attack(self.split, Role(source), net, "L∞-PGD", source)
+            attacks[source] = self.attack(self.split, Role(source), net, LINF, source)
         children, selections = self.search(reference)
         random, among_random = self.random(reference, sum(map(len, children)))
         genomes = {
@@ -113,9 +113,9 @@ class _Planner:
         four = [nets[role] for role in (REFERENCE, MISALIGNED, BEST, SECOND)]
         return Run(
             nets, attacks, selections, children, random, among_random,
-            defenses=self.defenses(reference, attacks["L∞-PGD"]) if self.reduced else {},
+            defenses=self.defenses(reference, attacks[LINF]) if self.reduced else {},
             white_box={
-                net.role: self.attack(self.split, net.role, net.trained, "L∞-PGD", net.genome)
+                net.role: self.attack(self.split, net.role, net.trained, LINF, net.genome)
                 for net in four
             },
             twins={
@@ -124,7 +124,7 @@ class _Planner:
                     self.split, BEST, genomes[BEST], start=3, gm=gm
                 )),
             },
-            sweep=self.sweep(attacks["L∞-PGD"], grads) if self.reduced else {},
+            sweep=self.sweep(attacks[LINF], grads) if self.reduced else {},
             accuracy_by_eps=self.accuracy_by_eps(reference),
             attributions={net.role: self.attributions(net) for net in four[:3]},
             transfer={
@@ -249,7 +249,7 @@ class _Planner:
 
     def child(self, reference: Task) -> functools.partial[Task]:
         config = self.config
-        attack = self.attack(self.split, REFERENCE, reference, "L∞-PGD", hold_out=config.hold_out)
+        attack = self.attack(self.split, REFERENCE, reference, LINF, hold_out=config.hold_out)
         gm = self.gm(self.gradients(self.split, reference), "cosine", config.strength)
         return functools.partial(self._child, attack["images"], gm)
 
@@ -268,7 +268,7 @@ class _Planner:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def defenses(self, reference: Task, attack: Task) -> dict[Role, Net[Task]]:
-        config, only = self.config, {"L∞-PGD": attack}
+        config, only = self.config, {LINF: attack}
         out = {
             role: self.examine(
                 self.split, role, config.reference, reference, only, image_filter=image_filter
@@ -286,7 +286,7 @@ class _Planner:
     def twin(self, net: Net[Task], twin: Task) -> Task:
         """A net on adversarial examples of its twin: trained alike, from another start."""
         attack = self.attack(
-            self.split, net.role, twin, "L∞-PGD", net.genome, name=f"{word(net.role)}'s twin"
+            self.split, net.role, twin, LINF, net.genome, name=f"{word(net.role)}'s twin"
         )
         only = {"twin": attack}
         return self.examine(self.split, net.role, net.genome, net.trained, only).examined
@@ -296,7 +296,7 @@ class _Planner:
         return {
             variant: {
                 strength: self.net(
-                    MISALIGNED, config.reference, {"L∞-PGD": attack}, grads,
+                    MISALIGNED, config.reference, {LINF: attack}, grads,
                     gm=self.gm(grads, variant, strength),
                 )
                 for strength in config.strengths
@@ -309,7 +309,7 @@ class _Planner:
         config = self.config
         reference = self.train(images, REFERENCE, config.reference)
         grads = self.gradients(images, reference)
-        attacks = {"L∞-PGD": self.attack(images, REFERENCE, reference, "L∞-PGD")}
+        attacks = {LINF: self.attack(images, REFERENCE, reference, LINF)}
         gm = self.gm(grads, "cosine", config.strength)
         genomes = {REFERENCE: config.reference, MISALIGNED: config.reference, BEST: genome}
         return {

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
 
+METHODS = LINF, L2, FGSM = "L∞-PGD", "L2-PGD", "FGSM"  # of attack; words in keys, too
+
+
 def _attack_work(split: Split, steps: int, **_: Any) -> float:
     return steps * split.about.test * math.prod(split.about.shape[1:])
 
@@ -92,7 +95,7 @@ def attack(
     Parameters
     ----------
     method
-        ``"L∞-PGD"``, ``"L2-PGD"`` or ``"FGSM"``.
+        One of `METHODS`.
     step_size
         Of PGD, as a part of ε.
 
@@ -104,11 +107,11 @@ def attack(
     data = split.load()
     x, y = judged_on(data, hold_out)
     model = kit.nets.restore(net, data.shape, data.classes, weights).to(x.device)
-    if method == "FGSM":
+    if method == FGSM:
         images = kit.attacks.fgsm(model, x, y, eps=eps)
     else:
         images = kit.attacks.pgd(
-            model, x, y, eps=eps, norm="l2" if method == "L2-PGD" else "linf", steps=steps,
+            model, x, y, eps=eps, norm="l2" if method == L2 else "linf", steps=steps,
             step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run),
         )  # fmt: skip
     labels = kit.training.predict(model, images)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kit.experiments.neuroevolution_gm.plan import METHODS, SHARES
+from kit.experiments.neuroevolution_gm.plan import SHARES
 from kit.experiments.neuroevolution_gm.roles import (
     BEST,
     HAND_ENGINEERED,
@@ -19,6 +19,7 @@ from kit.experiments.neuroevolution_gm.roles import (
     SECOND,
     label,
 )
+from kit.experiments.neuroevolution_gm.steps import LINF, METHODS
 
 if TYPE_CHECKING:
     from kit.data.splits import Split
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from kit.experiments.neuroevolution_gm.tree import Net, Run, Scale
     from kit.harness.steps import Result
 
-BOTH = {"clean": "clean", "L∞-PGD": "adversarial"}  # sets of images, and what tables call them
+BOTH = {"clean": "clean", LINF: "adversarial"}  # sets of images, and what tables call them
 
 
 # --- over the runs -----------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def defended(run: Run[Result]) -> pd.DataFrame:
     true = reference["true"]
     right = reference["clean"] == true
     for net in (*run.nets.values(), *run.defenses.values()):
-        wrong = net.examined["adversarial"]["L∞-PGD"] != true
+        wrong = net.examined["adversarial"][LINF] != true
         clean = net.examined["clean"] != true
         rows.append((net.label, 100 * wrong[right].mean(), 100 * clean[right].mean()))
     return pd.DataFrame(rows, columns=["net", "fooled", "clean errors"])
@@ -193,7 +194,7 @@ def own_and_twin(run: Run[Result]) -> pd.DataFrame:
         net, twin = run.nets[role].examined, run.twins.get(role)
         rows.append((
             label(role),
-            _right(net["adversarial"]["L∞-PGD"], net),
+            _right(net["adversarial"][LINF], net),
             _right(attack["labels"], net),
             _right(twin["adversarial"]["twin"], net) if twin else np.nan,
         ))  # fmt: skip
@@ -207,7 +208,7 @@ def sweep(run: Run[Result]) -> pd.DataFrame:
         for strength, net in {**by_strength, 0.0: run.nets[RETRAINED]}.items():
             e = net.examined
             clean, adversarial = (
-                _right(given, e) for given in (e["clean"], e["adversarial"]["L∞-PGD"])
+                _right(given, e) for given in (e["clean"], e["adversarial"][LINF])
             )
             rows.append((variant, strength, clean, adversarial, e["cosines"].mean()))
     columns = ["variant", "strength", "clean", "adversarial", "cosine"]
@@ -245,7 +246,7 @@ def chosen(run: Run[Result], split: Split) -> pd.DataFrame:
         net, e = run.nets[role], run.nets[role].examined
         model = nets.build(net.genome, split.about.shape, split.about.classes)
         size = sum(weight.numel() for weight in model.parameters())
-        in_the_end = min(_right(given, e) for given in (e["clean"], e["adversarial"]["L∞-PGD"]))
+        in_the_end = min(_right(given, e) for given in (e["clean"], e["adversarial"][LINF]))
         in_the_search = 100 * searched.get(role, np.nan)
         rows.append((net.label, size, in_the_search, in_the_end, e["cosines"].mean()))
     columns = ["net", "parameters", "in the search", "in the end", "cosine"]
