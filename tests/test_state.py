@@ -197,12 +197,6 @@ CALLS = {
     "nets.eval_mode": entered(nets.eval_mode),
     "nets.weights": lambda of: nets.weights(of.model),
     "neuroevolution.algorithm.evolve": closest,
-    "neuroevolution.algorithm.first_genomes": lambda of: neuroevolution.algorithm.first_genomes(
-        2, 1.0, 3
-    ),
-    "neuroevolution.algorithm.next_genomes": lambda of: neuroevolution.algorithm.next_genomes(
-        neuroevolution.algorithm.compete(0, None, [neuroevolution.Member(GENOME, 0.5)]), 1, 3
-    ),
     "neuroevolution.algorithm.generator": lambda of: neuroevolution.algorithm.generator(0, 1),
     "neuroevolution.algorithm.offspring": lambda of: neuroevolution.algorithm.offspring(
         [GENOME], 1, np.random.default_rng(0)

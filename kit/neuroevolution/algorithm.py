@@ -48,6 +48,11 @@ class Generation:
     children: list[Member]
     replaced: list[int]
 
+    @property
+    def genomes(self) -> list[Genome]:
+        """Of the population: the parents of the next generation."""
+        return [member.genome for member in self.population]
+
 
 def fitness(clean: float, adversarial: float) -> float:
     """Eq. 4: the smaller one of clean accuracy and accuracy on the adversarial test set.
@@ -156,31 +161,15 @@ def evolve(
     children = whole(1).check("children", children)
     generations = whole(0).check("generations", generations)
     seed = SEED.check("seed", seed)
-    genomes = first_genomes(population, least, seed, space=space)
+    genomes = initial(population, least, generator(seed, 0), space=space)
     last = compete(0, None, [Member(genome, evaluate(genome, 1)) for genome in genomes])
     yield last
     for number in range(1, generations + 1):
-        genomes = next_genomes(last, children, seed, space=space, times=times)
+        rng = generator(seed, number)
+        genomes = offspring(last.genomes, children, rng, space=space, times=times)
         born = [Member(genome, evaluate(genome, number), number) for genome in genomes]
         last = compete(number, last.population, born)
         yield last
-
-
-def first_genomes(
-    population: int, least: float, seed: int, *, space: Space = SPACE
-) -> list[Genome]:
-    """The random population that Algorithm 1 begins with, as :func:`initial` draws it."""
-    return initial(population, least, generator(seed, 0), space=space)
-
-
-def next_genomes(
-    last: Generation, children: int, seed: int, *, space: Space = SPACE,
-    times: Sequence[int] = (4, 5),
-) -> list[Genome]:  # fmt: skip
-    """The children that are to be trained after a generation, as :func:`offspring` makes them."""
-    parents = [member.genome for member in last.population]
-    rng = generator(seed, last.number + 1)
-    return offspring(parents, children, rng, space=space, times=times)
 
 
 def compete(number: int, population: Sequence[Member] | None, born: Sequence[Member]) -> Generation:

@@ -64,8 +64,7 @@ def first_population(
     seed: int, run: int, count: int, distance: float, space: Space
 ) -> list[Genome]:
     """Where the search of a run begins; refused with a ValueError where the space is too small."""
-    search_seed = runtime.derive_seed(seed, "search", run)
-    return algorithm.first_genomes(count, distance, search_seed, space=space)
+    return mutation.initial(count, distance, _draws(seed, run, 0), space=space)
 
 
 @step(version=1, label="random architectures, run {run}")
@@ -111,8 +110,8 @@ def selection(
     new = [Member(part["genome"], part["fitness"], part["generation"]) for part in born]
     last = algorithm.compete(number, before, new)
     order = sorted(last.population, key=algorithm.rank, reverse=True)  # of equals the first
-    genomes = algorithm.next_genomes(
-        last, children, runtime.derive_seed(seed, "search", run), space=_space(space),
+    genomes = algorithm.offspring(
+        last.genomes, children, _draws(seed, run, number + 1), space=_space(space),
         times=mutations,
     )  # fmt: skip
     return {
@@ -120,6 +119,11 @@ def selection(
         "best": [member.genome for member in order], "replaced": last.replaced,
         "genomes": genomes,
     }  # fmt: skip
+
+
+def _draws(seed: int, run: int, number: int) -> np.random.Generator:
+    """Those of a generation in the search of a run."""
+    return algorithm.generator(runtime.derive_seed(seed, "search", run), number)
 
 
 def _space(values: Mapping) -> Space:
