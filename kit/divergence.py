@@ -15,41 +15,6 @@ from torch import Tensor
 from kit import checks, nets, perturbations, runtime, training
 
 
-def h_divergence(source_error: float, target_error: float) -> float:
-    """Empirical H-divergence: 2 (1 − [error on the source + error on the target]) (Eq. 2).
-
-    Parameters
-    ----------
-    source_error, target_error
-        Share of each sample that the best discriminator takes for the other domain, in [0, 1].
-
-    Returns
-    -------
-    float
-        2 for domains that can be told apart without an error, 0 for equal ones.
-
-    Examples
-    --------
-    >>> h_divergence(0.0, 0.0), h_divergence(0.5, 0.5), h_divergence(0.25, 0.25)
-    (2.0, 0.0, 1.0)
-    """
-    return 2 * (1 - (source_error + target_error))
-
-
-def a_distance(error: float) -> float:
-    """Proxy A-distance 2 (1 − 2ε) (§3.1), ε the discriminator's error over both samples.
-
-    With samples of equal size ε is half of the two errors' sum, and this is
-    :func:`h_divergence`.
-
-    Examples
-    --------
-    >>> a_distance(0.25), h_divergence(0.1, 0.4)
-    (1.0, 1.0)
-    """
-    return 2 * (1 - 2 * error)
-
-
 def risk_bound(
     source_risk: float,
     divergence: float,

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 import kit
-from kit.experiments import knn_tradeoff
 from kit.experiments.evolved_perturbations import noises, search_steps
 from kit.experiments.evolved_perturbations import steps as evolved
 from kit.experiments.images import split
+from kit.experiments.knn_tradeoff import steps as knn
+from kit.experiments.neuroevolution_gm import search_steps as gm_search
 from kit.experiments.neuroevolution_gm import steps as gm
 from kit.experiments.overfitting_vs_robustness import steps as regimes
 from kit.harness import steps
@@ -93,8 +94,8 @@ def _knn_tradeoff():
     options = {"largest_k": 5, "eps": 0.09, "control_draws": 2}
     net = fitted.task(split=images, counts=[60])["weights"]
     return [
-        knn_tradeoff.lenet.task(split=_images(train=150, test=60).at(1), epochs=2),
-        knn_tradeoff.study.task(split=images, weights=net, **options),
+        knn.lenet.task(split=_images(train=150, test=60).at(1), epochs=2),
+        knn.study.task(split=images, weights=net, **options),
     ]
 
 
@@ -164,7 +165,7 @@ def _neuroevolution_gm():
     genome = [block, {"kind": "pool", "inputs": [1], "pool": "max"},
               {"kind": "concat", "inputs": [1, 2]}]  # fmt: skip
     space = {"widths": [2, 4], "kernels": [3], "side": 8, "blocks": 6}
-    random = gm.random_genomes.task(seed=1, run=1, count=3, distance=1.0, space=space)
+    random = gm_search.random_genomes.task(seed=1, run=1, count=3, distance=1.0, space=space)
     born = [
         {"genome": random["genomes"][k], "fitness": fitness, "generation": k}
         for k, fitness in enumerate((0.3, 0.5, 0.4))
@@ -175,7 +176,7 @@ def _neuroevolution_gm():
         random,
         gm.train.task(split=images, name="NE+GM 1", net=genome, run=1, start=2, epochs=1,
                       **training),
-        gm.child.task(
+        gm_search.child.task(
             split=images, name="child 1", genome=genome, generation=1, run=1, epochs=1,
             count=40, adversarial=attack["images"], **training,
         ),
@@ -187,7 +188,7 @@ def _neuroevolution_gm():
         ),
         gm.accuracy_by_eps.task(**common, eps=[0.02, 0.1], steps=3, step_size=0.4),
         gm.integrated_gradients.task(**common, count=4),
-        gm.selection.task(
+        gm_search.selection.task(
             seed=1, run=1, number=1, previous=born[:2], born=born[2:], children=2,
             mutations=[4, 5], space=space,
         ),

@@ -52,32 +52,6 @@ def black_pixel(digits):
 # Formulas ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("source", "target", "distance"), [(0, 0, 2), (0.5, 0.5, 0), (0.1, 0.4, 1), (1, 1, -2)]
-)
-def test_h_divergence(source, target, distance):
-    assert divergence.h_divergence(source, target) == pytest.approx(distance)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 2**32 - 1))
-def test_a_distance_is_the_h_divergence_of_equal_samples(missed_clean, missed_corrupted, seed):
-    # Eq. 2 by counting: of 20 clean images some are called 0, of 20 corrupted ones some 1.
-    random = np.random.default_rng(seed)
-    said_of_clean = random.permutation([0] * missed_clean + [1] * (20 - missed_clean))
-    said_of_corrupted = random.permutation([1] * missed_corrupted + [0] * (20 - missed_corrupted))
-    clean, corrupted = np.mean(said_of_clean == 0), np.mean(said_of_corrupted == 1)
-    both = np.mean(np.r_[said_of_clean == 0, said_of_corrupted == 1])
-    apart = divergence.h_divergence(clean, corrupted)
-    assert apart == pytest.approx(2 * (1 - clean - corrupted))
-    assert divergence.a_distance(both) == pytest.approx(apart)
-
-
-@pytest.mark.parametrize(("error", "distance"), [(0, 2), (0.5, 0), (0.25, 1), (1, -2)])
-def test_a_distance(error, distance):
-    assert divergence.a_distance(error) == pytest.approx(distance)
-
-
 def printed_bound(risk, apart, n, d, delta, beta):
     """Eq. 3, term by term from left to right; log a/b written as log a − log b."""
     log_2en_d = math.log(2) + 1 + math.log(n) - math.log(d)

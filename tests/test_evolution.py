@@ -200,7 +200,6 @@ def test_a_candidate_without_a_loss_ranks_last_and_the_search_goes_on(digits, mo
         generations = searched(digits, generations=2)
     assert [np.isnan(g.fitness).tolist() for g in generations] == [[False, True, False, False]] * 2
     assert np.isnan(generations[0].mismatch[1])
-    assert evolution.best(generations)[1] != 1
     ranked = strategies._ranked(generations[0].fitness)
     assert ranked.argmax() == 1
     assert np.isfinite(ranked).all()
@@ -214,19 +213,6 @@ def test_a_generation_without_any_loss_is_one_sentence(digits, monkeypatch):
     break_candidates(monkeypatch, range(4))
     with pytest.raises(ValueError, match=r"every candidate in generation 1 .*smaller learning"):
         searched(digits)
-
-
-def test_best_is_the_best_ever():
-    def generation(number, fitness):
-        fitness = np.array(fitness)
-        candidates = np.arange(len(fitness))[:, None] + 10.0 * number
-        return evolution.Generation(number, candidates, *[fitness] * 4, 0.1, "", 0.0)
-
-    generations = [generation(1, [1, 3]), generation(2, [np.nan, 5]), generation(3, [5, 4])]
-    generations.append(generation(4, []))
-    assert evolution.best(generations)[:2] == (2, 1)
-    assert evolution.best(generations)[2].tolist() == [21.0]
-    assert evolution.best(generations, until=1)[:2] == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_rows_grow_and_weights_do_not():
 
 def test_the_estimate_is_that_of_the_task_itself(device):
     """A training of 12 steps, estimated from 4 and counted in full."""
-    from kit.experiments.knn_tradeoff import lenet
+    from kit.experiments.knn_tradeoff.steps import lenet
 
     images = split("digits", train=480, test=40)
     whole = lenet.task(split=images, epochs=24)

@@ -11,6 +11,8 @@ import torch
 
 from kit import data, neighbors, nets, runtime, training
 from kit.experiments import knn_tradeoff as study
+from kit.experiments.knn_tradeoff import claims, tables
+from kit.experiments.knn_tradeoff import steps as knn_steps
 from kit.harness import results, settings, steps
 
 NAME = "03_knn_tradeoff"
@@ -102,7 +104,7 @@ def test_the_adversarial_set_is_what_the_paper_says(computed, run):
 
 @pytest.mark.parametrize("z", [3, 5, 7])
 def test_the_sets_hold_what_their_names_say(run, z):
-    chosen, labels = study.sets(run, z), run["labels"]
+    chosen, labels = tables.sets(run, z), run["labels"]
     at_z = z // 2
     assert list(chosen) == [study.WHOLE, study.WRONG, *study.ATTACKS]
     assert np.array_equal(chosen[study.WHOLE][0], run["test_votes"][:, : at_z + 1])
@@ -132,7 +134,7 @@ def test_what_fools_the_net_is_noted(computed, run):
 
 
 def test_accuracies_follow_from_the_votes(run):
-    table = cells.accuracies([run], 5)
+    table = tables.accuracies([run], 5)
     at_z = table[(table["k"] == 5) & table["images"].gt(0)].set_index("set")["accuracy"]
     assert at_z[study.WRONG] == 0
     assert all(at_z[name] == 0 for name in study.ATTACKS if name in at_z)
@@ -140,9 +142,9 @@ def test_accuracies_follow_from_the_votes(run):
     truth = (run["test_votes"][:, 0] == run["labels"]).mean()
     assert whole["accuracy"].item() == pytest.approx(100 * truth)
     assert whole["images"].item() == 300
-    assert len(table) == 3 * len(study.sets(run, 5))
+    assert len(table) == 3 * len(tables.sets(run, 5))
     for _, row in table.iterrows():  # every number, from its set
-        votes, labels = study.sets(run, 5)[row["set"]]
+        votes, labels = tables.sets(run, 5)[row["set"]]
         right = [int(a == b) for a, b in zip(votes[:, row["k"] // 2], labels, strict=True)]
         assert row["images"] == len(right)
         assert row["accuracy"] == pytest.approx(100 * sum(right) / len(right))
@@ -181,7 +183,7 @@ def test_compare_reports_the_direction_and_shows_infinity():
         FGSM=[(50, 40, 0), (51, 40, 0), (50, 41, 0)],
         misclassified=[(60, 30, 0), (61, 30, 0), (62, 31, 0)],
     )
-    compared = cells.compare(table, "FGSM")
+    compared = tables.compare(table, "FGSM")
     by_quantity = compared.set_index("quantity")
     assert list(by_quantity.index) == ["S1", "A1 − A3", "S3", "A3 − A5", "A1 − A5"]
     assert by_quantity.loc["S1", "difference"] < 0
@@ -190,14 +192,14 @@ def test_compare_reports_the_direction_and_shows_infinity():
     assert np.isnan(by_quantity.loc["S3", "p Welch"])
     assert by_quantity.loc["A3 − A5", "difference"] > 0
     assert by_quantity.loc["A1 − A5", "mean"] == pytest.approx(151 / 3)
-    verdict, evidence = cells.faster(compared)
+    verdict, evidence = claims.faster(compared)
     assert verdict == results.NOT_REPRODUCED
     assert "3 of 3 runs" in evidence
 
 
 def test_a_claim_without_any_finite_slope_is_undecided():
     table = slopes(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2)
-    verdict, evidence = cells.faster(cells.compare(table, "FGSM"))
+    verdict, evidence = claims.faster(tables.compare(table, "FGSM"))
     assert verdict == results.UNDECIDED
     assert "0 of 2 runs" in evidence
 
@@ -206,15 +208,16 @@ def test_a_claim_with_a_slope_missing_in_one_run_is_undecided():
     runs = [(60, 30, 5), (61, 30, 5), (62, 31, 5)]
     others = [(50, 40, 5), (50, 41, 5), (5, 0, 0)]
     table = slopes(FGSM=runs, misclassified=others)
-    verdict, evidence = cells.faster(cells.compare(table, "FGSM"))
+    verdict, evidence = claims.faster(tables.compare(table, "FGSM"))
     assert verdict == results.UNDECIDED
     assert "2 of 3 runs" in evidence
 
 
 def flat(table, limit):
-    """Verdict on 3.C3, as the notebook's cell asks for it."""
-    whole = table[table["set"] == study.WHOLE].groupby("run")["accuracy"]
-    return cells.stays_flat(whole.max() - whole.min(), limit, 0.0)
+    """Verdict on 3.C3."""
+    *_, (claim, _, judged) = claims.verdicts(table, cells.slopes(table), limit, 0.0)
+    assert claim == "3.C3"
+    return judged
 
 
 def test_empty_sets_are_reported_not_divided_by():
@@ -224,11 +227,11 @@ def test_empty_sets_are_reported_not_divided_by():
     }
     for attack in study.ATTACKS.values():
         empty |= {f"{attack}_image": np.zeros(0, int), f"{attack}_votes": np.zeros((0, 2), int)}
-    table = cells.accuracies([empty] * 3, 3)
+    table = tables.accuracies([empty] * 3, 3)
     of_attack = table[table["set"] == "FGSM"]
     assert of_attack["images"].tolist() == [0] * 6
     assert of_attack["accuracy"].isna().all()
-    beyond, rises = cells.beyond_noise(table)
+    beyond, rises = tables.beyond_noise(table), tables.rises(table)
     assert beyond["runs"].tolist() == [0, 0]
     assert rises["FGSM"].isna().all()
     assert flat(table, 2.0)[0] == results.REPRODUCED
@@ -244,7 +247,7 @@ def test_empty_sets_are_reported_not_divided_by():
     ],
 )
 def test_flat_is_less_than_the_limit(changes, verdict):
-    judged, evidence = cells.stays_flat(pd.Series(changes), 2.0, 0.0)
+    judged, evidence = claims.stays_flat(pd.Series(changes), 2.0, 0.0)
     assert judged == verdict
     assert "limit 2" in evidence
 
@@ -255,7 +258,7 @@ def test_control_share_and_what_is_beyond():
         DeepFool=[(30, 1, 0)] * 2,
         **{study.CONTROL: [(30, 20, 0), (31, 20, 0)], study.WHOLE: [(90, 90, 90)] * 2},
     )
-    beyond, rises = cells.beyond_noise(table)
+    beyond, rises = tables.beyond_noise(table), tables.rises(table)
     fgsm = beyond.set_index("attack").loc["FGSM"]
     assert fgsm["control share"] == pytest.approx(50)
     assert fgsm["beyond"] == pytest.approx(30.5)
@@ -379,6 +382,8 @@ def test_changed_data_are_noticed():
     (task,) = planned(runs=1).nets
     other = dataclasses.replace(task.arguments["split"], fingerprint="other")
     with pytest.raises(RuntimeError, match="The data set digits has changed since"):
-        steps.compute(study.lenet.task(**{**task.arguments, "split": other}), jobs=1, device="cpu")
+        steps.compute(
+            knn_steps.lenet.task(**{**task.arguments, "split": other}), jobs=1, device="cpu"
+        )
     with pytest.raises(ValueError, match="has changed since"):
-        study.lenet(**{**task.arguments, "split": other})
+        knn_steps.lenet(**{**task.arguments, "split": other})

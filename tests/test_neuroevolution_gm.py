@@ -15,9 +15,14 @@ import kit
 from kit import runtime
 from kit.experiments import neuroevolution_gm as study
 from kit.experiments.images import split
-from kit.experiments.neuroevolution_gm import claims, tables
-from kit.experiments.neuroevolution_gm import steps as gm_steps
-from kit.experiments.neuroevolution_gm.plan import COMPARED
+from kit.experiments.neuroevolution_gm import claims, roles, search_steps, tables, training
+from kit.experiments.neuroevolution_gm.roles import (
+    BEST,
+    MISALIGNED,
+    RANDOM,
+    REFERENCE,
+    RETRAINED,
+)
 from kit.harness import results, steps
 from kit.neuroevolution import Member, distance, select
 
@@ -92,8 +97,8 @@ def test_a_child_that_diverged_has_no_fitness_and_never_wins():
     }  # fmt: skip
     block = {"kind": "conv", "inputs": [0], "channels": 2, "kernel": 3}
     genome, other = [block], [block, {"kind": "pool", "inputs": [1], "pool": "max"}]
-    bad = gm_steps.child(genome=genome, lr=1e30, **common)
-    good = gm_steps.child(genome=other, lr=1e-3, **common)
+    bad = search_steps.child(genome=genome, lr=1e30, **common)
+    good = search_steps.child(genome=other, lr=1e-3, **common)
     assert all(np.isnan(bad[name]) for name in ("clean", "adversarial", "fitness"))
     assert 0 <= good["fitness"] <= 1
     search = {
@@ -101,7 +106,7 @@ def test_a_child_that_diverged_has_no_fitness_and_never_wins():
         "space": {"widths": [2, 4], "kernels": [3], "side": 8, "blocks": 6},
     }  # fmt: skip
     for born in ([bad, good], [good, bad]):
-        assert gm_steps.selection(born=born, **search)["best"] == [other, genome]
+        assert search_steps.selection(born=born, **search)["best"] == [other, genome]
 
 
 def test_children_train_longer_in_later_generations():
@@ -166,6 +171,33 @@ def test_the_data_of_the_search_are_split_anew_for_the_transfer(computed):
     assert sum(x.tobytes() in seen for x in theirs.x_test.numpy()) > 0  # shuffled into new ones
 
 
+def test_labels_are_for_readers_alone(monkeypatch):
+    """A row may be called otherwise: no task, key or seed knows."""
+    before = planned(runs=2)
+    other = {part: f"another {part}" for part in roles.LABELS}
+    monkeypatch.setattr(roles, "LABELS", other)
+    assert roles.label(BEST) == "another evolved 1"
+    assert planned(runs=2) == before
+
+
+def test_words_of_tasks_stay():
+    """Other words would be other keys and other seeds: committed results could not be read."""
+    (run,) = planned()["reduced"].runs
+    named = [*run.nets.values(), *run.defenses.values()]
+    assert [net.examined.arguments["name"] for net in named] == [
+        "Ref", "Ref retrained", "Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM",
+        "Ref, JPEG", "Ref, bilateral", "Ref, free AT", "Ref, fast AT",
+    ]  # fmt: skip
+    tried = [run.children[0][0], run.random[2]]
+    assert [task.arguments["name"] for task in tried] == ["child 1", "random 3"]
+    made = [*run.white_box.values(), run.attacks["linear"]]
+    assert [task.arguments["name"] for task in made] == [
+        "Ref", "Ref+GM", "NE+GM 1", "NE+GM 2", "linear"
+    ]  # fmt: skip
+    twins = [twin.arguments["images"]["twin"].task for twin in run.twins.values()]
+    assert [task.arguments["name"] for task in twins] == ["Ref's twin", "NE+GM 1's twin"]
+
+
 # --- the search --------------------------------------------------------------------------------
 
 
@@ -193,9 +225,9 @@ def test_as_many_random_architectures_are_tried(run):
     assert len(run.random) == sum(map(len, run.children))
     best = max(run.random, key=lambda child: child["fitness"])
     fittest = [c["genome"] for c in run.random if c["fitness"] == best["fitness"]]
-    record = run.nets["Random+GM"].trained.record["arguments"]["net"]
+    record = run.nets[RANDOM].trained.record["arguments"]["net"]
     assert record["field"] == ["best", 0]
-    assert run.nets["Random+GM"].genome in fittest
+    assert run.nets[RANDOM].genome in fittest
 
 
 class Stopping(Executor):
@@ -251,7 +283,7 @@ def test_a_held_out_fitness_sees_no_test_image():
         x = data.x_train[:20] if hold_out else data.x_test
         gm = {"gradients": np.zeros((60 - hold_out, 1, 8, 8), "f2"), "strength": 1.0}
         fitness[hold_out] = [
-            gm_steps.child(
+            search_steps.child(
                 split=Loaded(images), name="child 1", genome=genome, generation=1, run=1, epochs=3,
                 batch_size=20, optimizer="adam", lr=1e-2, hold_out=hold_out, count=0,
                 gm=gm | {"variant": "cosine"}, adversarial=x.numpy(),
@@ -269,8 +301,8 @@ def test_images_sorted_by_class_are_refused_where_the_first_ones_count():
     data = dataclasses.replace(data, x_train=data.x_train[order], y_train=data.y_train[order])
     for first in ({"hold_out": 20}, {"hold_out": 0, "count": 20}):
         with pytest.raises(ValueError, match="lie sorted by class, and search_train and hold_out"):
-            gm_steps._trained_on(data, **first)
-    assert len(gm_steps._trained_on(data, hold_out=0)[0]) == 60
+            training.trained_on(data, **first)
+    assert len(training.trained_on(data, hold_out=0)[0]) == 60
 
 
 # --- the steps ---------------------------------------------------------------------------------
@@ -286,7 +318,7 @@ def test_adversarial_examples_stay_in_their_balls_and_are_the_references(compute
             assert np.sqrt((change**2).sum((1, 2, 3))).max() <= c.epsilon_l2 + 1e-5
         else:
             assert np.abs(change).max() <= sizes[name] + 1e-6
-    reference = run.nets["Ref"]
+    reference = run.nets[REFERENCE]
     weights = reference.trained["weights"]
     model = kit.nets.restore("hand_a_narrow", data.shape, data.classes, weights)
     again = kit.attacks.pgd(
@@ -298,7 +330,7 @@ def test_adversarial_examples_stay_in_their_balls_and_are_the_references(compute
 
 def test_a_net_is_examined_on_what_it_says(computed, run):
     data = computed["reduced"].split.load(device="cpu")
-    net = run.nets["NE+GM 1"]
+    net = run.nets[BEST]
     model = kit.nets.restore(net.genome, data.shape, data.classes, net.trained["weights"])
     np.testing.assert_array_equal(
         net.examined["clean"], kit.training.predict(model, data.x_test).numpy()
@@ -309,26 +341,27 @@ def test_a_net_is_examined_on_what_it_says(computed, run):
 
 
 def test_plain_nets_start_from_other_weights_than_the_reference(run):
-    weights = [run.nets[name].trained["weights"] for name in ("Ref", "Ref retrained", "Ref+GM")]
+    weights = [run.nets[role].trained["weights"] for role in (REFERENCE, RETRAINED, MISALIGNED)]
     first = [w["head.4.weight"] for w in weights]
     assert not np.allclose(first[0], first[1])
     assert not np.allclose(first[1], first[2])
-    np.testing.assert_allclose(run.nets["Ref"].examined["cosines"], 1, atol=2e-3)
+    np.testing.assert_allclose(run.nets[REFERENCE].examined["cosines"], 1, atol=2e-3)
 
 
 def test_filters_stand_before_the_reference(computed, run):
     """Its own weights, on images that pass the filter; adversarial training has other weights."""
     data = computed["reduced"].split.load(device="cpu")
-    ref = run.nets["Ref"]
+    ref = run.nets[REFERENCE]
     model = kit.nets.restore(ref.genome, data.shape, data.classes, ref.trained["weights"])
     examples = torch.from_numpy(run.attacks["L∞-PGD"]["images"])
-    for name, function in (("JPEG", kit.defenses.jpeg), ("bilateral", kit.defenses.bilateral)):
-        e = run.defenses[name].examined
+    functions = (kit.defenses.jpeg, kit.defenses.bilateral)
+    for role, function in zip(roles.FILTERED, functions, strict=True):
+        e = run.defenses[role].examined
         for labels, x in ((e["clean"], data.x_test), (e["adversarial"]["L∞-PGD"], examples)):
             expected = kit.training.predict(model, function(x)).numpy()
             np.testing.assert_array_equal(labels, expected)
-    for name in ("free AT", "fast AT"):
-        weights = run.defenses[name].trained["weights"]
+    for role in roles.HARDENED:
+        weights = run.defenses[role].trained["weights"]
         assert not np.allclose(weights["head.4.weight"], ref.trained["weights"]["head.4.weight"])
 
 
@@ -354,18 +387,68 @@ def test_fooling_rates_count_what_they_say():
 
 def test_the_epsilon_of_a_level_lies_between_its_neighbours():
     eps, accuracy = np.array([0, 0.1, 0.2]), np.array([90.0, 40.0, 0.0])
-    assert cells.epsilon_at(20, eps, accuracy) == pytest.approx(0.15)
-    assert np.isnan(cells.epsilon_at(-1, eps, accuracy))
-    assert np.isnan(cells.epsilon_at(95, eps, accuracy))
+    assert tables.epsilon_at(20, eps, accuracy) == pytest.approx(0.15)
+    assert np.isnan(tables.epsilon_at(-1, eps, accuracy))
+    assert np.isnan(tables.epsilon_at(95, eps, accuracy))
 
 
 def test_accuracies_by_net_and_images(run):
-    table = cells.accuracies(run.nets)
-    assert set(table["net"]) == set(COMPARED)
+    table = tables.accuracies(run.nets.values())
+    assert set(table["net"]) == set(map(roles.label, roles.COMPARED))
     of_ref = table[table["net"] == "Ref"].set_index("images")["accuracy"]
-    e = run.nets["Ref"].examined
+    e = run.nets[REFERENCE].examined
     assert of_ref["clean"] == pytest.approx(100 * np.mean(e["clean"] == e["true"]))
     assert of_ref["FGSM"] == pytest.approx(100 * np.mean(e["adversarial"]["FGSM"] == e["true"]))
+
+
+def test_every_claim_is_judged_on_the_tables_of_the_runs(computed, run):
+    """What the claims read is what the tables are made of; each has a row for each of its nets."""
+    scale = computed["reduced"]
+    over_runs = {
+        "full": tables.accuracies(run.nets.values()),
+        "fooled": tables.fooled(run, cells.fooling_rates),
+        "against": tables.defended(run), "stronger": tables.own_and_twin(run),
+        "swept": tables.sweep(run),
+    }  # fmt: skip
+    made = {name: tables.over_runs([table]) for name, table in over_runs.items()}
+    carried = {"reduced": tables.transferred(scale)}
+    evidence = claims.Evidence(
+        **made, reduced=made["full"], carried=carried, resolution={"full": 1.0, "reduced": 1.0}
+    )
+    judged = [claim for claim, *_ in claims.verdicts(settings().sources, evidence)]
+    assert set(judged) == set(study.STUDY.claims)
+    by = {"fooled": ["attack", "net"], "swept": ["variant", "strength"]}
+    for name in ("fooled", "against", "stronger", "swept"):
+        columns = by.get(name, ["net"])
+        mean = tables.mean_and_std(made[name], columns)
+        assert len(mean) == len(made[name].drop_duplicates(columns))
+        assert set(mean) - {f"{column} std" for column in made[name]} == set(made[name]) - {"run"}
+    assert list(tables.wide(carried["reduced"], ["dataset", "net"])["net"]) == [
+        roles.label(role) for role in run.transfer["digits"]
+    ]
+    other = tables.on_other_nets(made["full"], settings().sources)
+    assert list(other["net"]) == ["Ref", "Ref+GM", "NE+GM 1"]
+    assert set(other["source"]) == {"linear"}
+
+
+def test_what_the_search_chose_is_read_off_its_results(computed, run):
+    table = tables.chosen(run, computed["reduced"].split).set_index("net")
+    assert list(table.index) == ["Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM"]
+    fitness = sorted((net["fitness"] for net in run.search[-1]["population"]), reverse=True)
+    assert table.loc["NE+GM 2", "in the search"] == pytest.approx(100 * fitness[1])
+    e = run.nets[BEST].examined
+    shares = [np.mean(given == e["true"]) for given in (e["clean"], e["adversarial"]["L∞-PGD"])]
+    assert table.loc["NE+GM 1", "in the end"] == pytest.approx(100 * min(shares))
+    progress = tables.search_progress(run)
+    assert progress["evolved"][-1] == pytest.approx(
+        100 * max(child["fitness"] for born in run.children for child in born)
+    )
+    assert len(progress["random"]) == len(run.random)
+    assert len(tables.replacements(run)) == sum(map(len, run.children[1:]))
+    under = tables.under_attack(run, settings().epsilon, level=23.1)
+    assert list(under["quantity"])[-1] == "ε at which it is 23.1 %"
+    assert len(under) == 8
+    assert set(tables.map_distances(run)["net"]) == {"Ref", "Ref+GM", "NE+GM 1"}
 
 
 def scores(**nets):
@@ -431,7 +514,7 @@ def test_signed_and_absolute_are_compared_at_equal_clean_accuracy():
 
 def test_wide_keeps_the_order_and_counts_the_runs():
     table = scores(ref=([1, 2, 3], [0, 0, 0]), ne=([4, 4, 4], [1, 2, 3]))
-    out = tables.wide(table, "net", {"clean": "clean", "L∞-PGD": "adversarial"})
+    out = tables.wide(table)
     assert list(out["net"]) == ["Ref", "NE+GM 1"]
     assert list(out["clean"]) == [2, 4]
     assert list(out["adversarial std"]) == [0, 1]

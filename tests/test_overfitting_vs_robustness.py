@@ -10,7 +10,7 @@ import torch
 
 from kit import attacks, data, nets, runtime, training
 from kit.experiments import overfitting_vs_robustness as study
-from kit.experiments.overfitting_vs_robustness import claims
+from kit.experiments.overfitting_vs_robustness import claims, tables
 from kit.experiments.overfitting_vs_robustness import steps as made
 from kit.harness import results, steps
 
@@ -99,7 +99,7 @@ def test_equal_rates_give_equal_curves(regimes):
     one = steps.compute(planned(lr_overfitting=1e-3), jobs=1, device="cpu")
     normal, overfitting = one.regimes.values()
     assert normal.trained["validation_accuracy"].shape == (3, 3)
-    for curves in (cells.attack_curves, cells.clever_curves):
+    for curves in (cells.attack_curves, tables.clever_curves):
         first, second, wanted = (curves(r) for r in (normal, overfitting, regimes["normal"]))
         assert list(first) == list(second)
         for name, values in first.items():
@@ -208,10 +208,10 @@ def test_nothing_classified_correctly(monkeypatch, regimes):
     curves = cells.attack_curves(regime)
     assert np.isnan(curves["ASR CW"]).all()
     assert np.isnan(curves["accuracy before attack"]).all()
-    table = cells.distances([result])
+    table = tables.distances([result])
     assert table["images"].tolist() == [0] * 4
     assert table["L2"].isna().all()
-    assert np.isnan(cells.mean_norms([result], "CW", "cw")["CW"]["L2"]).all()
+    assert np.isnan(tables.mean_norms([result], "cw")["L2"]).all()
 
 
 def test_the_notebook_comes_to_its_end_where_no_image_is_classified_correctly(
@@ -265,14 +265,14 @@ def test_rates_and_norms_follow_from_the_stored_results():
     assert curves["ASR CW"].tolist() == [[50, 100, 0]]
     assert curves["test accuracy"].tolist() == [[50, 100, 100]]
     assert curves["accuracy before attack"].tolist() == [[50, 100, 100]]
-    table = cells.distances([fold]).set_index(["attack", "values"])
+    table = tables.distances([fold]).set_index(["attack", "values"])
     assert table.loc[("CW", "all channels"), ["L0", "L2", "Linf"]].tolist() == [3, 2, 1]
     assert table.loc[("PGD", "one channel"), ["L0", "L2", "Linf"]].tolist() == [1, 0.5, 0.5]
     assert table["images"].tolist() == table["unchanged"].tolist() == [1] * 8
     assert table["no gradient"].groupby("attack").first().to_dict() == {
         "CW": 0, "FGSM": 1, "PGD": 0, "random signs": 0,
     }  # fmt: skip
-    assert cells.mean_norms([fold], "CW", "cw")["CW"]["L2"].tolist() == [2]
+    assert tables.mean_norms([fold], "cw")["L2"].tolist() == [2]
 
 
 def test_gradient_passes_stand_in_the_table_where_all_folds_counted_them():
@@ -294,7 +294,7 @@ def test_what_crafts_is_no_climb_measured_otherwise():
     steady = {f"{output} mean": np.ones((3, 2)) for output in study.OUTPUTS}
     steady |= {"empirical robustness": flat, "ASR CW": flat, "ASR CW, last": flat}
     overfitting = steady | {"ASR CW": success, "crafting epoch": np.array([4, 6, 5])}
-    climb = cells.otherwise(None, steady, overfitting)["2.C2, CW's climb over the second half only"]
+    climb = tables.otherwise(steady, overfitting)["2.C2, CW's climb over the second half only"]
     assert climb[2] == 0
     assert np.isnan(climb[:2]).all()
 
@@ -307,7 +307,7 @@ def test_curves_are_recomputed_from_the_stored_predictions(regimes):
             for attack, key in study.ATTACKS.items():
                 wrong = [sum(p != truth) / len(truth) for p in result[f"{key}_predictions"]]
                 assert curves[f"ASR {attack}"][fold] == pytest.approx(100 * np.array(wrong))
-        scores = cells.clever_curves(regime)
+        scores = tables.clever_curves(regime)
         for output in study.OUTPUTS:
             first = regime.clever[0][0]
             assert scores[f"{output} mean"][0, 0] == first[f"{output}_scores"].mean()
@@ -317,16 +317,16 @@ def test_curves_are_recomputed_from_the_stored_predictions(regimes):
 
 def test_long_tables_are_thinned():
     curves = {"a": np.arange(70.0).reshape(2, 35)}
-    table = cells.over_epochs(np.arange(1, 36), curves)
+    table = tables.over_epochs(np.arange(1, 36), curves)
     assert table["epoch"].tolist() == [1, 5, 10, 15, 20, 25, 30, 35]
     assert table["a"].tolist() == [17.5 + epoch - 1 for epoch in table["epoch"]]
-    assert len(cells.over_epochs([1, 10, 20], {"a": np.ones((2, 3))})) == 3
+    assert len(tables.over_epochs([1, 10, 20], {"a": np.ones((2, 3))})) == 3
 
 
 def test_tables_over_the_epochs_are_recomputed_fold_by_fold(regimes):
     for regime in regimes.values():
         values = 100 * regime.trained["validation_accuracy"]
-        table = cells.over_epochs(np.arange(1, 4), {"validation": values})
+        table = tables.over_epochs(np.arange(1, 4), {"validation": values})
         for epoch, row in enumerate(table.itertuples(index=False)):
             of_folds = [fold[epoch] for fold in values]
             assert row.epoch == epoch + 1
@@ -336,7 +336,7 @@ def test_tables_over_the_epochs_are_recomputed_fold_by_fold(regimes):
 
 def test_distances_are_recomputed_from_the_norms(regimes):
     for regime in regimes.values():
-        table = cells.distances(regime.best).set_index("attack")
+        table = tables.distances(regime.best).set_index("attack")
         assert set(table["values"]) == {"all channels"}  # of grey images both are one
         for attack, key in study.ATTACKS.items():
             norms = [norm for fold in regime.best for norm in fold[f"{key}_norms"][0].T]
@@ -351,7 +351,7 @@ def test_distances_are_recomputed_from_the_norms(regimes):
 
 
 def test_panels_show_the_curves_with_a_word():
-    shown = cells.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
+    shown = tables.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
     assert shown == {"normal: attacked": {"CW": ([1], 90)}}
 
 
@@ -386,17 +386,12 @@ def all_curves(regimes):
     for label, regime in regimes.items():
         curves[label] = {
             "validation": 100 * regime.trained["validation_accuracy"],
-            **cells.attack_curves(regime), **cells.clever_curves(regime),
+            **cells.attack_curves(regime), **tables.clever_curves(regime),
             "crafting epoch": np.array([fold["epoch"] for fold in regime.best]),
             "ASR CW, last": cells.wrong(regime.last, lambda fold: fold["cw_predictions"]),
-            **{
-                name: np.array([fold[name.replace(" ", "_")] for fold in regime.gradients])
-                for name in ("loss sensitivity", "empirical robustness")
-            },
+            **tables.gradient_curves(regime),
         }  # fmt: skip
-        norms[label] = cells.mean_norms(regime.last, "CW, last", "cw")
-        for attack, key in study.ATTACKS.items():
-            norms[label] |= cells.mean_norms(regime.best, attack, key)
+        norms[label] = tables.norms(regime)
     return curves, norms
 
 
@@ -408,6 +403,9 @@ def test_verdicts_name_every_claim(regimes):
     (spread,) = (e for c, label, (_, e) in claims.verdicts("cifar10", curves, norms, 1.0)
                  if (c, label) == ("2.C3", "logits"))  # fmt: skip
     assert spread.startswith("spread: ")
+    frame = tables.with_intervals(tables.otherwise(**curves))
+    assert frame["folds used"].max() == 3
+    assert len(frame) == 4 + len(study.OUTPUTS)
     missing = list(study.STUDY.not_tested(["digits", "cifar10"]))
     assert {title for _, title in missing} == {"STL-10"}
 

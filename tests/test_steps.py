@@ -158,7 +158,7 @@ def test_a_split_enters_the_key_by_what_it_says_not_by_what_is_known_of_it():
 
 def test_the_key_is_the_same_in_every_process():
     code = (
-        "from kit.data import Split; from kit.experiments.knn_tradeoff import lenet; "
+        "from kit.data import Split; from kit.experiments.knn_tradeoff.steps import lenet; "
         "print(lenet.task(split=Split('digits', run=1), epochs=1).key)"
     )
     run = [sys.executable, "-c", code]

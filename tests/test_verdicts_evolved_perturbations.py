@@ -144,9 +144,9 @@ CASES = [
     ("1.C9", "Np = 1", {"first": {"sgd": 30}}, YES),
     ("1.X1", "Np = 1", {"matched": (45, 50)}, NO),
     ("1.X1", "Np = 1", {"matched": (50, 50)}, OPEN),
-    ("1.X2", "against sgd", {"change": {(RIVAL, "sgd"): 90}}, NO),
-    ("1.X2", "against sgd", {"change": {(RIVAL, "sgd"): 80}}, OPEN),
-    ("1.X2", "against sgd", {"change": {(RIVAL, "adam"): 10}}, YES),
+    ("1.X2", "against SGD", {"change": {(RIVAL, "sgd"): 90}}, NO),
+    ("1.X2", "against SGD", {"change": {(RIVAL, "sgd"): 80}}, OPEN),
+    ("1.X2", "against SGD", {"change": {(RIVAL, "adam"): 10}}, YES),
     ("1.X3", "Np = 1", {"change": {(RANDOM, "adam"): 40}}, NO),
     ("1.X3", "Np = 1", {"change": {(RANDOM, "adam"): 50}}, OPEN),
     ("1.X3", "Np = 1", {"change": {(PLAIN, "adam"): 40}}, YES),
@@ -189,7 +189,7 @@ def test_each_of_two_noises_has_to_be_learnt():
         judged = claims.verdicts(c, dataclasses.replace(made, curves=curves))
         (one,) = [judged for id, _, judged in judged if id == "1.C2"]
         assert one[0] == OPEN
-        assert "less than half of the training images learnt: adam 10 %" in one[1]
+        assert "less than half of the training images learnt: Adam 10 %" in one[1]
 
 
 def test_trainings_on_one_search_are_one_result():

@@ -1,10 +1,8 @@
 """Every claim of paper 3 on made-up accuracies: reproduced, not reproduced, undecided, at a limit.
 
 The accuracies below reproduce everything. Each case changes some of them and says what must follow.
-The claims are judged by cells of the notebook, from its table of accuracies on.
+The slopes are those of the notebook.
 """
-
-import types
 
 import notebook
 import numpy as np
@@ -12,6 +10,7 @@ import pandas as pd
 import pytest
 
 from kit.experiments import knn_tradeoff as study
+from kit.experiments.knn_tradeoff import claims
 from kit.harness import results
 
 YES, NO, OPEN = results.REPRODUCED, results.NOT_REPRODUCED, results.UNDECIDED
@@ -38,37 +37,18 @@ def accuracies(changes=(), runs=RUNS):
     ], columns=["run", "set", "k", "accuracy", "images"])  # fmt: skip
 
 
-@pytest.fixture
-def judge(monkeypatch):
-    """The notebook's verdicts on tables of accuracies, by claim, data set and attack."""
-
-    def judge(**tables):
-        splits = {
-            name: types.SimpleNamespace(about=types.SimpleNamespace(test=TEST)) for name in tables
-        }
-        values = {
-            "A": tables,
-            "S": {name: cells.slopes(table) for name, table in tables.items()},
-            "rises": {name: cells.beyond_noise(table)[1] for name, table in tables.items()},
-            "computed": {
-                name: types.SimpleNamespace(split=split) for name, split in splits.items()
-            },
-            "c": types.SimpleNamespace(
-                on=lambda name: types.SimpleNamespace(flat=LIMITS[name], z=7)
-            ),
-        }
-        for name, value in values.items():
-            monkeypatch.setitem(cells.judged.__globals__, name, value)
-        names = {id(split): name for name, split in splits.items()}
-        return {
-            (claim, names[id(split)], attack): verdict
-            for claim, (verdict, _), split, attack in cells.judged()
-        }
-
-    return judge
+def judge(**accuracies_of):
+    """The verdicts on tables of accuracies, by claim, data set and attack."""
+    return {
+        (claim, name, attack): verdict
+        for name, table in accuracies_of.items()
+        for claim, attack, (verdict, _) in claims.verdicts(
+            table, cells.slopes(table), LIMITS[name], 100 / TEST
+        )
+    }
 
 
-def test_the_made_up_accuracies_reproduce_everything(judge):
+def test_the_made_up_accuracies_reproduce_everything():
     everything = judge(mnist=accuracies(), cifar10=accuracies())
     assert set(everything.values()) == {YES}
     assert set(everything) == {
@@ -116,7 +96,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("claim", "attack", "changes", "wanted"), CASES)
-def test_verdicts(judge, claim, attack, changes, wanted):
+def test_verdicts(claim, attack, changes, wanted):
     assert judge(mnist=accuracies(changes))[claim, "mnist", attack] == wanted
 
 
@@ -134,17 +114,17 @@ def test_every_claim_has_a_case_of_each_kind():
         (WHOLE, (99, 50, 10, 0), {("3.C3", "")}),
     ],
 )
-def test_a_claim_looks_at_its_sets_alone(judge, name, at_its_worst, fail):
+def test_a_claim_looks_at_its_sets_alone(name, at_its_worst, fail):
     verdicts = judge(mnist=accuracies({name: at_its_worst}), cifar10=accuracies())
     for (claim, dataset, attack), verdict in verdicts.items():
         assert verdict == (NO if dataset == "mnist" and (claim, attack) in fail else YES)
 
 
-def test_two_runs_decide_nothing(judge):
+def test_two_runs_decide_nothing():
     assert set(judge(mnist=accuracies(runs=2)).values()) == {OPEN}
 
 
-def test_each_data_set_has_its_own_limit(judge):
+def test_each_data_set_has_its_own_limit():
     table = accuracies({WHOLE: (90, 94, 90, 90)})
     verdicts = judge(mnist=table, cifar10=table)
     assert verdicts["3.C3", "mnist", ""] == NO
@@ -162,7 +142,7 @@ def with_slopes(name, first):
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(0.95, OPEN), (1.05, YES), (-1.05, NO)])
-def test_3c2_is_decided_by_welchs_test_at_five_per_cent(judge, share, wanted):
+def test_3c2_is_decided_by_welchs_test_at_five_per_cent(share, wanted):
     """Run by run the slopes differ by the same; as two samples they differ by chance, or hardly."""
     spread = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
     at_five_per_cent = 2.306 * np.std(spread, ddof=1) * np.sqrt(2 / RUNS)  # t of 8 degrees, 97.5 %
@@ -173,7 +153,7 @@ def test_3c2_is_decided_by_welchs_test_at_five_per_cent(judge, share, wanted):
     assert judge(mnist=table)["3.C2", "mnist", "FGSM"] == wanted
 
 
-def test_a_run_without_images_decides_nothing_by_itself(judge):
+def test_a_run_without_images_decides_nothing_by_itself():
     """It is left out of 3.C1 and 3.X1; 3.C2 stays open without its slope."""
     table = accuracies()
     empty = (table["set"] == "FGSM") & (table["run"] == 1)

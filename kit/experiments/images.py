@@ -119,10 +119,10 @@ class ImageSettings(Settings):
 
         names = []
         for name in self.all_datasets:
-            c = self.on(name)
-            images = Split(name, c.train, c.test, getattr(c, "size", 0), c.seed)
-            if not known(images, c.data_root):
+            config = self.on(name)
+            images = Split(name, config.train, config.test, getattr(config, "size", 0), config.seed)
+            if not known(images, config.data_root):
                 if name not in NAMES:
-                    load(name, c.data_root)  # says that there is no such data set
+                    load(name, config.data_root)  # says that there is no such data set
                 names.append(name)
         return names

@@ -48,6 +48,11 @@ class Generation:
     children: list[Member]
     replaced: list[int]
 
+    @property
+    def genomes(self) -> list[Genome]:
+        """Of the population: the parents of the next generation."""
+        return [member.genome for member in self.population]
+
 
 def fitness(clean: float, adversarial: float) -> float:
     """Eq. 4: the smaller one of clean accuracy and accuracy on the adversarial test set.
@@ -157,14 +162,33 @@ def evolve(
     generations = whole(0).check("generations", generations)
     seed = SEED.check("seed", seed)
     genomes = initial(population, least, generator(seed, 0), space=space)
-    members = [Member(genome, evaluate(genome, 1)) for genome in genomes]
-    yield Generation(0, members, members, list(range(population)))
+    last = compete(0, None, [Member(genome, evaluate(genome, 1)) for genome in genomes])
+    yield last
     for number in range(1, generations + 1):
-        parents = [member.genome for member in members]
-        genomes = offspring(parents, children, generator(seed, number), space=space, times=times)
+        rng = generator(seed, number)
+        genomes = offspring(last.genomes, children, rng, space=space, times=times)
         born = [Member(genome, evaluate(genome, number), number) for genome in genomes]
-        members, replaced = select(members, born)
-        yield Generation(number, members, born, replaced)
+        last = compete(number, last.population, born)
+        yield last
+
+
+def compete(number: int, population: Sequence[Member] | None, born: Sequence[Member]) -> Generation:
+    """What is left of a generation after its children are trained.
+
+    Parameters
+    ----------
+    number
+        0 for the first population.
+    population
+        That of the generation before; None where `born` is the first one.
+    born
+        The children, in the order of Algorithm 1.
+    """
+    born = list(born)
+    if population is None:
+        return Generation(number, born, born, list(range(len(born))))
+    after, replaced = select(population, born)
+    return Generation(number, after, born, replaced)
 
 
 def generator(seed: int, number: int) -> np.random.Generator:

@@ -5,9 +5,10 @@ result and the baselines then perturb training sets, and nets trained on these a
 images.
 """
 
-from kit.experiments.evolved_perturbations.plan import Plan, Search, Searched, Table, Training, plan
+from kit.experiments.evolved_perturbations.plan import plan
 from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM, STUDY, Aim, Settings
 from kit.experiments.evolved_perturbations.steps import RADII
+from kit.experiments.evolved_perturbations.tree import Plan, Search, Searched, Table, Training
 
 __all__ = [
     "OURS", "PLAIN", "RADII", "RANDOM", "STUDY", "Aim", "Plan", "Search", "Searched", "Settings",

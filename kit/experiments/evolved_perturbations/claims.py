@@ -49,35 +49,35 @@ class Evidence:
     resolution: float
 
 
-def verdicts(c: Settings, evidence: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def verdicts(config: Settings, evidence: Evidence) -> Iterator[tuple[str, str, Judged]]:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence."""
-    yield from _about_search(c, evidence)
-    yield from _about_optimizers(c, evidence)
-    yield from _about_pictures(c, evidence)
+    yield from _about_search(config, evidence)
+    yield from _about_optimizers(config, evidence)
+    yield from _about_pictures(config, evidence)
 
 
 def of_table(
-    c: Settings, dataset: str, curves: pd.DataFrame, resolution: float
+    config: Settings, dataset: str, curves: pd.DataFrame, resolution: float
 ) -> Iterator[tuple[str, str, Judged]]:
     """The claims on the table with larger nets (1.T1), from its trainings, on one data set."""
     printed = STUDY.concerns("printed effects", dataset)
     for net, rows in tables.final(curves).groupby("net", sort=False):
-        ours = tables.evolved(rows, c.search_optimizer, c.pixels[0])
+        ours = tables.evolved(rows, config.search_optimizer, config.pixels[0])
         uniform, left = (rows[rows["kind"] == kind] for kind in ("uniform", "left"))
         judged = _more_harmful(ours, uniform, "evolved", "uniform", resolution)
         yield "1.C2", f"{net}, augmented", judged
         parts = [
             _more_harmful(
                 harmful, left, name, "left column", resolution,
-                _printed(c, name) if printed else None,
+                _printed(config, name) if printed else None,
             )
             for name, harmful in (("evolved", ours), ("uniform", uniform))
         ]  # fmt: skip
         yield "1.C3", str(net), results.combine(parts)
 
 
-def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    aim, least = c.search_optimizer, c.pixels[0]
+def _about_search(config: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    aim, least = config.search_optimizer, config.pixels[0]
     for pixels, gain in e.gains.items():
         judged = results.positive(gain, "points of error from first to last", e.resolution)
         yield "1.C1", f"Np = {pixels}", judged
@@ -85,36 +85,36 @@ def _about_search(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]
     rows = small[small["optimizer"] == aim]
     ours, draws = tables.evolved(rows, aim, least), rows[rows["kind"] == "uniform"]
     yield "1.C2", f"Np = {least}", _more_harmful(ours, draws, "evolved", "uniform", e.resolution)
-    for fewer, more in zip(c.pixels, c.pixels[1:], strict=False):
+    for fewer, more in zip(config.pixels, config.pixels[1:], strict=False):
         many, few = (tables.evolved(rows, aim, pixels) for pixels in (more, fewer))
         judged = _more_harmful(many, few, f"Np = {more}", f"Np = {fewer}", e.resolution)
         yield "1.C4", f"Np = {more} against {fewer}", judged
     for claim, method, name in (("1.X3", RANDOM, "random search"), ("1.X4", PLAIN, "plain")):
         others = tables.evolved(rows, aim, least, method)
         yield claim, f"Np = {least}", _more_harmful(ours, others, "evolved", name, e.resolution)
-    of_rival = small[small["optimizer"] == c.rival]
-    theirs, ours = (tables.evolved(of_rival, name, least) for name in (c.rival, aim))
-    rival = TITLES[c.rival]
+    of_rival = small[small["optimizer"] == config.rival]
+    theirs, ours = (tables.evolved(of_rival, name, least) for name in (config.rival, aim))
+    rival = TITLES[config.rival]
     judged = _more_harmful(theirs, ours, f"against {rival}", f"against {TITLES[aim]}", e.resolution)
     yield "1.X2", f"against {rival}", judged
 
 
-def _printed(c: Settings, name: str) -> float | None:
+def _printed(config: Settings, name: str) -> float | None:
     """By how much more than the left column the paper's table says that a noise hurts."""
     table = STUDY.printed("1.T1")
     assert table is not None
     values = table.set_index("noise")["accuracy"]
-    return results.printed_gain(values, "left column [7]", f"{name} Np = {c.pixels[0]}")
+    return results.printed_gain(values, "left column [7]", f"{name} Np = {config.pixels[0]}")
 
 
-def _about_optimizers(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    small, aim = tables.final(e.curves), c.search_optimizer
-    for pixels in c.pixels:
+def _about_optimizers(config: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    small, aim = tables.final(e.curves), config.search_optimizer
+    for pixels in config.pixels:
         rows, label = tables.evolved(small, aim, pixels), f"Np = {pixels}"
-        others = [name for name in ("adam", "rmsprop") if name in c.optimizers]
+        others = [name for name in ("adam", "rmsprop") if name in config.optimizers]
         ahead = each(rows, [("sgd", name) for name in others], e.resolution)
         yield "1.C5", label, if_learnt(rows, ahead)
-        if "adabound" in c.optimizers:
+        if "adabound" in config.optimizers:
             between = each(rows, [("adabound", "adam"), ("sgd", "adabound")], e.resolution)
             yield "1.C6", label, if_learnt(rows, between)
         equal = e.matched[e.matched["pixels"] == pixels]
@@ -132,8 +132,8 @@ def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
     return if_learnt(rows[rows["epoch"] == last], judged)
 
 
-def _about_pictures(c: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
-    label = f"Np = {c.pixels[0]}"
+def _about_pictures(config: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+    label = f"Np = {config.pixels[0]}"
     steeper = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise")
     inwards = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise inwards")
     better = tables.paired(e.ends, "optimizer", "sgd", "adam")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 from kit import runtime
+from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM
 from kit.optimizers import TITLES
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from kit.data import Dataset
 
 CLEAN, LEFT, SHORTCUT = {"kind": "clean"}, {"kind": "left"}, {"kind": "shortcut"}
-_METHODS = {"MDD-ES": "evolved", "plain": "plain MDD-ES", "random": "random search"}
+_METHODS = {OURS: "evolved", PLAIN: "plain MDD-ES", RANDOM: "random search"}
 _NAMES = {"clean": "clean", "left": "left column [7]", "shortcut": "One-Pixel Shortcut"}
 
 
@@ -24,7 +25,7 @@ def uniform(pixels: int, draw: int) -> dict[str, Any]:
 
 
 def evolved(
-    pixels: int, aim: str, genome: Any, search: int = 1, method: str = "MDD-ES",
+    pixels: int, aim: str, genome: Any, search: int = 1, method: str = OURS,
     saturation: float = 1.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Description of a search's δ*: its genome, or the field of a task that has it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,194 +15,108 @@ from kit.experiments.evolved_perturbations.settings import (
     Aim,
     Settings,
 )
+from kit.experiments.evolved_perturbations.tree import Plan, Search, Searched, Table, Training
 from kit.experiments.images import split
 from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
-from kit.optimizers import cma_popsize
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One training on perturbed images: a task, and once it is computed its result."""
-
-    net: str
-    kind: str
-    pixels: int
-    aim: str  # the optimizer that the noise was evolved against
-    method: str  # of the search
-    search: int  # in which of the searches
-    noise: str
-    optimizer: str
-    repeat: int
-    result: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """One search: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    generations
-        In their order.
-    chosen
-        Its δ*, after fresh scores.
-    first, last
-        Clean-test errors of the candidates of the first and the last generation, one training
-        each; None for the controls and where no claim asks for them.
-    best
-        Likewise of the best candidate so far after each generation.
-    """
-
-    generations: list
-    chosen: Any
-    first: Any = None
-    last: Any = None
-    best: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Searched:
-    """The study on one data set: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    split, searched
-        The images, and those that the searches see: the same unless ``search_train`` is set.
-    baselines
-        Titles of the noises that no search made, and their F.
-    trainings
-        For 1.F3, 1.F5 and the baselines.
-    lines, backgrounds
-        For the δ* of each search for the smallest Np, of each training on it.
-    cam
-        Of the first training of the first search.
-    examples
-        Of the first search for each Np.
-    """
-
-    split: Split
-    searched: Split
-    searches: dict[Aim, Search]
-    baselines: list[str]
-    baseline_scores: Any
-    trainings: list[Training]
-    lines: list
-    backgrounds: list
-    cam: Any
-    examples: dict[int, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """1.T1 on one data set: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    split, searched
-        As in :class:`Searched`.
-    searches
-        Those whose δ* is trained on.
-    trainings
-        Of the larger nets, with augmentation.
-    """
-
-    split: Split
-    searched: Split
-    searches: dict[Aim, Search]
-    trainings: list[Training]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The whole study, and the table with larger nets, by data set."""
-
-    studies: dict[str, Searched]
-    tables: dict[str, Table]
-
-
-def plan(config: Settings) -> Plan:
+def plan(c: Settings) -> Plan[Task]:
     """The tasks of the study by data set; what does not fit its images is refused."""
     return Plan(
-        {name: _searched(config.on(name), name) for name in config.datasets},
-        {name: _table(config.on(name), name) for name in config.table_datasets},
+        {name: _searched(c.on(name), name) for name in c.datasets},
+        {name: _table(c.on(name), name) for name in c.table_datasets},
     )
 
 
-def _searched(c: Settings, name: str) -> Searched:
-    images, seen, net = _images(c, name)
-    searches = {aim: _search(c, seen, net, aim) for aim in c.aims}
-    evolved = _evolved(c, searches)
+def _searched(config: Settings, name: str) -> Searched[Task]:
+    images, seen, net = _images(config, name)
+    searches = {aim: _search(config, seen, net, aim) for aim in config.aims}
+    evolved = _evolved(config, searches)
     ours = {
         aim: noise
         for aim, noise in evolved.items()
-        if (aim.pixels, aim.optimizer, aim.method) == (c.pixels[0], c.search_optimizer, OURS)
+        if (aim.pixels, aim.optimizer, aim.method)
+        == (config.pixels[0], config.search_optimizer, OURS)
     }
     searches |= {
-        aim: _tested(c, seen, net, aim, searches[aim]) for aim in c.aims if _is_ours(c, aim)
+        aim: _tested(config, seen, net, aim, searches[aim])
+        for aim in config.aims
+        if _is_ours(config, aim)
     }
-    baselines = _baselines(c)
+    baselines = _baselines(config)
     return Searched(
         images, seen, searches, [noises.title(noise) for noise in baselines],
         search_steps.baseline_fitness.task(
-            split=seen, search=c.search(net, next(iter(ours))), baselines=baselines
+            split=seen, search=config.options(net, next(iter(ours))), baselines=baselines
         ),
-        _trainings(c, images, net, evolved), **_pictures(c, images, net, ours),
+        _trainings(config, images, net, evolved), **_pictures(config, images, net, ours),
         examples={
             pixels: steps.examples.task(
-                split=images, noise=evolved[Aim(pixels, c.search_optimizer)]
+                split=images, noise=evolved[Aim(pixels, config.search_optimizer)]
             )
-            for pixels in c.pixels
+            for pixels in config.pixels
         },
     )  # fmt: skip
 
 
-def _table(c: Settings, name: str) -> Table:
+def _table(config: Settings, name: str) -> Table[Task]:
     """1.T1: other nets, with augmentation; a repeat of ours is a search."""
-    images, seen, net = _images(c, name)
+    images, seen, net = _images(config, name)
     side = min(images.about.shape[1:])
-    if c.crop > side // 2:
-        raise ValueError(f"crop is {c.crop}: use at most half of the image's side, {side // 2}.")
-    ours = [aim for aim in c.aims if _is_ours(c, aim) and aim.search <= c.table_repeats]
-    searches = {aim: _search(c, seen, net, aim) for aim in ours}
+    if config.crop > side // 2:
+        raise ValueError(
+            f"crop is {config.crop}: use at most half of the image's side, {side // 2}."
+        )
+    ours = [
+        aim for aim in config.aims if _is_ours(config, aim) and aim.number <= config.table_repeats
+    ]
+    searches = {aim: _search(config, seen, net, aim) for aim in ours}
     fixed = [
         (noise, repeat)
-        for repeat in range(1, c.table_repeats + 1)
+        for repeat in range(1, config.table_repeats + 1)
         for noise in (
-            noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(c.pixels[0], repeat)
+            noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(config.pixels[0], repeat)
         )
     ]  # fmt: skip
-    evolved = [(noise, aim.search) for aim, noise in _evolved(c, searches).items()]
+    evolved = [(noise, aim.number) for aim, noise in _evolved(config, searches).items()]
     trainings = [
-        _training(c, images, net, noise, "adam", c.table_epochs, repeat, c.crop)
-        for net in c.table_nets
+        _training(config, images, net, noise, "adam", config.table_epochs, repeat, config.crop)
+        for net in config.table_nets
         for noise, repeat in [*fixed, *evolved]
     ]
     return Table(images, seen, searches, trainings)
 
 
-def _images(c: Settings, name: str) -> tuple[Split, Split, str]:
+def _images(config: Settings, name: str) -> tuple[Split, Split, str]:
     """The images, those that the searches see, and the name of the net for them."""
     images, seen = (
-        split(name, c.data_root, train=train, test=c.test, size=c.size, seed=c.seed)
-        for train in (c.train, c.search_train or c.train)
+        split(
+            name,
+            config.data_root,
+            train=train,
+            test=config.test,
+            size=config.size,
+            seed=config.seed,
+        )
+        for train in (config.train, config.search_train or config.train)
     )
-    _check(c, images)
+    _check(config, images)
     return images, seen, "graynet" if images.about.shape[0] == 1 else "colornet"
 
 
-def _is_ours(c: Settings, aim: Aim) -> bool:
+def _is_ours(config: Settings, aim: Aim) -> bool:
     """Is it a search as the paper's, and no control?"""
-    return (aim.method, aim.optimizer) == (OURS, c.search_optimizer)
+    return (aim.method, aim.optimizer) == (OURS, config.search_optimizer)
 
 
-def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> dict[str, Any]:
+def _pictures(config: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> dict[str, Any]:
     """The lines and the Grad-CAMs: for each search one of every training on its δ*."""
-    common = {"split": images, "net": net, "epochs": c.epochs, "batch_size": c.batch_size}
-    adam, sgd = (float(c.optimizers[name]) for name in ("adam", "sgd"))
-    lined = {"lr_adam": adam, "lr_sgd": sgd, "alphas": c.alphas}
-    looked = {"lr": adam, "images": c.cam_images}
-    trained = [[(noise, repeat) for repeat in _repeats(c, aim)] for aim, noise in ours.items()]
+    common = {"split": images, "net": net, "epochs": config.epochs, "batch_size": config.batch_size}
+    adam, sgd = (float(config.optimizers[name]) for name in ("adam", "sgd"))
+    lined = {"lr_adam": adam, "lr_sgd": sgd, "alphas": config.alphas}
+    looked = {"lr": adam, "images": config.cam_images}
+    trained = [[(noise, repeat) for repeat in _repeats(config, aim)] for aim, noise in ours.items()]
 
     def each(step: Step, options: dict[str, Any]) -> list[list[Task]]:
         return [
@@ -219,62 +132,69 @@ def _pictures(c: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> di
     }
 
 
-def _evolved(c: Settings, searches: dict[Aim, Search]) -> dict[Aim, dict]:
+def _evolved(config: Settings, searches: dict[Aim, Search[Task]]) -> dict[Aim, dict]:
     """The δ* of each search."""
     return {
         aim: noises.evolved(
-            aim.pixels, aim.optimizer, search.chosen["genome"], aim.search, aim.method,
-            1.0 if aim.method == PLAIN else c.saturation,
+            aim.pixels, aim.optimizer, search.chosen["genome"], aim.number, aim.method,
+            1.0 if aim.method == PLAIN else config.saturation,
         )
         for aim, search in searches.items()
     }  # fmt: skip
 
 
-def _baselines(c: Settings) -> list[dict]:
-    draws = range(1, min(c.uniforms, 5) + 1)
-    return [noises.LEFT, noises.SHORTCUT, *(noises.uniform(c.pixels[0], draw) for draw in draws)]
+def _baselines(config: Settings) -> list[dict]:
+    draws = range(1, min(config.uniforms, 5) + 1)
+    return [
+        noises.LEFT,
+        noises.SHORTCUT,
+        *(noises.uniform(config.pixels[0], draw) for draw in draws),
+    ]
 
 
-def _repeats(c: Settings, aim: Aim) -> range:
+def _repeats(config: Settings, aim: Aim) -> range:
     """The numbers that nets start from: one for every training on a search's δ*."""
-    return range((aim.search - 1) * c.repeats + 1, aim.search * c.repeats + 1)
+    return range((aim.number - 1) * config.repeats + 1, aim.number * config.repeats + 1)
 
 
-def _check(c: Settings, images: Split) -> None:
+def _check(config: Settings, images: Split) -> None:
     _, height, width = images.about.shape
-    for pixels in c.pixels:
+    for pixels in config.pixels:
         if pixels > height * width:
             raise ValueError(
                 f"pixels is {pixels}: use a whole number from 1 to {height * width}, since an "
                 f"image has {height}×{width} pixels."
             )
-    if c.cma_options:
+    if config.cma_options:
         from kit import evolution  # torch and pycma
 
-        evolution.check_options(c.cma_options)
+        evolution.check_options(config.cma_options)
 
 
-def _search(c: Settings, images: Split, net: str, aim: Aim) -> Search:
+def _search(config: Settings, images: Split, net: str, aim: Aim) -> Search[Task]:
     """The generations of one search, each reading the state that the one before it left."""
-    search = c.search(net, aim)
+    search = config.options(net, aim)
     chain: list[Task] = []
-    common = {"split": images, "method": aim.method, "search": search, "start": aim.search}
-    genes = len(images.about.classes) * aim.pixels * (2 + images.about.shape[0])
-    for number in range(1, c.length(aim, c.popsize or cma_popsize(genes)) + 1):
+    common = {"split": images, "method": aim.method, "search": search, "start": aim.number}
+    generations = config.length(aim, search_steps.candidates(images, aim.pixels, config.popsize))
+    for number in range(1, generations + 1):
         previous = chain[-1]["state"] if chain else None
         chain.append(search_steps.generation.task(**common, number=number, previous=previous))
     state = chain[-1]["state"]
     chosen = search_steps.choose.task(
         **common, genomes=state["genomes"], repeats=RESCORES,
-        count=0 if aim.method == PLAIN else c.rescored,
+        count=0 if aim.method == PLAIN else config.rescored,
     )  # fmt: skip
     return Search(chain, chosen)
 
 
-def _tested(c: Settings, images: Split, net: str, aim: Aim, found: Search) -> Search:
+def _tested(
+    config: Settings, images: Split, net: str, aim: Aim, found: Search[Task]
+) -> Search[Task]:
     """A search with the clean-test errors of its candidates."""
     common = {
-        "split": images, "method": aim.method, "search": c.search(net, aim), "start": aim.search
+        "split": images, "method": aim.method, "search": config.options(net, aim),
+        "start": aim.number,
     }  # fmt: skip
     generations = found.generations
     errors = [
@@ -288,15 +208,15 @@ def _tested(c: Settings, images: Split, net: str, aim: Aim, found: Search) -> Se
 
 
 def _training(
-    c: Settings, images: Split, net: str, noise: dict, optimizer: str, epochs: int, repeat: int,
-    crop: int = 0,
-) -> Training:  # fmt: skip
+    config: Settings, images: Split, net: str, noise: dict, optimizer: str, epochs: int,
+    repeat: int, crop: int = 0,
+) -> Training[Task]:  # fmt: skip
     # Flips where the study says so: a mirrored digit is no digit.
     flip = crop > 0 and STUDY.concerns("flips", images.name)
     task = steps.train_perturbed.task(
         split=images, net=net, noise=noise, optimizer=optimizer,
-        lr=float(c.optimizers[optimizer]), epochs=epochs, batch_size=c.batch_size, crop=crop,
-        flip=flip, repeat=repeat,
+        lr=float(config.optimizers[optimizer]), epochs=epochs, batch_size=config.batch_size,
+        crop=crop, flip=flip, repeat=repeat,
     )  # fmt: skip
     about = {"pixels": 0, "aim": "", "method": "", "search": 1} | noise
     return Training(
@@ -305,21 +225,23 @@ def _training(
     )  # fmt: skip
 
 
-def _trainings(c: Settings, images: Split, net: str, evolved: dict[Aim, dict]) -> list[Training]:
+def _trainings(
+    config: Settings, images: Split, net: str, evolved: dict[Aim, dict]
+) -> list[Training[Task]]:
     """1.F3, 1.F5 and the comparisons with the baselines and with other searches."""
     wanted: list[tuple[dict, str, Iterable[int]]] = []
     for aim, noise in evolved.items():
-        other = {c.search_optimizer, aim.optimizer}
-        optimizers = list(c.optimizers) if _is_ours(c, aim) else sorted(other)
-        wanted += [(noise, optimizer, _repeats(c, aim)) for optimizer in optimizers]
-    several, draws = range(1, max(c.repeats, MIN_REPEATS) + 1), range(1, c.uniforms + 1)
-    for optimizer in (c.search_optimizer, c.rival):
+        other = {config.search_optimizer, aim.optimizer}
+        optimizers = list(config.optimizers) if _is_ours(config, aim) else sorted(other)
+        wanted += [(noise, optimizer, _repeats(config, aim)) for optimizer in optimizers]
+    several, draws = range(1, max(config.repeats, MIN_REPEATS) + 1), range(1, config.uniforms + 1)
+    for optimizer in (config.search_optimizer, config.rival):
         fixed = (noises.CLEAN, noises.LEFT, noises.SHORTCUT)
         wanted += [(noise, optimizer, several) for noise in fixed]
         # Every draw is a repeat of its own: the weights it starts from differ too.
-        wanted += [(noises.uniform(c.pixels[0], draw), optimizer, [draw]) for draw in draws]
+        wanted += [(noises.uniform(config.pixels[0], draw), optimizer, [draw]) for draw in draws]
     return [
-        _training(c, images, net, noise, optimizer, c.epochs, repeat)
+        _training(config, images, net, noise, optimizer, config.epochs, repeat)
         for noise, optimizer, of_noise in wanted
         for repeat in of_noise
     ]

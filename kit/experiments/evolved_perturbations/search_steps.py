@@ -11,7 +11,8 @@ import kit
 from kit import runtime
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises
-from kit.experiments.evolved_perturbations.steps import Search, passes
+from kit.experiments.evolved_perturbations.settings import Scoring
+from kit.experiments.evolved_perturbations.steps import Options, passes
 from kit.harness.steps import step
 from kit.optimizers import cma_popsize
 
@@ -25,10 +26,17 @@ TOP = 10  # candidates that a search remembers
 _PARTS = ("fitness", "mismatch", "divergence", "learnt")
 
 
-def _generation_work(split: Split, search: Search, **_: Any) -> float:
-    genes = len(split.about.classes) * search["pixels"] * (2 + split.about.shape[0])
-    candidates = search["popsize"] or cma_popsize(genes)
-    return candidates * passes(split, search["epochs"])
+def candidates(split: Split, pixels: int, popsize: int | None) -> int:
+    """λ, how many candidates a generation has: `popsize`, or pycma's choice."""
+    if popsize:
+        return popsize
+    classes, channels = len(split.about.classes), split.about.shape[0]
+    return cma_popsize(kit.perturbations.genome_length(classes, pixels, channels))
+
+
+def _generation_work(split: Split, search: Options, **_: Any) -> float:
+    number = candidates(split, search["pixels"], search["popsize"])
+    return number * passes(split, search["epochs"])
 
 
 @step(
@@ -38,7 +46,7 @@ def _generation_work(split: Split, search: Search, **_: Any) -> float:
     work=_generation_work,
 )
 def generation(
-    *, split: Split, method: str, search: Search, start: int, number: int,
+    *, split: Split, method: str, search: Options, start: int, number: int,
     previous: Mapping | None,
 ) -> dict:  # fmt: skip
     """One generation of a search, from the state that the previous one left.
@@ -76,7 +84,7 @@ def generation(
     }
 
 
-def _search_seed(split: Split, method: str, search: Search, start: int) -> int:
+def _search_seed(split: Split, method: str, search: Options, start: int) -> int:
     purpose = (method, search["pixels"], search["optimizer"], start)
     return runtime.derive_seed(split.seed, "search", *purpose)
 
@@ -89,7 +97,7 @@ def _search_seed(split: Split, method: str, search: Search, start: int) -> int:
     ),
 )
 def choose(
-    *, split: Split, method: str, search: Search, start: int, genomes: np.ndarray, count: int,
+    *, split: Split, method: str, search: Options, start: int, genomes: np.ndarray, count: int,
     repeats: int,
 ) -> dict:  # fmt: skip
     """Score a search's best candidates again, with fresh seeds, and choose the best of them.
@@ -126,15 +134,12 @@ def choose(
     return {"genome": genomes[int(mean.argmax())], "scores": np.array(scores)}
 
 
-def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> Fitness:
+def _fitness(data: Dataset, noise: torch.Tensor, search: Options, seed: int) -> Fitness:
     """F and its parts as a search computes them."""
-    scoring = (
-        "net", "epochs", "optimizer", "lr", "batch_size", "discriminator", "discriminator_epochs"
-    )  # fmt: skip
+    scoring = vars(Scoring.of(search))
     return kit.evolution.fitness(
-        noise, data.x_train, data.y_train, seed=seed, details=True,
-        **{name: search[name] for name in scoring},
-    )  # fmt: skip
+        noise, data.x_train, data.y_train, seed=seed, details=True, **scoring
+    )
 
 
 @step(
@@ -142,7 +147,7 @@ def _fitness(data: Dataset, noise: torch.Tensor, search: Search, seed: int) -> F
     label="{split}: F of the baselines",
     work=lambda split, search, baselines, **_: len(baselines) * passes(split, search["epochs"]),
 )
-def baseline_fitness(*, split: Split, search: Search, baselines: list) -> dict:
+def baseline_fitness(*, split: Split, search: Options, baselines: list) -> dict:
     """F of noises that no search made, scored once each as a search scores its candidates.
 
     Returns

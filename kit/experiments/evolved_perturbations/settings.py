@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from kit.constraints import MAPPING, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
@@ -65,8 +66,26 @@ _POPULATION = Constraint(
 )
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
 _TABLE = ListOf(TEXT, "list names of data sets", least=0)
-OURS, PLAIN, RANDOM = "MDD-ES", "plain", "random"
+OURS, PLAIN, RANDOM = "MDD-ES", "plain", "random"  # how a search searches; words of tasks, too
 RESCORES = 2  # fresh scores of each candidate that is scored again
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How noise is scored: options of :func:`kit.evolution.fitness`."""
+
+    net: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    discriminator: str
+    discriminator_epochs: int
+
+    @classmethod
+    def of(cls, search: Mapping[str, Any]) -> Scoring:
+        """Those among the options of a search."""
+        return cls(**{field.name: search[field.name] for field in dataclasses.fields(cls)})
 
 
 class Aim(NamedTuple):
@@ -74,12 +93,12 @@ class Aim(NamedTuple):
 
     pixels: int
     optimizer: str
-    search: int = 1
+    number: int = 1
     method: str = OURS
 
     def __str__(self) -> str:
         against = f"Np = {self.pixels}, against {TITLES[self.optimizer]}"
-        return f"{self.method}, {against}, search {self.search}"
+        return f"{self.method}, {against}, search {self.number}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,7 +183,7 @@ class Settings(ImageSettings):
             for number in range(1, searches + 1)
         ]
 
-    def search(self, net: str, aim: Aim) -> dict[str, Any]:
+    def options(self, net: str, aim: Aim) -> dict[str, Any]:
         """Options of :func:`kit.evolution.search` for one search."""
         plain = aim.method == PLAIN
         return {
@@ -173,11 +192,15 @@ class Settings(ImageSettings):
             "start": "middle" if plain else self.start,
             "saturation": 1.0 if plain else self.saturation,
             "sigma": self.sigma, "value": self.start_value,
-            "options": self.cma_options, "net": net, "epochs": self.search_epochs or self.epochs,
-            "batch_size": self.batch_size, "optimizer": aim.optimizer,
-            "lr": float(self.optimizers[aim.optimizer]), "discriminator": self.discriminator,
-            "discriminator_epochs": self.discriminator_epochs,
+            "options": self.cma_options, **vars(self.scoring(net, aim.optimizer)),
         }  # fmt: skip
+
+    def scoring(self, net: str, optimizer: str) -> Scoring:
+        """How a search scores its candidates, each by a net that an optimizer trains."""
+        return Scoring(
+            net, self.search_epochs or self.epochs, self.batch_size, optimizer,
+            float(self.optimizers[optimizer]), self.discriminator, self.discriminator_epochs,
+        )  # fmt: skip
 
     def length(self, aim: Aim, popsize: int) -> int:
         """Generations of a search: the plain reading spends on them what fresh scores cost."""

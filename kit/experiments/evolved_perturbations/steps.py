@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WATCHED = 1000  # training images on which a training is watched
 RADII = (0.002, 0.01, 0.03)  # of the balls in which sharpness is measured, relative to the weights
 Noise = Mapping[str, Any]
-Search = Mapping[str, Any]
+Options = Mapping[str, Any]  # of a search, as Settings.options gives them
 
 
 def passes(split: Split, epochs: int, **_: Any) -> float:
@@ -207,7 +207,7 @@ def grad_cam(
     work=lambda split, search, genomes, **_: passes(split, search["epochs"]) * 2,
 )
 def candidate_errors(
-    *, split: Split, method: str, search: Search, start: int, genomes: Any
+    *, split: Split, method: str, search: Options, start: int, genomes: Any
 ) -> dict:
     """Clean-test errors of nets trained on candidates of a search, once for each candidate.
 

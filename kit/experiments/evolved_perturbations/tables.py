@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kit.experiments.evolved_perturbations.settings import OURS
+from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM
 from kit.optimizers import TITLES
 
 if TYPE_CHECKING:
-    from kit.experiments.evolved_perturbations.plan import Training
+    from kit.experiments.evolved_perturbations.settings import Settings
+    from kit.experiments.evolved_perturbations.tree import Training
+    from kit.harness.steps import Result
+
+KINDS = ("clean", "left", "shortcut", "uniform", "evolved")  # of noise, in the order of tables
 
 
-def curves(trainings: Iterable[Training]) -> pd.DataFrame:
+def curves(trainings: Iterable[Training[Result]]) -> pd.DataFrame:
     """All trainings in one table, a row for each epoch of each.
 
     Returns
@@ -27,7 +31,7 @@ def curves(trainings: Iterable[Training]) -> pd.DataFrame:
     return pd.concat([_curve(training) for training in trainings])
 
 
-def _curve(training: Training) -> pd.DataFrame:
+def _curve(training: Training[Result]) -> pd.DataFrame:
     columns = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
     result = columns.pop("result")
     columns |= {
@@ -84,3 +88,82 @@ def paired(
     """Differences of a value between two entries of a column, one for each search."""
     wide = table.pivot_table(index="search", columns=column, values=value)
     return (wide[better] - wide[worse]).dropna().to_numpy()
+
+
+# --- what the notebook shows -------------------------------------------------------------------
+
+
+def compared(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
+    """Trainings on every noise of the smallest Np, by the search's optimizer and by its rival."""
+    both = [config.search_optimizer, config.rival]
+    rows = final[(final["kind"] != "evolved") | (final["pixels"] == config.pixels[0])]
+    controls = rows["method"].isin([PLAIN, RANDOM])
+    rows = rows[~controls | (rows["optimizer"] == config.search_optimizer)]
+    return rows[rows["optimizer"].isin(both)].sort_values(
+        ["optimizer", "kind"], kind="stable",
+        key=lambda column: column.map((KINDS if column.name == "kind" else both).index),
+    )  # fmt: skip
+
+
+def augmented(final: pd.DataFrame) -> pd.DataFrame:
+    """1.T1: by noise and net, named as the paper names noises, without the optimizer."""
+    noise = final["noise"].str.replace(r" \(\w+\)$", "", regex=True)
+    return summary(final.assign(noise=noise), ["noise", "net"]).drop(columns="train")
+
+
+def per_epoch(config: Settings, table: pd.DataFrame, pixels: int) -> dict[str, tuple]:
+    """Curves over the epochs of trainings on δ* by the search's optimizer: epochs and values."""
+    rows = evolved(table, config.search_optimizer, pixels)
+    rows = rows[rows["optimizer"] == config.search_optimizer]
+    wide = rows.pivot_table(index=["search", "repeat"], columns="epoch", values=["test", "train"])
+    return {
+        label: (wide[column].columns.to_numpy(), wide[column].to_numpy())
+        for label, column in (("clean test", "test"), ("perturbed training", "train"))
+    }
+
+
+def by_search(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies after training on δ*; trainings on one δ* are averaged."""
+    by = ["pixels", "optimizer", "kind", "search"]
+    rows = evolved(final, config.search_optimizer)
+    return rows.groupby(by, sort=False)[["test", "train"]].mean().reset_index()
+
+
+def crossed(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
+    """Evolved against one of two optimizers, and trained by one of them (1.X2)."""
+    rows = final[(final["kind"] == "evolved") & (final["pixels"] == config.pixels[0])]
+    both = rows["optimizer"].isin([config.search_optimizer, config.rival])
+    return summary(rows[both & (rows["method"] == OURS)], ["noise", "optimizer"])
+
+
+def first_reaching(values: np.ndarray, level: float) -> float:
+    """Epoch in which a curve first reaches a level, linearly between two epochs."""
+    after = int(np.argmax(np.asarray(values) >= level))
+    if after == 0:
+        return 0.0
+    return float(after - 1 + (level - values[after - 1]) / (values[after] - values[after - 1]))
+
+
+def matched(table: pd.DataFrame, optimizers: Iterable[str]) -> pd.DataFrame:
+    """Clean-test accuracy where each optimizer first has the training accuracy that all reach."""
+    rows = []
+    for (pixels, search, repeat), part in table.groupby(["pixels", "search", "repeat"]):
+        curves = {name: one.sort_values("epoch") for name, one in part.groupby("optimizer")}
+        level = min(curve["train"].max() for curve in curves.values())
+        for name in optimizers:
+            curve = curves[name]
+            epoch = first_reaching(curve["train"].to_numpy(), level)
+            test = float(np.interp(epoch, curve["epoch"], curve["test"]))
+            rows.append((pixels, name, search, repeat, level, test, epoch))
+    columns = ["pixels", "optimizer", "search", "repeat", "train", "test", "epoch"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def at_equal_training(equal: pd.DataFrame) -> pd.DataFrame:
+    """:func:`matched`, as mean and standard deviation over the searches (1.X1)."""
+    by = ["pixels", "optimizer"]
+    of_search = equal.groupby([*by, "search"], sort=False).mean().reset_index()
+    return of_search.groupby(by, sort=False).agg(
+        accuracy=("test", "mean"), std=("test", "std"), train=("train", "mean"),
+        epoch=("epoch", "mean"), searches=("test", "count"),
+    ).reset_index()  # fmt: skip

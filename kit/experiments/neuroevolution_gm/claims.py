@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from kit.experiments.neuroevolution_gm import roles
+from kit.experiments.neuroevolution_gm.roles import label
 from kit.experiments.neuroevolution_gm.settings import STUDY
 from kit.experiments.neuroevolution_gm.tables import per_run
 from kit.harness import results
 
 Judged = tuple[str, str]  # verdict and evidence
-BEST = "NE+GM 1"
+REF, REF_GM, HE_GM = map(label, (roles.REFERENCE, roles.MISALIGNED, roles.HAND_ENGINEERED))
+BEST = label(roles.BEST)
+RANDOM = label(roles.RANDOM)
 COMPARABLE = 2.0  # points of accuracy: closer ones count as "not below"; our limit
 
 
@@ -106,13 +110,13 @@ def _withstands(
     """NE+GM above Ref and Ref+GM on adversarial images."""
     return [
         _difference(_on(table, images), BEST, other, resolution, printed=_gain(theirs, BEST, other))
-        for other in ("Ref", "Ref+GM")
+        for other in (REF, REF_GM)
     ]
 
 
 def _clean_kept(table: pd.DataFrame, resolution: float) -> Judged:
     """NE+GM not below Ref on clean images."""
-    verdict, evidence = _difference(_on(table, "clean"), BEST, "Ref", resolution, COMPARABLE)
+    verdict, evidence = _difference(_on(table, "clean"), BEST, REF, resolution, COMPARABLE)
     return verdict, f"clean {evidence}"
 
 
@@ -134,12 +138,12 @@ def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     one_image = e.resolution["reduced"]
     for attack in ("L∞-PGD", "L2-PGD"):
         rows, theirs = e.fooled[e.fooled["attack"] == attack], _printed("4.T5", attack=attack)
-        judged = _fooled_less(rows, ["Ref+GM", "HE+GM"], "both right", one_image, theirs)
+        judged = _fooled_less(rows, [REF_GM, HE_GM], "both right", one_image, theirs)
         yield "4.C4", attack, judged
     theirs = _printed("4.T6")
-    for defense in ("JPEG", "bilateral", "free AT", "fast AT"):
-        label = f"Ref, {defense}"
-        yield "4.C5", defense, _fooled_less(e.against, [label], "fooled", one_image, theirs)
+    for role in roles.DEFENDED:
+        less = _fooled_less(e.against, [label(role)], "fooled", one_image, theirs)
+        yield "4.C5", roles.LABELS[role.part], less
 
 
 def _fooled_less(
@@ -165,25 +169,25 @@ def _earns_its_keep(e: Evidence) -> Judged:
         both = [per_run(_on(e.reduced, images), net) for images in ("clean", "L∞-PGD")]
         return np.minimum(*both)
 
-    gain = fitness(BEST) - fitness("Random+GM")
+    gain = fitness(BEST) - fitness(RANDOM)
     verdict, evidence = results.positive(gain, "points of fitness", e.resolution["reduced"])
-    return verdict, f"{BEST} − Random+GM: {evidence}"
+    return verdict, f"{BEST} − {RANDOM}: {evidence}"
 
 
 def _about_reduced(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     clean, against = _on(e.reduced, "clean"), _on(e.reduced, "L∞-PGD")
     one_image = e.resolution["reduced"]
-    above = [_difference(clean, net, "Ref", one_image) for net in ("Ref+GM", "HE+GM", BEST)]
+    above = [_difference(clean, net, REF, one_image) for net in (REF_GM, HE_GM, BEST)]
     yield "4.C7", "GM nets above Ref on clean images", results.combine(above)
     theirs = _printed("4.T4")
     best = [
         _difference(clean, BEST, other, one_image, printed=_gain(theirs, BEST, other, "clean"))
-        for other in ("Ref+GM", "HE+GM")
+        for other in (REF_GM, HE_GM)
     ]
     yield "4.C7", "NE+GM best on clean images", results.combine(best)
     yield "4.C7", "on adversarial images", results.combine([
-        _difference(against, BEST, "Ref+GM", one_image, COMPARABLE),
-        _difference(against, BEST, "HE+GM", one_image),
+        _difference(against, BEST, REF_GM, one_image, COMPARABLE),
+        _difference(against, BEST, HE_GM, one_image),
     ])  # fmt: skip
 
 
@@ -193,14 +197,14 @@ def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     And more than Ref, trained without GM, keeps then?
     """
     half = per_run(e.stronger, BEST, "reference's") / 2
-    for label in ("white-box", "twin's"):
-        kept = per_run(e.stronger, BEST, label)
+    for examples in ("white-box", "twin's"):
+        kept = per_run(e.stronger, BEST, examples)
         parts = []
-        for least, name in ((half, "half"), (per_run(e.stronger, "Ref", label), "Ref")):
+        for least, name in ((half, "half"), (per_run(e.stronger, REF, examples), REF)):
             verdict, evidence = results.positive(kept - least, "points", e.resolution["full"])
             numbers = [results.shown_number(float(np.mean(values))) for values in (kept, least)]
             parts.append((verdict, f"{numbers[0]} % − {name} ({numbers[1]} %): {evidence}"))
-        yield "4.X1", label, results.combine(parts)
+        yield "4.X1", examples, results.combine(parts)
 
 
 def signed_against_absolute(table: pd.DataFrame, resolution: float) -> Judged:

@@ -8,95 +8,34 @@ from typing import Any
 
 from kit.data.splits import Split
 from kit.experiments.images import split
-from kit.experiments.neuroevolution_gm import steps
+from kit.experiments.neuroevolution_gm import search_steps, steps
+from kit.experiments.neuroevolution_gm.roles import (
+    BEST,
+    COMPARED,
+    FILTERED,
+    HAND_ENGINEERED,
+    HARDENED,
+    MISALIGNED,
+    PLAIN,
+    RANDOM,
+    REFERENCE,
+    RETRAINED,
+    SECOND,
+    Role,
+    word,
+)
 from kit.experiments.neuroevolution_gm.settings import MUTATIONS, Settings
+from kit.experiments.neuroevolution_gm.steps import LINF, METHODS
+from kit.experiments.neuroevolution_gm.tree import Net, Run, Scale
+from kit.harness.steps import Task
 from kit.neuroevolution import Space
 
-METHODS = ("L∞-PGD", "L2-PGD", "FGSM")
-DEFENSES = ("free AT", "fast AT")
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of ε: how strong an attack is on the reference
 IMAGES_SHOWN = 6  # with integrated gradients
-PLAIN = ("Ref", "Ref retrained")  # trained without GM
-COMPARED = (*PLAIN, "Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM")
+FILTERS = ({"kind": "jpeg", "quality": 75}, {"kind": "bilateral"})  # in the order of FILTERED
 
 
-@dataclasses.dataclass(frozen=True)
-class Net:
-    """A trained net: tasks, and once they are computed their results.
-
-    Attributes
-    ----------
-    trained
-        Of :func:`steps.train`.
-    examined
-        Of :func:`steps.examine` on the clean images and all adversarial ones.
-    """
-
-    name: str
-    genome: Any  # or an architecture's name
-    trained: Any
-    examined: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One repetition of everything, on one data set.
-
-    Attributes
-    ----------
-    nets
-        By name, those of `COMPARED`.
-    attacks
-        By method, the reference's adversarial examples.
-    search
-        The selections, generation by generation; the first one is the random population.
-    children
-        Of each generation.
-    random
-        As many random architectures, trained alike, as the search has tried.
-    among_random
-        The selection among them.
-    defenses
-        By defence: the reference behind a filter, or trained adversarially.
-    white_box
-        By net: L∞-PGD on the net itself.
-    twins
-        By net: Ref and NE+GM 1 on examples of twins, trained alike from another start.
-    sweep
-        By variant of the GM loss and λ: the reference's architecture trained with it.
-    accuracy_by_eps
-        Of the reference under its own attack.
-    attributions
-        By net, of :func:`steps.integrated_gradients`.
-    transfer
-        By data set: Ref, Ref+GM and NE+GM 1 trained there.
-    """
-
-    nets: dict[str, Net]
-    attacks: dict[str, Any]
-    search: list
-    children: list[list]
-    random: list
-    among_random: Any
-    defenses: dict[str, Net]
-    white_box: dict[str, Any]
-    twins: dict[str, Any]
-    sweep: dict[str, dict[float, Net]]
-    accuracy_by_eps: Any
-    attributions: dict[str, Any]
-    transfer: dict[str, dict[str, Net]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """The experiment on the reduced data, or on the full."""
-
-    split: Split
-    transfer: dict[str, Split]
-    runs: list[Run]
-
-
-def plan(config: Settings) -> dict[str, dict[str, Scale]]:
+def plan(c: Settings) -> dict[str, dict[str, Scale[Task]]]:
     """The tasks by data set and scale, ``"full"`` and ``"reduced"``; what does not fit is refused.
 
     Without settings for the full data both scales are the same tasks, which are computed once. With
@@ -105,215 +44,222 @@ def plan(config: Settings) -> dict[str, dict[str, Scale]]:
     """
     return {
         name: {
-            "full": _scale(config.on(name).at_full(), name, reduced=not config.on(name).full),
-            "reduced": _scale(dataclasses.replace(config.on(name), full={}), name, reduced=True),
+            "full": _scale(c.on(name).at_full(), name, reduced=not c.on(name).full),
+            "reduced": _scale(dataclasses.replace(c.on(name), full={}), name, reduced=True),
         }
-        for name in config.datasets
+        for name in c.datasets
     }
 
 
-def _scale(c: Settings, name: str, *, reduced: bool) -> Scale:
-    images = _split(c, name, c.seed)
-    others = {other: _split(c, other, c.seed + 1) for other in c.transfer_datasets}
+def _scale(config: Settings, name: str, *, reduced: bool) -> Scale[Task]:
+    images = _split(config, name, config.seed)
+    others = {other: _split(config, other, config.seed + 1) for other in config.transfer_datasets}
     if name in others:  # the data set of the search: at least its images are split anew
         others[name] = others[name].at(1)
     for drawn in (images, *others.values()):
-        if c.hold_out >= drawn.about.train:
+        if config.hold_out >= drawn.about.train:
             raise ValueError(
-                f"hold_out is {c.hold_out}: use fewer than the {drawn.about.train} training "
+                f"hold_out is {config.hold_out}: use fewer than the {drawn.about.train} training "
                 f"images of {drawn.name}."
             )
-    space = c.space(min(min(drawn.about.shape[1:]) for drawn in (images, *others.values())))
-    runs = range(1, c.runs + 1)
+    space = config.space(min(min(drawn.about.shape[1:]) for drawn in (images, *others.values())))
+    runs = range(1, config.runs + 1)
     for run in runs:  # whether there is such a population is known before anything is trained
-        steps.first_population(c.seed, run, c.population, c.distance, space)
-    planners = [_Planner(c, images, others, space, run, reduced) for run in runs]
+        search_steps.first_population(config.seed, run, config.population, config.distance, space)
+    planners = [_Planner(config, images, others, space, run, reduced) for run in runs]
     return Scale(images, others, [planner.run() for planner in planners])
 
 
-def _split(c: Settings, name: str, seed: int) -> Split:
-    return split(name, c.data_root, train=c.train, test=c.test, size=c.size, seed=seed)
+def _split(config: Settings, name: str, seed: int) -> Split:
+    return split(
+        name, config.data_root, train=config.train, test=config.test, size=config.size, seed=seed
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Planner:
     """The tasks of one run."""
 
-    c: Settings
+    config: Settings
     split: Split
     others: dict[str, Split]
     space: Space
     number: int
     reduced: bool
 
-    def run(self) -> Run:
-        c = self.c
-        reference = self.train(self.split, "Ref", c.reference)
+    def run(self) -> Run[Task]:
+        config = self.config
+        reference = self.train(self.split, REFERENCE, config.reference)
         grads = self.gradients(self.split, reference)
-        attacks = {method: self.attack(self.split, "Ref", reference, method) for method in METHODS}
-        for source in c.sources:
-            net = self.train(self.split, source, source)
-            attacks[source] = self.attack(self.split, source, net, "L∞-PGD", source)
+        attacks = {
+            method: self.attack(self.split, REFERENCE, reference, method) for method in METHODS
+        }
+        for source in config.sources:
+            net = self.train(self.split, Role(source), source)
+            attacks[source] = self.attack(self.split, Role(source), net, LINF, source)
         children, selections = self.search(reference)
         random, among_random = self.random(reference, sum(map(len, children)))
         genomes = {
-            "Ref": c.reference, "Ref retrained": c.reference, "Ref+GM": c.reference,
-            "HE+GM": c.hand_engineered,
-            "NE+GM 1": selections[-1]["best"][0], "NE+GM 2": selections[-1]["best"][1],
-            "Random+GM": among_random["best"][0],
+            REFERENCE: config.reference, RETRAINED: config.reference, MISALIGNED: config.reference,
+            HAND_ENGINEERED: config.hand_engineered,
+            BEST: selections[-1]["best"][0], SECOND: selections[-1]["best"][1],
+            RANDOM: among_random["best"][0],
         }  # fmt: skip
-        gm = self.gm(grads, "cosine", c.strength)
+        gm = self.gm(grads, "cosine", config.strength)
         nets = {
-            name: self.net(name, genome, attacks, grads, gm=None if name in PLAIN else gm)
-            for name, genome in genomes.items()
+            role: self.net(role, genomes[role], attacks, grads, gm=None if role in PLAIN else gm)
+            for role in COMPARED
         }
-        four = [nets[name] for name in ("Ref", "Ref+GM", "NE+GM 1", "NE+GM 2")]
+        four = [nets[role] for role in (REFERENCE, MISALIGNED, BEST, SECOND)]
         return Run(
             nets, attacks, selections, children, random, among_random,
-            defenses=self.defenses(reference, attacks["L∞-PGD"]) if self.reduced else {},
+            defenses=self.defenses(reference, attacks[LINF]) if self.reduced else {},
             white_box={
-                net.name: self.attack(self.split, net.name, net.trained, "L∞-PGD", net.genome)
+                net.role: self.attack(self.split, net.role, net.trained, LINF, net.genome)
                 for net in four
             },
             twins={
-                "Ref": self.twin(nets["Ref"], nets["Ref retrained"].trained),
-                "NE+GM 1": self.twin(nets["NE+GM 1"], self.train(
-                    self.split, "NE+GM 1", genomes["NE+GM 1"], start=3, gm=gm
+                REFERENCE: self.twin(nets[REFERENCE], nets[RETRAINED].trained),
+                BEST: self.twin(nets[BEST], self.train(
+                    self.split, BEST, genomes[BEST], start=3, gm=gm
                 )),
             },
-            sweep=self.sweep(attacks["L∞-PGD"], grads) if self.reduced else {},
+            sweep=self.sweep(attacks[LINF], grads) if self.reduced else {},
             accuracy_by_eps=self.accuracy_by_eps(reference),
-            attributions={net.name: self.attributions(net) for net in four[:3]},
+            attributions={net.role: self.attributions(net) for net in four[:3]},
             transfer={
-                name: self.transfer(images, genomes["NE+GM 1"])
+                name: self.transfer(images, genomes[BEST])
                 for name, images in self.others.items()
             },
         )  # fmt: skip
 
-    def accuracy_by_eps(self, reference: Any) -> Any:
-        c = self.c
+    def accuracy_by_eps(self, reference: Task) -> Task:
+        config = self.config
         return steps.accuracy_by_eps.task(
-            split=self.split, name="Ref", net=c.reference, weights=reference["weights"],
-            run=self.number, eps=[share * c.epsilon for share in SHARES], steps=c.pgd_steps,
-            step_size=c.step_size,
+            split=self.split, name=word(REFERENCE), net=config.reference,
+            weights=reference["weights"], run=self.number,
+            eps=[share * config.epsilon for share in SHARES], steps=config.pgd_steps,
+            step_size=config.step_size,
         )  # fmt: skip
 
-    def attributions(self, net: Net) -> Any:
+    def attributions(self, net: Net[Task]) -> Task:
         return steps.integrated_gradients.task(
-            split=self.split, name=net.name, net=net.genome, weights=net.trained["weights"],
+            split=self.split, name=word(net.role), net=net.genome, weights=net.trained["weights"],
             run=self.number, count=IMAGES_SHOWN,
         )  # fmt: skip
 
-    def train(self, split: Split, name: str, net: Any, *, start: int = 0, **how: Any) -> Any:
+    def train(self, split: Split, role: Role, net: Any, *, start: int = 0, **how: Any) -> Task:
         # What is compared with the reference starts from other weights than it.
-        start = start or (1 if name == "Ref" else 2)
+        start = start or (1 if role == REFERENCE else 2)
         return steps.train.task(
-            split=split, name=name, net=net, run=self.number, start=start, **self.c.training, **how
-        )
-
-    def gradients(self, split: Split, reference: Any) -> Any:
-        return steps.gradients.task(
-            split=split, net=self.c.reference, weights=reference["weights"],
-            hold_out=self.c.hold_out,
+            split=split, name=word(role), net=net, run=self.number, start=start,
+            **self.config.training, **how,
         )  # fmt: skip
 
-    def gm(self, grads: Any, variant: str, strength: float) -> dict:
+    def gradients(self, split: Split, reference: Task) -> Task:
+        return steps.gradients.task(
+            split=split, net=self.config.reference, weights=reference["weights"],
+            hold_out=self.config.hold_out,
+        )  # fmt: skip
+
+    def gm(self, grads: Task, variant: str, strength: float) -> dict:
         return {"gradients": grads["train"], "strength": strength, "variant": variant}
 
     def attack(
-        self, split: Split, name: str, trained: Any, method: str, net: Any = None,
-        hold_out: int = 0,
-    ) -> Any:  # fmt: skip
-        c = self.c
+        self, split: Split, role: Role, trained: Task, method: str, net: Any = None,
+        *, name: str = "", hold_out: int = 0,
+    ) -> Task:  # fmt: skip
+        config = self.config
         # The paper raises FGSM's, too, but prints no size.
-        sizes = (c.epsilon, c.epsilon_l2, 2 * c.epsilon)
+        sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)
         return steps.attack.task(
-            split=split, name=name, net=net or c.reference, weights=trained["weights"],
-            run=self.number, method=method, eps=dict(zip(METHODS, sizes, strict=True))[method],
-            steps=c.pgd_steps, step_size=c.step_size, hold_out=hold_out,
+            split=split, name=name or word(role), net=net or config.reference,
+            weights=trained["weights"], run=self.number, method=method,
+            eps=dict(zip(METHODS, sizes, strict=True))[method], steps=config.pgd_steps,
+            step_size=config.step_size, hold_out=hold_out,
         )  # fmt: skip
 
     def examine(
-        self, split: Split, name: str, net: Any, trained: Any, attacks: dict, grads: Any = None,
-        **how: Any,
-    ) -> Net:  # fmt: skip
+        self, split: Split, role: Role, net: Any, trained: Task, attacks: dict[str, Task],
+        grads: Task | None = None, **how: Any,
+    ) -> Net[Task]:  # fmt: skip
         examined = steps.examine.task(
-            split=split, name=name, net=net, weights=trained["weights"], run=self.number,
-            images={title: task["images"] for title, task in attacks.items()},
+            split=split, name=word(role), net=net, weights=trained["weights"], run=self.number,
+            images={method: task["images"] for method, task in attacks.items()},
             reference=grads and grads["test"], **how,
         )  # fmt: skip
-        return Net(name, net, trained, examined)
+        return Net(role, net, trained, examined)
 
     def net(
-        self, name: str, net: Any, attacks: dict, grads: Any, *, split: Split | None = None,
-        gm: dict | None = None,
-    ) -> Net:  # fmt: skip
+        self, role: Role, net: Any, attacks: dict[str, Task], grads: Task, *,
+        split: Split | None = None, gm: dict | None = None,
+    ) -> Net[Task]:  # fmt: skip
         """A net trained, with the GM loss or without, and examined."""
         images = split or self.split
         how: dict[str, Any] = {"gm": gm} if gm else {}
-        trained = self.train(images, name, net, **how)
-        return self.examine(images, name, net, trained, attacks, grads)
+        trained = self.train(images, role, net, **how)
+        return self.examine(images, role, net, trained, attacks, grads)
 
-    def search(self, reference: Any) -> tuple[list[list], list]:
+    def search(self, reference: Task) -> tuple[list[list[Task]], list[Task]]:
         """Children and selections of all generations; each reads the one before it."""
-        c = self.c
+        config = self.config
         child = self.child(reference)
-        drawn = steps.random_genomes.task(
-            seed=c.seed, run=self.number, count=c.population, distance=c.distance,
+        drawn = search_steps.random_genomes.task(
+            seed=config.seed, run=self.number, count=config.population, distance=config.distance,
             space=self.limits,
         )  # fmt: skip
-        genomes = [drawn["genomes"][k] for k in range(c.population)]
-        born: list[list] = []
-        selections: list = []
-        for number in range(c.generations + 1):
-            born.append([child(genome, number, k) for k, genome in enumerate(genomes, 1)])
+        genomes = [drawn["genomes"][k] for k in range(config.population)]
+        born: list[list[Task]] = []
+        selections: list[Task] = []
+        for number in range(config.generations + 1):
+            born.append([
+                child(genome, number, Role("child", k)) for k, genome in enumerate(genomes, 1)
+            ])  # fmt: skip
             selections.append(
-                steps.selection.task(
-                    seed=c.seed, run=self.number, number=number,
+                search_steps.selection.task(
+                    seed=config.seed, run=self.number, number=number,
                     previous=selections[-1]["population"] if selections else None,
-                    born=[_judged(task) for task in born[-1]], children=c.children,
+                    born=[_judged(task) for task in born[-1]], children=config.children,
                     mutations=list(MUTATIONS), space=self.limits,
                 )
             )  # fmt: skip
-            count = c.population * c.children
+            count = config.population * config.children
             genomes = [selections[-1]["genomes"][k] for k in range(count)]
         return born, selections
 
-    def random(self, reference: Any, count: int) -> tuple[list, Any]:
+    def random(self, reference: Task, count: int) -> tuple[list[Task], Task]:
         """Random architectures trained as the children are, and the selection among them."""
-        c, child = self.c, self.child(reference)
-        drawn = steps.random_genomes.task(
-            seed=c.seed, run=self.number, count=count, distance=None, space=self.limits
+        config, child = self.config, self.child(reference)
+        drawn = search_steps.random_genomes.task(
+            seed=config.seed, run=self.number, count=count, distance=None, space=self.limits
         )
         # The k-th of them is trained for as long as the k-th net of the search.
-        generations = [0] * c.population
-        for number in range(1, c.generations + 1):
-            generations += [number] * (c.population * c.children)
+        generations = [0] * config.population
+        for number in range(1, config.generations + 1):
+            generations += [number] * (config.population * config.children)
         tried = [
-            child(drawn["genomes"][k], number, k + 1, "random")
+            child(drawn["genomes"][k], number, Role("drawn", k + 1))
             for k, number in enumerate(generations)
         ]
-        chosen = steps.selection.task(
-            seed=c.seed, run=self.number, number=0, previous=None, born=list(map(_judged, tried)),
-            children=1, mutations=list(MUTATIONS), space=self.limits,
+        chosen = search_steps.selection.task(
+            seed=config.seed, run=self.number, number=0, previous=None,
+            born=list(map(_judged, tried)), children=1, mutations=list(MUTATIONS),
+            space=self.limits,
         )  # fmt: skip
         return tried, chosen
 
-    def child(self, reference: Any) -> functools.partial:
-        c = self.c
-        attack = self.attack(self.split, "Ref", reference, "L∞-PGD", hold_out=c.hold_out)
-        gm = self.gm(self.gradients(self.split, reference), "cosine", c.strength)
+    def child(self, reference: Task) -> functools.partial[Task]:
+        config = self.config
+        attack = self.attack(self.split, REFERENCE, reference, LINF, hold_out=config.hold_out)
+        gm = self.gm(self.gradients(self.split, reference), "cosine", config.strength)
         return functools.partial(self._child, attack["images"], gm)
 
-    def _child(
-        self, adversarial: Any, gm: dict, genome: Any, generation: int, k: int,
-        name: str = "child",
-    ) -> Any:  # fmt: skip
-        c = self.c
-        how = c.training | {"epochs": c.child_epochs(max(generation, 1))}
-        return steps.child.task(
-            split=self.split, name=f"{name} {k}", genome=genome, generation=generation,
-            run=self.number, count=c.search_train, gm=gm, adversarial=adversarial, **how,
+    def _child(self, adversarial: Any, gm: dict, genome: Any, generation: int, role: Role) -> Task:
+        config = self.config
+        how = config.training | {"epochs": config.child_epochs(max(generation, 1))}
+        return search_steps.child.task(
+            split=self.split, name=word(role), genome=genome, generation=generation,
+            run=self.number, count=config.search_train, gm=gm, adversarial=adversarial, **how,
         )  # fmt: skip
 
     @property
@@ -322,59 +268,59 @@ class _Planner:
         values = dataclasses.asdict(self.space)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
-    def defenses(self, reference: Any, attack: Any) -> dict[str, Net]:
-        c, only = self.c, {"L∞-PGD": attack}
-        filters = {
-            "JPEG": {"kind": "jpeg", "quality": 75}, "bilateral": {"kind": "bilateral"}
-        }  # fmt: skip
+    def defenses(self, reference: Task, attack: Task) -> dict[Role, Net[Task]]:
+        config, only = self.config, {LINF: attack}
         out = {
-            name: self.examine(
-                self.split, f"Ref, {name}", c.reference, reference, only, image_filter=values
+            role: self.examine(
+                self.split, role, config.reference, reference, only, image_filter=image_filter
             )
-            for name, values in filters.items()
+            for role, image_filter in zip(FILTERED, FILTERS, strict=True)
         }
-        for name in DEFENSES:
-            how = {"kind": name.removesuffix(" AT"), "eps": c.epsilon}
-            if name == "free AT":
+        for role in HARDENED:
+            how = {"kind": role.part, "eps": config.epsilon}
+            if role.part == "free":
                 how["replays"] = 4
-            trained = self.train(self.split, f"Ref, {name}", c.reference, defense=how)
-            out[name] = self.examine(self.split, f"Ref, {name}", c.reference, trained, only)
+            trained = self.train(self.split, role, config.reference, defense=how)
+            out[role] = self.examine(self.split, role, config.reference, trained, only)
         return out
 
-    def twin(self, net: Net, twin: Any) -> Any:
+    def twin(self, net: Net[Task], twin: Task) -> Task:
         """A net on adversarial examples of its twin: trained alike, from another start."""
-        attack = self.attack(self.split, f"{net.name}'s twin", twin, "L∞-PGD", net.genome)
+        attack = self.attack(
+            self.split, net.role, twin, LINF, net.genome, name=f"{word(net.role)}'s twin"
+        )
         only = {"twin": attack}
-        return self.examine(self.split, net.name, net.genome, net.trained, only).examined
+        return self.examine(self.split, net.role, net.genome, net.trained, only).examined
 
-    def sweep(self, attack: Any, grads: Any) -> dict[str, dict[float, Net]]:
-        c = self.c
+    def sweep(self, attack: Task, grads: Task) -> dict[str, dict[float, Net[Task]]]:
+        config = self.config
         return {
             variant: {
                 strength: self.net(
-                    "Ref+GM", c.reference, {"L∞-PGD": attack}, grads,
+                    MISALIGNED, config.reference, {LINF: attack}, grads,
                     gm=self.gm(grads, variant, strength),
                 )
-                for strength in c.strengths
+                for strength in config.strengths
             }
             for variant in ("cosine", "absolute")
         }  # fmt: skip
 
-    def transfer(self, images: Split, genome: Any) -> dict[str, Net]:
-        """Ref, Ref+GM and NE+GM trained on another data set."""
-        c = self.c
-        reference = self.train(images, "Ref", c.reference)
+    def transfer(self, images: Split, genome: Any) -> dict[Role, Net[Task]]:
+        """The reference, its architecture with GM and the evolved one, on another data set."""
+        config = self.config
+        reference = self.train(images, REFERENCE, config.reference)
         grads = self.gradients(images, reference)
-        attacks = {"L∞-PGD": self.attack(images, "Ref", reference, "L∞-PGD")}
-        gm = self.gm(grads, "cosine", c.strength)
+        attacks = {LINF: self.attack(images, REFERENCE, reference, LINF)}
+        gm = self.gm(grads, "cosine", config.strength)
+        genomes = {REFERENCE: config.reference, MISALIGNED: config.reference, BEST: genome}
         return {
-            name: self.net(
-                name, net, attacks, grads, split=images, gm=None if name == "Ref" else gm
+            role: self.net(
+                role, net, attacks, grads, split=images, gm=None if role == REFERENCE else gm
             )
-            for name, net in (("Ref", c.reference), ("Ref+GM", c.reference), ("NE+GM 1", genome))
+            for role, net in genomes.items()
         }
 
 
-def _judged(child: Any) -> dict:
+def _judged(child: Task) -> dict:
     """What a selection needs of a child."""
     return {name: child[name] for name in ("genome", "fitness", "generation")}

@@ -1,8 +1,7 @@
-"""The steps: train a net, attack it, examine it; and the two halves of a search."""
+"""The steps that train a net, attack it, and examine it."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,72 +11,29 @@ import numpy as np
 import kit
 from kit import runtime
 from kit.data.splits import Split
+from kit.experiments.neuroevolution_gm.training import (
+    GM,
+    judged_on,
+    passes,
+    tensor,
+    trained_net,
+    trained_on,
+)
 from kit.harness.steps import step
 from kit.nets.genome import Genome
-from kit.neuroevolution import Member, Space, algorithm, mutation
 
 if TYPE_CHECKING:
     import torch
 
-    from kit.data import Dataset
 
-GM = Mapping[str, Any]  # "gradients" of the training images, "strength" (λ) and "variant"
-
-
-def _passes(split: Split, epochs: int, count: int = 0, **_: Any) -> float:
-    """How the work of a training grows."""
-    return epochs * (count or split.about.train) * math.prod(split.about.shape[1:])
+METHODS = LINF, L2, FGSM = "L∞-PGD", "L2-PGD", "FGSM"  # of attack; words in keys, too
 
 
 def _attack_work(split: Split, steps: int, **_: Any) -> float:
     return steps * split.about.test * math.prod(split.about.shape[1:])
 
 
-def _trained_on(data: Dataset, hold_out: int, count: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Training images without those held out for the fitness; the first `count`, or all."""
-    if (hold_out or count) and bool((data.y_train.diff() >= 0).all()):
-        raise ValueError(
-            f"The training images of {data.title} lie sorted by class, and search_train and "
-            "hold_out take the first of them: shuffle the file, or set both to 0."
-        )
-    x, y = data.x_train[hold_out:], data.y_train[hold_out:]
-    return x[: count or None], y[: count or None]
-
-
-def _judged_on(data: Dataset, hold_out: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the fitness looks at: the test images as in the paper, or those held out."""
-    if hold_out:
-        return data.x_train[:hold_out], data.y_train[:hold_out]
-    return data.x_test, data.y_test
-
-
-def _tensor(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(values).to(like.device)
-
-
-def _train(
-    data: Dataset, net: str | Genome, *, epochs: int, batch_size: int, optimizer: str, lr: float,
-    hold_out: int, seed: int, count: int = 0, gm: GM | None = None,
-    defense: Mapping | None = None,
-) -> torch.nn.Module:  # fmt: skip
-    x, y = _trained_on(data, hold_out, count)
-    options: dict[str, Any] = {"epochs": epochs}
-    model = kit.nets.build(net, data.shape, data.classes, seed=seed).to(x.device)
-    if gm:
-        options["loss"] = kit.misalignment.misaligned(
-            _tensor(gm["gradients"], x), strength=gm["strength"], variant=gm["variant"]
-        )
-    if defense:
-        options |= kit.defenses.adversarial_training(**defense, epochs=epochs)
-    kit.training.fit(
-        model, x, y, batch_size=batch_size, optimizer=optimizer, lr=lr, seed=seed, **options
-    )
-    return model
-
-
-@step(version=1, label="{split}: {name}, run {run}", work=_passes, bulky=("weights",))
+@step(version=1, label="{split}: {name}, run {run}", work=passes, bulky=("weights",))
 def train(
     *, split: Split, name: str, net: str | Genome, run: int, start: int, epochs: int,
     batch_size: int, optimizer: str, lr: float, hold_out: int, gm: GM | None = None,
@@ -94,12 +50,12 @@ def train(
         ``weights``, and ``train_accuracy`` on the images it was trained on.
     """
     data = split.load()
-    model = _train(
+    model = trained_net(
         data, net, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
         hold_out=hold_out, seed=runtime.derive_seed(split.seed, "net", run, start), gm=gm,
         defense=defense,
     )  # fmt: skip
-    accuracy = kit.training.accuracy(model, *_trained_on(data, hold_out))
+    accuracy = kit.training.accuracy(model, *trained_on(data, hold_out))
     return {"weights": kit.nets.weights(model), "train_accuracy": accuracy}
 
 
@@ -116,7 +72,7 @@ def gradients(
     """
     data = split.load()
     model = kit.nets.restore(net, data.shape, data.classes, weights).to(data.x_train.device)
-    images = {"train": _trained_on(data, hold_out), "test": (data.x_test, data.y_test)}
+    images = {"train": trained_on(data, hold_out), "test": (data.x_test, data.y_test)}
     units = {
         name: kit.misalignment.reference_gradients(model, *part, classes=len(data.classes))
         for name, part in images.items()
@@ -139,7 +95,7 @@ def attack(
     Parameters
     ----------
     method
-        ``"L∞-PGD"``, ``"L2-PGD"`` or ``"FGSM"``.
+        One of `METHODS`.
     step_size
         Of PGD, as a part of ε.
 
@@ -149,13 +105,13 @@ def attack(
         ``images``, float32, and ``labels`` that the net itself gives them.
     """
     data = split.load()
-    x, y = _judged_on(data, hold_out)
+    x, y = judged_on(data, hold_out)
     model = kit.nets.restore(net, data.shape, data.classes, weights).to(x.device)
-    if method == "FGSM":
+    if method == FGSM:
         images = kit.attacks.fgsm(model, x, y, eps=eps)
     else:
         images = kit.attacks.pgd(
-            model, x, y, eps=eps, norm="l2" if method == "L2-PGD" else "linf", steps=steps,
+            model, x, y, eps=eps, norm="l2" if method == L2 else "linf", steps=steps,
             step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run),
         )  # fmt: skip
     labels = kit.training.predict(model, images)
@@ -197,11 +153,11 @@ def examine(
         "true": data.y_test.cpu().numpy(),
         "clean": labels(data.x_test),
         "adversarial": {
-            title: labels(_tensor(values, data.x_test)) for title, values in images.items()
+            title: labels(tensor(values, data.x_test)) for title, values in images.items()
         },
     }
     if reference is not None:
-        reference_grads = _tensor(reference, data.x_test)
+        reference_grads = tensor(reference, data.x_test)
         cosines = kit.misalignment.cosines(model, data.x_test, data.y_test, reference_grads)
         out["cosines"] = cosines.cpu().numpy()
     return out
@@ -250,108 +206,3 @@ def integrated_gradients(
     x, y = data.x_test[:count], data.y_test[:count]
     maps = kit.explain.integrated_gradients(model, x, y)
     return {name: t.cpu().numpy() for name, t in (("images", x), ("maps", maps), ("labels", y))}
-
-
-@step(version=1, label="{split}: {name}, generation {generation}, run {run}", work=_passes)
-def child(
-    *, split: Split, name: str, genome: Genome, generation: int, run: int, epochs: int,
-    batch_size: int, optimizer: str, lr: float, hold_out: int, count: int, gm: GM,
-    adversarial: np.ndarray,
-) -> dict:  # fmt: skip
-    """Train a net that a search proposes, from scratch, and judge it (eq. 4).
-
-    Parameters
-    ----------
-    count
-        Training images; 0 for all.
-    adversarial
-        The reference's adversarial examples of the images that the fitness looks at.
-
-    Returns
-    -------
-    dict
-        ``genome``, ``clean`` and ``adversarial`` accuracy, ``fitness`` (all three NaN of a net
-        that diverged) and ``generation``.
-    """
-    data = split.load()
-    seed = runtime.derive_seed(split.seed, "child", run, generation, name)
-    model = _train(
-        data, genome, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
-        hold_out=hold_out, seed=seed, count=count, gm=gm,
-    )  # fmt: skip
-    x, y = _judged_on(data, hold_out)
-    clean = kit.training.evaluate_or_nan(model, x, y)[1]
-    against = kit.training.evaluate_or_nan(model, _tensor(adversarial, x), y)[1]
-    return {
-        "genome": genome, "clean": clean, "adversarial": against,
-        "fitness": kit.neuroevolution.fitness(clean, against), "generation": generation,
-    }  # fmt: skip
-
-
-def first_population(
-    seed: int, run: int, count: int, distance: float, space: Space
-) -> list[Genome]:
-    """Where the search of a run begins; refused with a ValueError where the space is too small."""
-    rng = algorithm.generator(runtime.derive_seed(seed, "search", run), 0)
-    return mutation.initial(count, distance, rng, space=space)
-
-
-@step(version=1, label="random architectures, run {run}")
-def random_genomes(
-    *, seed: int, run: int, count: int, distance: float | None, space: Mapping
-) -> dict:
-    """Random architectures, for a first population some distance apart.
-
-    Returns
-    -------
-    dict
-        ``genomes``.
-    """
-    limits = _space(space)
-    if distance is not None:
-        return {"genomes": first_population(seed, run, count, distance, limits)}
-    rng = algorithm.generator(runtime.derive_seed(seed, "random", run), 0)
-    return {"genomes": [mutation.random_genome(rng, limits) for _ in range(count)]}
-
-
-@step(version=1, label="selection {number}, run {run}")
-def selection(
-    *, seed: int, run: int, number: int, previous: Sequence[Mapping] | None,
-    born: Sequence[Mapping], children: int, mutations: Sequence[int], space: Mapping,
-) -> dict:  # fmt: skip
-    """One generation of Algorithm 1 after its children are trained, and the next one's children.
-
-    Parameters
-    ----------
-    previous
-        The population before; None where `born` is the first one.
-    born
-        Results of :func:`child`, in the order of Algorithm 1.
-
-    Returns
-    -------
-    dict
-        ``population`` (genome, fitness and generation of each), ``best`` (their genomes, the
-        fittest first), ``replaced`` (for each child the position that it took, or -1), and
-        ``genomes``, the next children.
-    """
-    new = [Member(part["genome"], part["fitness"], part["generation"]) for part in born]
-    if previous is None:
-        population, replaced = new, list(range(len(new)))
-    else:
-        population, replaced = algorithm.select([Member(**part) for part in previous], new)
-    order = sorted(population, key=algorithm.rank, reverse=True)  # of equals the first
-    rng = algorithm.generator(runtime.derive_seed(seed, "search", run), number + 1)
-    genomes = algorithm.offspring(
-        [member.genome for member in population], children, rng, space=_space(space),
-        times=mutations,
-    )  # fmt: skip
-    return {
-        "population": [dataclasses.asdict(member) for member in population],
-        "best": [member.genome for member in order], "replaced": replaced, "genomes": genomes,
-    }  # fmt: skip
-
-
-def _space(values: Mapping) -> Space:
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return Space(**fields)

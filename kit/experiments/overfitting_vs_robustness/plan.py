@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Generic, TypeVar
 
 from kit.data.splits import Split
 from kit.experiments.images import split
@@ -16,10 +17,12 @@ from kit.experiments.overfitting_vs_robustness.steps import (
 )
 from kit.harness.steps import Task
 
+T = TypeVar("T")  # Task in a plan, Result in what is computed from it
+
 
 @dataclasses.dataclass(frozen=True)
-class Regime:
-    """One regime on one data set: tasks, and once they are computed their results.
+class Regime(Generic[T]):
+    """One regime on one data set.
 
     Attributes
     ----------
@@ -33,52 +36,58 @@ class Regime:
         Of :func:`clever`: for each fold one for each measured epoch.
     """
 
-    trained: Task
-    best: list
-    last: list
-    gradients: list
-    clever: list[list]
+    trained: T
+    best: list[T]
+    last: list[T]
+    gradients: list[T]
+    clever: list[list[T]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Regimes:
+class Regimes(Generic[T]):
     """Both regimes on one data set."""
 
     split: Split
-    regimes: dict[str, Regime]
+    regimes: dict[str, Regime[T]]
 
 
-def plan(config: Settings) -> dict[str, Regimes]:
+def plan(c: Settings) -> dict[str, Regimes[Task]]:
     """The tasks of the study by data set; one that is too small for the folds is refused."""
-    return {name: _plan(config.on(name), name) for name in config.datasets}
+    return {name: _plan(c.on(name), name) for name in c.datasets}
 
 
-def _plan(c: Settings, name: str) -> Regimes:
-    images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
-    if images.about.fewest < c.folds:
+def _plan(config: Settings, name: str) -> Regimes[Task]:
+    images = split(name, config.data_root, train=config.train, test=config.test, seed=config.seed)
+    if images.about.fewest < config.folds:
         raise ValueError(
-            f"A class of {name} has fewer training images than there are folds, {c.folds}: "
+            f"A class of {name} has fewer training images than there are folds, {config.folds}: "
             "use more images or fewer folds."
         )
     trained = {
         label: train_folds.task(
-            split=images, folds=c.folds, epochs=c.epochs, batch_size=c.batch_size, lr=lr
+            split=images,
+            folds=config.folds,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            lr=lr,
         )
-        for label, lr in c.rates.items()
+        for label, lr in config.rates.items()
     }
-    return Regimes(images, {label: _regime(c, images, task) for label, task in trained.items()})
+    return Regimes(
+        images, {label: _regime(config, images, task) for label, task in trained.items()}
+    )
 
 
-def _regime(c: Settings, images: Split, trained: Task) -> Regime:
+def _regime(config: Settings, images: Split, trained: Task) -> Regime[Task]:
     options = {
-        "split": images, "eps": c.epsilon, "norm": c.norm, "pgd_steps": c.pgd_steps,
-        "images": c.attack_images,
+        "split": images, "eps": config.epsilon, "norm": config.norm, "pgd_steps": config.pgd_steps,
+        "images": config.attack_images,
     }  # fmt: skip
     scoring = {
-        "images": c.clever_images, "batches": c.clever_batches,
-        "batch_size": c.clever_batch_size, "radius": c.clever_radius,
+        "images": config.clever_images, "batches": config.clever_batches,
+        "batch_size": config.clever_batch_size, "radius": config.clever_radius,
     }  # fmt: skip
-    folds = range(c.folds)
+    folds = range(config.folds)
     weights = [trained["snapshots"][fold] for fold in folds]
     return Regime(
         trained,
@@ -91,20 +100,22 @@ def _regime(c: Settings, images: Split, trained: Task) -> Regime:
         ],
         last=[
             attack.task(
-                snapshots=weights[fold], epoch=c.epochs, fold=fold + 1, attacks=["cw"], **options
+                snapshots=weights[fold], epoch=config.epochs, fold=fold + 1, attacks=["cw"],
+                **options,
             )
             for fold in folds
         ],
         gradients=[
             gradient_metrics.task(
-                split=images, snapshots=weights[fold], images=c.metric_images, eps_step=c.eps_step
+                split=images, snapshots=weights[fold], images=config.metric_images,
+                eps_step=config.eps_step,
             )
             for fold in folds
         ],
         clever=[
             [
                 clever.task(split=images, snapshots=weights[fold], epoch=epoch, **scoring)
-                for epoch in c.clever_epochs
+                for epoch in config.clever_epochs
             ]
             for fold in folds
         ],

@@ -10,11 +10,17 @@ from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
 
-# What the paper calls each regime's norms, training, attacks, CLEVER and gradients.
+# What the paper calls the results on each regime.
 IDS = {
-    "normal": ("2.T2", "2.F3", "2.F4", "2.F5", "2.F6"),
-    "overfitting": ("2.T4", "2.F7", "2.F8", "2.F9", "2.F10"),
-}
+    "normal": {
+        "norms": "2.T2", "training": "2.F3", "attacks": "2.F4", "clever": "2.F5",
+        "gradients": "2.F6",
+    },
+    "overfitting": {
+        "norms": "2.T4", "training": "2.F7", "attacks": "2.F8", "clever": "2.F9",
+        "gradients": "2.F10",
+    },
+}  # fmt: skip
 STUDY = Study(
     notebook="02_overfitting_vs_robustness",
     reference=REFERENCE,
@@ -51,7 +57,7 @@ STUDY = Study(
         "2.X1": ("2.F4", "2.F8"),
     },
     names={
-        **{name: {"cifar10": name} for names in IDS.values() for name in names},
+        **{name: {"cifar10": name} for ids in IDS.values() for name in ids.values()},
         "2.T2": {"cifar10": "2.T2", "stl10": "2.T3"},
         "2.T4": {"cifar10": "2.T4", "stl10": "2.T5"},
     },

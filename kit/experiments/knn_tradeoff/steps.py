@@ -1,106 +1,21 @@
-"""The K-NN study of Deniz, Vallez & Bueno (IWANN 2019), run by run.
-
-Z-NN classifies the test images. Those it gets right are attacked on a LeNet-5; attacked images
-that Z-NN then gets wrong are the adversarial set. How do smaller K fare on it?
-"""
+"""The steps: LeNet-5 on one run's split, and K-NN before and after attacks on that net."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import kit
 from kit import runtime
-from kit.constraints import number, odd, whole
 from kit.data.splits import Split
-from kit.experiments.images import ImageSettings, split
-from kit.experiments.reference import REFERENCE
-from kit.harness.results.study import Study
 from kit.harness.steps import step
 
 if TYPE_CHECKING:
     import torch
 
     from kit.data import Dataset
-
-CONTROL = "noise (control)"
-ATTACKS = {"FGSM": "fgsm", "DeepFool": "deepfool", CONTROL: "control"}
-ADVERSARIAL = ("FGSM", "DeepFool")
-LARGEST = 7  # K-NN labels are kept up to this K, or up to a larger Z, so that Z is chosen after
-WHOLE, WRONG = "whole test set", "misclassified"
-STUDY = Study(
-    notebook="03_knn_tradeoff",
-    reference=REFERENCE,
-    datasets={"mnist": "MNIST", "cifar10": "CIFAR-10"},
-    claims={
-        "3.C1": "Accuracy on the adversarial set rises as K falls.",
-        "3.C2": "It rises faster than on the misclassified set (S_1 and S_3, p < 0.05).",
-        "3.C3": "Accuracy on the whole test set stays flat.",
-        "3.X1": "Beyond the paper: it rises further than for random noise under the same filter.",
-    },
-    title="The K-NN trade-off",
-    citation="Deniz, Vallez & Bueno: Adversarial Examples are a Manifestation of the"
-    " Fitting-Generalization Trade-off. IWANN 2019.",
-    headline="3.F5",
-    shown_by={"3.C1": ("3.F5",), "3.C2": ("3.F7",), "3.C3": ("3.F5",)},
-    names={
-        "3.F4": {"mnist": "3.F4"},
-        "3.F5": {"mnist": "3.F5", "cifar10": "3.F6"},
-        "3.F7": {"mnist": "3.F7", "cifar10": "3.F8"},
-        "3.X1": {"mnist": "3.X1"},
-    },
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(ImageSettings):
-    """Parameters of the study; the notebook says what each of them means."""
-
-    runs: Annotated[int, whole(1)]
-    z: Annotated[int, odd(3, "so that smaller odd K are left")]
-    epsilon: Annotated[float, number(above=0, to=1)]
-    epochs: Annotated[int, whole(1)]
-    control_draws: Annotated[int, whole(1)]
-    flat: Annotated[float, number(above=0, to=100)]
-
-    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
-        """Runs, one by one and as two samples."""
-        return {
-            "change within a run": (self.runs, None),
-            "adversarial against misclassified": (self.runs, self.runs),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Runs:
-    """The nets and the runs on one data set: tasks, and once they are computed their results."""
-
-    split: Split
-    nets: list
-    runs: list
-
-
-def plan(config: Settings) -> dict[str, Runs]:
-    """The tasks of the study by data set; one that is too small for `z` is refused."""
-    return {name: _plan(config.on(name), name) for name in config.datasets}
-
-
-def _plan(c: Settings, name: str) -> Runs:
-    images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
-    if c.z > images.about.train:
-        raise ValueError(f"z is {c.z}: there are only {images.about.train} training images.")
-    splits = [images.at(run) for run in range(1, c.runs + 1)]
-    nets = [lenet.task(split=s, epochs=c.epochs) for s in splits]
-    largest = max(c.z, min(LARGEST, (images.about.train - 1) | 1))
-    options = {"largest_k": largest, "eps": c.epsilon, "control_draws": c.control_draws}
-    runs = [
-        study.task(split=s, weights=net["weights"], **options)
-        for s, net in zip(splits, nets, strict=True)
-    ]
-    return Runs(images, nets, runs)
 
 
 @step(
@@ -146,7 +61,8 @@ def study(
 ) -> dict:  # fmt: skip
     """One run: K-NN labels of the test images and of their attacked versions.
 
-    Attacked are the images that K-NN gets right for some K; :func:`sets` picks those of one Z.
+    Attacked are the images that K-NN gets right for some K; :func:`tables.sets` picks those of
+    one Z.
 
     Returns
     -------
@@ -228,23 +144,3 @@ def _attack(
         "pixels": np.concatenate(pixels),
         "originals": kit.data.as_bytes(data.x_test[which[rows]]),
     }
-
-
-def sets(run: Mapping, z: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The sets of images that the paper compares, from the result of :func:`study`.
-
-    Returns
-    -------
-    dict
-        For each set the K-NN labels of its images, one column for each odd K up to `z`, and the
-        true labels.
-    """
-    columns = z // 2 + 1
-    labels, votes = run["labels"], run["test_votes"][:, :columns]
-    wrong = votes[:, -1] != labels
-    chosen = {WHOLE: (votes, labels), WRONG: (votes[wrong], labels[wrong])}
-    for name, attack in ATTACKS.items():
-        image, votes = run[f"{attack}_image"], run[f"{attack}_votes"][:, :columns]
-        kept = ~wrong[image] & (votes[:, -1] != labels[image])
-        chosen[name] = votes[kept], labels[image[kept]]
-    return chosen

@@ -1,0 +1,57 @@
+"""What the study is about, and its parameters with their bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from kit.constraints import number, odd, whole
+from kit.experiments.images import ImageSettings
+from kit.experiments.reference import REFERENCE
+from kit.harness.results.study import Study
+
+CONTROL = "noise (control)"
+ATTACKS = {"FGSM": "fgsm", "DeepFool": "deepfool", CONTROL: "control"}
+ADVERSARIAL = ("FGSM", "DeepFool")
+WHOLE, WRONG = "whole test set", "misclassified"
+STUDY = Study(
+    notebook="03_knn_tradeoff",
+    reference=REFERENCE,
+    datasets={"mnist": "MNIST", "cifar10": "CIFAR-10"},
+    claims={
+        "3.C1": "Accuracy on the adversarial set rises as K falls.",
+        "3.C2": "It rises faster than on the misclassified set (S_1 and S_3, p < 0.05).",
+        "3.C3": "Accuracy on the whole test set stays flat.",
+        "3.X1": "Beyond the paper: it rises further than for random noise under the same filter.",
+    },
+    title="The K-NN trade-off",
+    citation="Deniz, Vallez & Bueno: Adversarial Examples are a Manifestation of the"
+    " Fitting-Generalization Trade-off. IWANN 2019.",
+    headline="3.F5",
+    shown_by={"3.C1": ("3.F5",), "3.C2": ("3.F7",), "3.C3": ("3.F5",)},
+    names={
+        "3.F4": {"mnist": "3.F4"},
+        "3.F5": {"mnist": "3.F5", "cifar10": "3.F6"},
+        "3.F7": {"mnist": "3.F7", "cifar10": "3.F8"},
+        "3.X1": {"mnist": "3.X1"},
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(ImageSettings):
+    """Parameters of the study; the notebook says what each of them means."""
+
+    runs: Annotated[int, whole(1)]
+    z: Annotated[int, odd(3, "so that smaller odd K are left")]
+    epsilon: Annotated[float, number(above=0, to=1)]
+    epochs: Annotated[int, whole(1)]
+    control_draws: Annotated[int, whole(1)]
+    flat: Annotated[float, number(above=0, to=100)]
+
+    def comparisons(self, dataset: str) -> dict[str, tuple[int, int | None]]:
+        """Runs, one by one and as two samples."""
+        return {
+            "change within a run": (self.runs, None),
+            "adversarial against misclassified": (self.runs, self.runs),
+        }
