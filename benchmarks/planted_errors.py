@@ -25,7 +25,7 @@ from kit import runtime
 
 SHARE = 0.95
 Error = tuple[str, str, str, str, str]
-FOLDERS = ("kit", "tests", "notebooks", "pyproject.toml", "run_all.py")
+FOLDERS = ("kit", "tests", "notebooks", "figures", "pyproject.toml", "run_all.py")
 STUDIES = "kit/experiments/"
 ONE = f"{STUDIES}evolved_perturbations/"
 TWO = f"{STUDIES}overfitting_vs_robustness/"
