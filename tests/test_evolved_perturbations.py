@@ -444,7 +444,7 @@ def test_good_parameters_pass():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_every_parameter_may_be_special(name):
-    shared = {*study.Settings.shared(), *settings._PLACES}
+    shared = {*study.Settings.shared(), *settings.PLACES}
     assert {f.name for f in dataclasses.fields(study.Settings)} - shared == set(OTHER)
     change = {name: OTHER[name]}
     assert keys(special={"digits": change}) == keys(**change)

@@ -322,7 +322,7 @@ def test_the_profiles_pass_and_name_parameters_alone(profile):
 
 
 def test_every_parameter_may_be_special():
-    shared = {*study.Settings.shared(), *settings._PLACES}
+    shared = {*study.Settings.shared(), *settings.PLACES}
     assert {f.name for f in dataclasses.fields(study.Settings)} - shared == set(OTHER)
 
 

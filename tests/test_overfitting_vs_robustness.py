@@ -279,10 +279,10 @@ def test_gradient_passes_stand_in_the_table_where_all_folds_counted_them():
     older = fake([[1, 0]] * 3, np.ones((2, 3, 2)))
     passes = {"cw": 200, "fgsm": 2, "pgd": 80, "noise": 0}
     counted = older | {"passes": {k: {"forward": 0, "backward": n} for k, n in passes.items()}}
-    table = cells.distances([counted, counted])
+    table = tables.distances([counted, counted])
     assert table["gradient passes"].tolist() == [100, 100, 1, 1, 40, 40, 0, 0]
     for folds in ([older], [counted, older], [older, counted]):
-        without = cells.distances(folds)
+        without = tables.distances(folds)
         assert without.columns.tolist() == table.columns.tolist()[:-1]
 
 
@@ -418,9 +418,9 @@ def test_verdicts_name_every_claim(regimes):
         ({"clever_batches": 1}, "clever_batches is 1: use a whole number from 2 on"),
         ({"epochs": 1}, "epochs is 1: use a whole number from 2 on"),
         ({"attack_images": -1}, "attack_images is -1: use a whole number from 0"),
-        ({"lr_normal": 0}, "lr_normal is 0.0: it must be a positive number"),
+        ({"lr_normal": 0}, "lr_normal is 0: it must be a positive number"),
         ({"lr_overfitting": float("inf")}, "lr_overfitting is inf"),
-        ({"epsilon": 0}, r"epsilon is 0.0: it must be a positive number"),
+        ({"epsilon": 0}, r"epsilon is 0: it must be a positive number"),
         ({"epsilon": 2.0}, r"epsilon is 2.0: it must be in \(0, 1\]"),
         ({"norm": "l3"}, "Unknown norm 'l3' in norm: use one of linf, l2"),
         ({"eps_step": 0.3}, "eps_step is 0.3: it must go into 1.0 a whole number of times"),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from calls import INNER
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -124,7 +125,7 @@ CALLS = {
 def takers():
     """Every public function, method and class of the methods that takes a seed."""
     for module in pkgutil.walk_packages(kit.__path__, "kit."):
-        if module.name.startswith(("kit.harness", "kit.experiments")):
+        if module.name.startswith(("kit.harness", "kit.experiments", INNER)):
             continue  # settings are read by `kit.harness.settings`, which has tests of its own
         for name, value in vars(importlib.import_module(module.name)).items():
             if getattr(value, "__module__", "") != module.name or name.startswith("_"):

@@ -269,7 +269,7 @@ def _keyed(value: Any) -> Any:
     if isinstance(value, dict):
         keyed = {key: _keyed(part) for key, part in value.items()}
         # A mapping that looks like what stands for something else.
-        return {"mapping": list(keyed.items())} if set(keyed) in _MARKS else keyed
+        return {"mapping": sorted(keyed.items())} if set(keyed) in _MARKS else keyed
     if isinstance(value, list):
         return [_keyed(part) for part in value]
     return {"split": value.identity} if hasattr(value, "identity") else value
