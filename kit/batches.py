@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kit.constraints import whole
+
 SHORT = (
     "The device's memory is short: it now works on half as many at once. This changes no number "
     "but takes longer; fewer jobs would leave each of them more memory."
@@ -38,6 +40,7 @@ def in_parts(function: Callable[..., Any], *tensors: Tensor, at_once: int) -> li
     >>> in_parts(lambda x: x.sum().item(), torch.arange(5), at_once=2)
     [1, 5, 4]
     """
+    whole(1).check("at_once", at_once)
     if len({len(tensor) for tensor in tensors}) != 1:
         raise ValueError(f"The tensors have {[len(t) for t in tensors]} rows: give equally many.")
     results: list[Any] = []

@@ -223,14 +223,33 @@ def check_gradient(model: nn.Module, x: Tensor) -> int:
     check_recording(model, x)
     image = x[:1].detach()
     with torch.enable_grad():
-        logits = check_logits(run(model, image.clone().requires_grad_()), 1)
+        shown = image.clone().requires_grad_()
+        logits = check_logits(run(model, shown), 1)
     other = (image + 0.5) % 1  # differs in every pixel
-    if not logits.requires_grad and not torch.equal(logits, model(other)):
-        raise ValueError(
-            "The model's outputs change with the image but carry no gradient, so that no attack "
-            "could move an image: do not detach them, nor compute them under torch.no_grad()."
-        )
+    if not _has_gradient(logits, shown):
+        with torch.enable_grad():
+            shown = other.clone().requires_grad_()
+            elsewhere = run(model, shown)
+        # Flat at one image may be chance: a net of ReLUs may be dead there.
+        if not torch.equal(logits, elsewhere) and not _has_gradient(elsewhere, shown):
+            raise ValueError(
+                "The model's outputs change with the image but carry no gradient, so that no "
+                "attack could move an image: do not detach or round anything on the way, nor "
+                "compute it under torch.no_grad()."
+            )
     return logits.shape[1]
+
+
+def _has_gradient(logits: Tensor, image: Tensor) -> bool:
+    """Would the logits change with the image, as far as autograd knows?"""
+    if not logits.requires_grad:
+        return False
+    # Not their sum: that of probabilities never changes.
+    weights = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+    with torch.enable_grad():
+        total = (logits * weights).sum()
+    (gradient,) = torch.autograd.grad(total, image, allow_unused=True)
+    return gradient is not None and bool(gradient.any())
 
 
 def check_recording(model: Callable[[Tensor], Tensor], *tensors: Tensor) -> None:
@@ -332,6 +351,24 @@ def check_vectors(**named: Tensor) -> None:
                 f"The {name} reach from {low:.3g} to {high:.3g}: use finite numbers, up to "
                 f"{LARGEST:g} in size."
             )
+
+
+def check_same_shape(x_train: Tensor, x: Tensor) -> None:
+    """Refuse training images and queries that are no vectors, or differ in shape.
+
+    Examples
+    --------
+    >>> check_same_shape(torch.zeros(5, 3, 8, 8), torch.zeros(2, 8, 8, 3))
+    Traceback (most recent call last):
+        ...
+    ValueError: Training images are of shape (3, 8, 8), queries of (8, 8, 3): use one shape.
+    """
+    check_vectors(**{"training images": x_train, "queries": x})
+    if x_train.shape[1:] != x.shape[1:]:
+        ours, theirs = tuple(x_train.shape[1:]), tuple(x.shape[1:])
+        raise ValueError(
+            f"Training images are of shape {ours}, queries of {theirs}: use one shape."
+        )
 
 
 def check_points(x: Tensor, y: Tensor) -> None:

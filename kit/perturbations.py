@@ -90,9 +90,12 @@ def encode(noise: Tensor, pixels: int) -> Tensor:
     """
     classes, channels, height, width = noise.shape
     flat = noise.flatten(2)
-    _, places = flat.abs().amax(1).nonzero(as_tuple=True)
-    if len(places) != classes * pixels:
-        raise ValueError(f"The noise has {len(places)} pixels: {pixels} for each class are wanted.")
+    changed = flat.abs().amax(1) > 0
+    counts = changed.sum(1).unique().tolist()
+    if counts != [pixels]:
+        found = " or ".join(map(str, counts))
+        raise ValueError(f"The noise has {found} pixels per class: {pixels} are wanted for each.")
+    _, places = changed.nonzero(as_tuple=True)
     places = places.view(classes, pixels)
     row = (places // width + 0.5) / height
     column = (places % width + 0.5) / width

@@ -36,8 +36,8 @@ def passes(model: nn.Module) -> Iterator[Passes]:
 
     Of each image FGSM takes one pass of both kinds, PGD one for each step, CW as many as it is
     given steps and two forward passes more, and DeepFool for each step one forward pass and a
-    backward pass for every other class. Input checks add a forward pass of the first image;
-    DeepFool's add two, and one of every image where it is given no labels.
+    backward pass for every other class. Input checks add a pass of both kinds of the first
+    image; DeepFool's add a forward pass more, and one of every image where it is given no labels.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ def passes(model: nn.Module) -> Iterator[Passes]:
     >>> net, x, y = kit.nets.build("linear", digits.shape), digits.x_test[:50], digits.y_test[:50]
     >>> with passes(net) as count:
     ...     x_adv = kit.attacks.pgd(net, x, y, eps=0.1, steps=7)
-    >>> count.forward - 1, count.backward / len(x)
-    (350, 7.0)
+    >>> count.forward - 1, count.backward - 1  # the check's
+    (350, 350)
     """
     check_module(model)
     count, inside = Passes(), True

@@ -32,6 +32,7 @@ from kit import (
     training,
     watching,
 )
+from kit.batches import in_parts
 
 CLASSES, COUNT, SHAPE = 3, 6, (1, 8, 8)
 SENTENCE = re.compile(r"^[A-Z0-9][^\n]*\S\.$")
@@ -629,3 +630,80 @@ def test_all_targets_wants_labels_below_its_classes():
     net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 10))
     with pytest.raises(ValueError, match="there are 3 classes"):
         attacks.fgsm_all_targets(net, images(), torch.full((COUNT,), 5), eps=0.1, classes=3)
+
+
+class Rounded(nn.Module):
+    """Sees 16 shades alone: outputs that change with the image, and no gradient."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner((15 * x).round() / 15)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_model_that_rounds_does_not_pass_for_robust(extra):
+    """Whether autograd knows of a gradient of zero or of none."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), CLASSES))
+    model = Rounded(net) if extra else nn.Sequential(nn.Identity(), Rounded(net))
+    with pytest.raises(ValueError, match="carry no gradient"):
+        attacks.pgd(model, images(), labels(), eps=0.1, steps=2)
+
+
+def test_a_net_that_is_dead_at_one_image_alone_is_attacked():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        net[1].weight.fill_(1.0)
+        net[1].bias.fill_(-1.0)
+    x = torch.zeros(2, *SHAPE)  # every ReLU is dead there, and alive at 0.5
+    assert attacks.fgsm(net, x, torch.tensor([0, 1]), eps=0.1).shape == x.shape
+
+
+def test_probabilities_have_a_gradient():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), CLASSES), nn.Softmax(1))
+    assert attacks.fgsm(net, images(), labels(), eps=0.1).shape == images().shape
+
+
+@pytest.mark.parametrize("size", [0, -5, 1.5])
+def test_batches_of_no_images_are_refused(size):
+    """They would never end."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), CLASSES))
+    with pytest.raises(ValueError, match="batch_size is"):
+        training.predict(net, images(), batch_size=size)
+    with pytest.raises(ValueError, match="at_once is"):
+        in_parts(len, images(), at_once=size)
+
+
+def test_queries_are_of_the_training_images_shape():
+    """With their axes in another order they have as many values, and other neighbours."""
+    x = torch.rand(6, 3, 8, 8)
+    for find in (neighbors.predict, neighbors.exact.predict):
+        with pytest.raises(ValueError, match="use one shape"):
+            find(x, torch.arange(6) % 2, x.permute(0, 2, 3, 1), ks=(1,))
+
+
+def test_each_net_of_a_population_is_one_of_its_own():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), CLASSES))
+    with pytest.raises(ValueError, match="stands twice"):
+        training.fit_many([net, net], images(), labels(), epochs=1)
+
+
+@pytest.mark.parametrize("lr", [0.0, -1.0, math.inf, math.nan, "0.1"])
+def test_learning_rates_are_positive_numbers(lr):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), CLASSES))
+    with pytest.raises(ValueError, match="lr is"):
+        training.fit(net, images(), labels(), epochs=1, lr=lr)
+
+
+def test_a_channel_is_a_whole_number():
+    with pytest.raises(ValueError, match=r"channel is 0\.5"):
+        robustness.perturbation_norms(images(), images(), channel=0.5)
+
+
+def test_noise_has_as_many_pixels_in_each_class():
+    noise = torch.zeros(2, *SHAPE)
+    noise[0, :, 0, :2] = 1  # two in one class, none in the other
+    with pytest.raises(ValueError, match="0 or 2 pixels per class: 1 are wanted"):
+        perturbations.encode(noise, 1)

@@ -734,3 +734,12 @@ def test_a_title_says_what_is_special_about_the_pixels(source, title):
     digits = data.load("digits", train=10, test=10)
     shown = dataclasses.replace(digits, name="cifar10", source=source)
     assert shown.title == title
+
+
+def test_a_part_that_is_nearly_black_is_told_whatever_the_other_is(tmp_path):
+    """Test images divided by 255 twice beside training images as they should be."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 8, 8)), np.arange(40) % 2
+    np.savez(tmp_path / "half.npz", x_train=x, y_train=y, x_test=x / 255, y_test=y)
+    with pytest.warns(UserWarning, match="brightest pixel of x_test is"):
+        data.load("half", tmp_path)

@@ -510,11 +510,27 @@ def test_statistics_belong_to_the_weights_of_the_whole_net():
         torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_statistics_without_images_are_those_of_the_end():
-    start, end = pair("one norm")
-    middle = explain.interpolate(start, end, 0.5)
-    for (name, value), other in zip(middle.named_buffers(), end.buffers(), strict=True):
-        assert torch.equal(value, other), name
+@pytest.mark.parametrize("alpha", [0, 0.25, 1, 1.5])
+def test_statistics_without_images_lie_between_those_of_the_ends(alpha):
+    """At the ends they belong to the weights; beyond them no variance may be negative."""
+    (start, end), share = pair("one norm"), min(alpha, 1)
+    between = explain.interpolate(start, end, alpha)
+    buffers = zip(between.named_buffers(), start.buffers(), end.buffers(), strict=True)
+    for (name, value), a, b in buffers:
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (1 - share) * a + share * b, msg=name)
+    x = random(20, 1, 8, 8)
+    if alpha in (0, 1):
+        torch.testing.assert_close(between(x), (start, end)[alpha].eval()(x))
+
+
+def test_nets_of_other_kinds_of_layers_are_refused():
+    """Of equal weights, but not of one architecture."""
+    tanh, relu = (
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 3), kind()) for kind in (nn.Tanh, nn.ReLU)
+    )
+    with pytest.raises(ValueError, match="modules of different kinds"):
+        explain.interpolate(tanh, relu, 0.5)
 
 
 def test_only_norms_leave_evaluation_mode():

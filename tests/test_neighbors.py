@@ -316,7 +316,7 @@ def test_nearest_refuses_k_out_of_range(k):
 
 def test_data_that_do_not_fit_together():
     x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.int64)
-    with pytest.raises(ValueError, match="3 values"):
+    with pytest.raises(ValueError, match="use one shape"):
         neighbors.predict(x, y, torch.rand(2, 4), (1,))
     with pytest.raises(ValueError, match="4 labels"):
         neighbors.predict(x, y[:4], x, (1,))

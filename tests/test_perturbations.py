@@ -157,7 +157,9 @@ def test_encode_is_the_opposite_of_decode(shape, pixels):
     for saturation in (1.0, 4.0):
         decoded = perturbations.decode(genome, 6, pixels, shape, saturation=saturation)
         assert torch.equal(decoded, noise)
-    with pytest.raises(ValueError, match=rf"has {6 * pixels} pixels: {pixels + 1} for each class"):
+    with pytest.raises(
+        ValueError, match=rf"has {pixels} pixels per class: {pixels + 1} are wanted"
+    ):
         perturbations.encode(noise, pixels + 1)
 
 

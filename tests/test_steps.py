@@ -834,3 +834,59 @@ def test_numbers_of_numpy_make_the_same_task():
 def test_arguments_that_would_share_a_key_are_refused(bad):
     with pytest.raises(TypeError, match=r"was given extra with .*JSON value"):
         squares.task(n=1, extra=bad)
+
+
+SOURCE = """
+import functools
+import numpy as np
+from kit.harness.steps import step
+
+CONFIG = {{"k": {k}}}
+TABLE = (1, {k})
+WEIGHTS = np.array([{k}])
+SEEN, CACHE = [], {{}}
+
+def scale(n, factor):
+    return n * factor
+
+scaled = functools.partial(scale, factor={k})
+
+class Net:
+    factor = {k}
+
+    @staticmethod
+    def twice(n):
+        return {k} * n
+
+    def forward(self, n):
+        return n * {k}
+
+@step(version=1)
+def by_{what}(*, n):
+    SEEN.append(n)
+    CACHE[n] = len(SEEN)
+    return {{"value": float({expression})}}
+"""
+READS = {
+    "mapping": 'CONFIG["k"]', "tuple": "TABLE[1]", "array": "WEIGHTS[0]", "partial": "scaled(n)",
+    "method": "Net().forward(n)", "attribute": "Net.factor", "static": "Net.twice(n)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", READS)
+def test_what_a_step_reads_of_its_module_enters_the_key(what, tmp_path):
+    """Whatever it is: a net defined beside the step is what every student writes."""
+    keys = []
+    for k in (2, 3, 2):
+        text = SOURCE.format(k=k, what=what, expression=READS[what])
+        path = tmp_path / f"mine_{k}_{len(keys)}.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location("mine", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        made = getattr(module, f"by_{what}")
+        keys.append(made.task(n=1).key)
+        made(n=1)  # changes a list and a mapping of its module, which say nothing
+        assert made.task(n=1).key == keys[-1]
+        steps.REGISTRY.pop(made.name, None)
+    assert keys[0] == keys[2] != keys[1]

@@ -44,7 +44,7 @@ def test_its_notebook_runs(project):
     folder = project / "figures" / "quick" / "05_noise_tolerance"
     claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     assert [claim["verdict"] for claim in claims] == ["reproduced", "not tested in this profile"]
-    assert (folder / "5.F1.png").is_file()
+    assert (folder / "5.F1-digits.png").is_file()
     assert "Noise tolerance" in (project / "figures" / "quick" / "index.html").read_text("utf-8")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ STUDY = results.Study(
     headline="5.F1",
     shown_by={"5.C1": ("5.T1", "5.F1")},
 )
+T = TypeVar("T")  # Task in a plan, Result in what is computed from it
 SIZES = ListOf(number(above=0, to=1), "list numbers above 0, up to 1", ascending=True)
 
 
@@ -66,15 +67,24 @@ def under_noise(*, split: Split, epochs: int, sizes: Sequence[float]) -> dict:
     return {"accuracy": np.array([training.accuracy(net, x, data.y_test) for x in noisy])}
 
 
-def plan(config: Settings) -> dict[str, list[Task]]:
-    """The tasks of the study by data set: one for each run."""
+@dataclasses.dataclass(frozen=True)
+class Runs(Generic[T]):
+    """The study on one data set: a task for each run, or its result once it is computed."""
+
+    split: Split
+    runs: list[T]
+
+
+def plan(config: Settings) -> dict[str, Runs[Task]]:
+    """The tasks of the study by data set."""
     return {name: _plan(config.on(name), name) for name in config.datasets}
 
 
-def _plan(c: Settings, name: str) -> list[Task]:
+def _plan(c: Settings, name: str) -> Runs[Task]:
     images = split(name, c.data_root, train=c.train, test=c.test, seed=c.seed)
     splits = [images.at(run) for run in range(1, c.runs + 1)]
-    return [under_noise.task(split=s, epochs=c.epochs, sizes=c.sizes) for s in splits]
+    tasks = [under_noise.task(split=s, epochs=c.epochs, sizes=c.sizes) for s in splits]
+    return Runs(images, tasks)
 
 
 def accuracies(runs: Sequence[Result], sizes: Sequence[float]) -> pd.DataFrame:
@@ -99,4 +109,4 @@ def verdicts(table: pd.DataFrame, resolution: float) -> Iterator[tuple[str, str,
     """
     wide = table.pivot(index="run", columns="size", values="accuracy")
     falls = (wide.iloc[:, 0] - wide.iloc[:, -1]).to_numpy()
-    yield "5.C1", "", results.positive(falls, "points less", resolution)
+    yield "5.C1", "", results.positive(falls, "points lost to the noise", resolution)

@@ -157,17 +157,18 @@ def _checked(name, source, arrays, names, path):
             f"{path}: no training image has label {(gaps or [len(used)])[0]}: "
             f"labels must be 0 … {count - 1}, each of them in use."
         )
-    _warn_if_dark(max(float(parts[f"x_{which}"].max()) for which in ("train", "test")), path)
+    _warn_if_dark({name: float(parts[name].max()) for name in ("x_train", "x_test")}, path)
     names = tuple(map(_text, names if names is not None else range(count)))
     return Dataset(name, source, names, **parts)
 
 
 def _warn_if_dark(brightest, path):
-    if brightest < DARK:
+    dark = {name: value for name, value in brightest.items() if value < DARK}
+    if dark:
         warnings.warn(
-            f"{path}: the brightest pixel is {brightest:.2g} of white, so that all images are "
-            "nearly black: if it was meant to be white (a mask of 0 and 1 as bytes, or images "
-            "divided by 255 twice), store floats in [0, 1].",
+            f"{path}: the brightest pixel of {' and '.join(dark)} is {max(dark.values()):.2g} of "
+            "white, so that all of these images are nearly black: if it was meant to be white (a "
+            "mask of 0 and 1 as bytes, or images divided by 255 twice), store floats in [0, 1].",
             stacklevel=2,
         )
 

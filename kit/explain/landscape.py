@@ -29,8 +29,8 @@ def interpolate(
         Any number; outside [0, 1] the line goes on.
     x
         Images, shape (N, C, H, W), in [0, 1], on which the statistics of batch norms (where there
-        are any) are estimated anew: those of the two nets do not belong to the weights between
-        them.
+        are any) are estimated anew. Without them the statistics lie between those of the two nets,
+        as the weights do, to which they belong at α = 0 and 1 alone.
 
     Returns
     -------
@@ -55,12 +55,20 @@ def interpolate(
     sizes = [[weight.shape for weight in net.parameters()] for net in (start, end)]
     if sizes[0] != sizes[1]:
         raise ValueError("The two nets have weights of different shapes: use one architecture.")
+    kinds = [[type(part) for part in net.modules()] for net in (start, end)]
+    if kinds[0] != kinds[1]:
+        raise ValueError("The two nets have modules of different kinds: use one architecture.")
     with eval_mode(end):
         middle = copy.deepcopy(end)
     with torch.no_grad():
         triples = zip(middle.parameters(), start.parameters(), end.parameters(), strict=True)
         for weight, a, b in triples:
             weight.copy_(alpha * b + (1 - alpha) * a)
+        share = min(max(alpha, 0), 1)  # beyond the ends a variance might be negative
+        statistics = zip(middle.buffers(), start.buffers(), end.buffers(), strict=True)
+        for kept, of_start, of_end in statistics:  # until they are estimated anew
+            if kept.is_floating_point():
+                kept.copy_(share * of_end + (1 - share) * of_start)
     if x is not None:
         estimate_statistics(middle, x)
     return middle

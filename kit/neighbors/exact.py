@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kit.checks import check_points, check_vectors
+from kit.checks import check_points, check_same_shape
 from kit.neighbors.voting import check_ks
 
 
@@ -41,7 +41,7 @@ def predict(
     {1: tensor([0]), 3: tensor([1])}
     """
     check_points(x_train, y_train)
-    check_vectors(**{"training images": x_train, "queries": x})
+    check_same_shape(x_train, x)
     check_ks(ks, len(x_train))
     train, queries = (images.flatten(1).double() for images in (x_train, x))
     distance = torch.cdist(queries, train, compute_mode="donot_use_mm_for_euclid_dist")

@@ -64,12 +64,8 @@ def nearest(x_train: Tensor, x: Tensor, k: int) -> Tensor:
     >>> nearest(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[4.0]]), 2)
     tensor([[2, 1]])
     """
-    checks.check_vectors(**{"training images": x_train, "queries": x})
+    checks.check_same_shape(x_train, x)
     train, queries = (_wide(images.flatten(1)) for images in (x_train, x.to(x_train.device)))
-    if train.shape[1] != queries.shape[1]:
-        raise ValueError(
-            f"Training images have {train.shape[1]} values, queries {queries.shape[1]}."
-        )
     if not is_whole(k) or not 1 <= k <= len(train):
         raise ValueError(
             f"K is {k}: use a whole number from 1 to {len(train)}, the number of training images."

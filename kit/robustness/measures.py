@@ -17,7 +17,7 @@ from kit.checks import (
     check_pairs,
     finite,
 )
-from kit.constraints import number
+from kit.constraints import is_whole, number
 from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, predictions
 
 
@@ -51,7 +51,7 @@ def perturbation_norms(
     {'l0': 4, 'l2': 1.7320507764816284, 'linf': 0.5}
     """
     check_alike(x, x_adv)
-    if channel is not None and not 0 <= channel < x.shape[1]:
+    if channel is not None and not (is_whole(channel) and 0 <= channel < x.shape[1]):
         raise ValueError(f"channel is {channel}: use a number from 0 to {x.shape[1] - 1}.")
     change = x_adv - x if channel is None else (x_adv - x)[:, [int(channel)]]
     return {

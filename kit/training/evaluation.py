@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from kit import checks
 from kit.batches import in_parts
+from kit.constraints import whole
 from kit.nets import eval_mode
 
 
@@ -55,6 +56,7 @@ def _device(model: nn.Module, x: Tensor) -> torch.device:
 
 def _logits(model: nn.Module, x: Tensor, batch_size: int = 1000) -> Tensor:
     device = _device(model, x)
+    whole(1).check("batch_size", batch_size)
     with eval_mode(model):
         outputs = in_parts(lambda part: checks.run(model, part.to(device)), x, at_once=batch_size)
     return checks.finite(torch.cat(outputs)).to(x.device)

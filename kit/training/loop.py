@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kit import checks, nets, runtime
-from kit.constraints import SEED, whole
+from kit.constraints import SEED, number, whole
 from kit.optimizers import OPTIMIZERS
 from kit.training import graphs
 from kit.training.losses import Loss, mean_cross_entropy
@@ -39,6 +39,7 @@ class Schedule:
             # Frozen, and here still in the making.
             object.__setattr__(self, name, whole(1).check(name, getattr(self, name)))
         object.__setattr__(self, "seed", SEED.check("seed", self.seed))
+        object.__setattr__(self, "lr", float(number(above=0).check("lr", self.lr)))
 
 
 def checked(

@@ -96,6 +96,8 @@ def fit_many(
             f"{len(models)} models and {count} member_args: give at least one model, and with "
             "transform one of member_args for each."
         )
+    if len(set(map(id, models))) < len(models):
+        raise ValueError("A model stands twice among the models: give a net of its own for each.")
     x, y = loop.checked(models, x, y, fixed=not transform)
     rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(x.device)
     if stacked is None:

@@ -128,7 +128,7 @@ def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
     rows = rows[rows["optimizer"] == aim]
     last = rows["epoch"].max()
     drop = tables.paired(rows[rows["epoch"].isin((1, last))], "epoch", 1, last)
-    judged = results.positive(drop, "points from epoch 1 to the last", e.resolution)
+    judged = results.positive(drop, "points lost from epoch 1 to the last", e.resolution)
     return if_learnt(rows[rows["epoch"] == last], judged)
 
 

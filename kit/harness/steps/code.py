@@ -11,14 +11,23 @@ from collections.abc import Callable
 from typing import Any
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_OF_EVERY_CLASS = {
+    "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__",
+    "__firstlineno__", "__static_attributes__", "__parameters__",
+}  # fmt: skip
+# Methods by which a container is changed.
+_CHANGING = {
+    "append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "remove",
+    "discard", "clear", "sort", "reverse", "fill",
+}  # fmt: skip
 
 
 def digest(function: Callable) -> str:
     """A digest of a function's code: equal for functions that compute in the same way.
 
-    It covers the function and what it reads of its own module, if that is a function too, or a
-    plain value that it does not assign. Comments and line numbers do not count, nor what lies in
-    other modules. Another version of Python may give another digest.
+    It covers the function and what it reads of its own module: functions, classes, plain values,
+    and arrays and containers of them, unless it changes these itself. Comments and line numbers do
+    not count, nor what lies in other modules. Another version of Python may give another digest.
 
     Examples
     --------
@@ -31,22 +40,70 @@ def digest(function: Callable) -> str:
     >>> digest(twice) == digest(also_twice), digest(twice) == digest(thrice)
     (True, False)
     """
-    parts: list[Any] = []
-    functions = [inspect.unwrap(function)]
-    for one in functions:  # grows while it is read
-        parts.append(own(one))
-        for name in _globals(one.__code__):
-            value = one.__globals__.get(name, parts)
-            if isinstance(value, _PLAIN):
-                parts.append((name, _described(value)))
-            helper = inspect.unwrap(value) if callable(value) else None
-            if (
-                isinstance(helper, types.FunctionType)
-                and helper.__globals__ is one.__globals__
-                and helper not in functions
-            ):
-                functions.append(helper)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+    return hashlib.sha256(repr(_Reading(function).parts).encode()).hexdigest()[:20]
+
+
+class _Reading:
+    """What a function reads of its own module, function by function."""
+
+    def __init__(self, function: Callable) -> None:
+        first = inspect.unwrap(function)
+        self.functions, self.names = [first], first.__globals__
+        self.known: set[int] = set()  # containers and classes, which may hold themselves
+        self._all(frozenset())  # finds the functions, and so what they change
+        self.parts = self._all(frozenset().union(*(_changed(f.__code__) for f in self.functions)))
+
+    def _all(self, changed: frozenset[str]) -> list[Any]:
+        parts: list[Any] = []
+        self.known.clear()
+        for one in self.functions:  # grows while it is read
+            parts.append(own(one))
+            for name in _globals(one.__code__):
+                if name in self.names and (said := self.read(self.names[name], name in changed)):
+                    parts.append((name, said))
+        return parts
+
+    def read(self, value: Any, changed: bool = False) -> Any:
+        """What a global says; nothing where it lies in another module, or is ``changed``."""
+        if isinstance(value, _PLAIN):
+            return _described(value)
+        if hasattr(value, "tobytes") and hasattr(value, "dtype"):
+            digest = hashlib.sha256(value.tobytes()).hexdigest()
+            return None if changed else (str(value.dtype), value.shape, digest)
+        if isinstance(value, (list, tuple, set, frozenset, dict)):
+            return None if changed or self._again(value) else self._container(value)
+        if isinstance(value, functools.partial):
+            return [self.read(part) for part in (value.func, value.args, value.keywords)]
+        if isinstance(value, type):
+            ours = value.__module__ == self.names.get("__name__") and not self._again(value)
+            return self._class(value) if ours else None
+        helper = inspect.unwrap(value) if callable(value) else None
+        ours = isinstance(helper, types.FunctionType) and helper.__globals__ is self.names
+        if ours and helper not in self.functions:
+            self.functions.append(helper)
+        return None
+
+    def _again(self, value: Any) -> bool:
+        seen = id(value) in self.known
+        self.known.add(id(value))
+        return seen
+
+    def _container(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return "dict", [(repr(key), self.read(part)) for key, part in value.items()]
+        parts = [self.read(part) for part in value]
+        ordered = isinstance(value, (list, tuple))
+        return type(value).__name__, parts if ordered else sorted(map(repr, parts))
+
+    def _class(self, value: type) -> Any:
+        bases = [self.read(base) for base in value.__bases__]
+        members = []
+        for name, member in sorted(vars(value).items()):
+            if name not in _OF_EVERY_CLASS:
+                parts = (getattr(member, n, None) for n in ("__func__", "fget", "fset"))
+                bare = next((part for part in parts if part is not None), member)
+                members.append((name, self.read(bare)))
+        return bases, members
 
 
 def own(function: Callable) -> Any:
@@ -78,3 +135,19 @@ def _globals(code: types.CodeType) -> tuple[str, ...]:
     instructions = list(dis.get_instructions(code))
     read |= {i.argval for i in instructions if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return tuple(sorted(read - {i.argval for i in instructions if i.opname == "STORE_GLOBAL"}))
+
+
+@functools.lru_cache(maxsize=1024)
+def _changed(code: types.CodeType) -> frozenset[str]:
+    """The globals that some code changes in place, functions within it included."""
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    found = {name for c in inner for name in _changed(c)}
+    instructions = list(dis.get_instructions(code))
+    for place, now in enumerate(instructions):
+        before = instructions[max(0, place - 4) : place]
+        names = [i.argval for i in before if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+        if now.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+            found.update(names)
+        elif now.opname in ("LOAD_METHOD", "LOAD_ATTR") and now.argval in _CHANGING and names:
+            found.add(names[-1])
+    return frozenset(found)
