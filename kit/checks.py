@@ -245,7 +245,7 @@ def _has_gradient(logits: Tensor, image: Tensor) -> bool:
     if not logits.requires_grad:
         return False
     # Not their sum: that of probabilities never changes.
-    weights = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
+    weights = torch.arange(1, 1 + logits.shape[1], device=logits.device, dtype=logits.dtype)
     with torch.enable_grad():
         total = (logits * weights).sum()
     (gradient,) = torch.autograd.grad(total, image, allow_unused=True)

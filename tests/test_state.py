@@ -135,6 +135,7 @@ CALLS = {
     "checks.check_points": lambda of: checks.check_points(of.x, of.y),
     "checks.check_recording": lambda of: checks.check_recording(of.model, of.x),
     "checks.check_shape": lambda of: checks.check_shape(of.x),
+    "checks.check_same_shape": lambda of: checks.check_same_shape(of.x, of.x),
     "checks.check_shapes": lambda of: checks.check_shapes(of.x),
     "checks.check_trainable": lambda of: checks.check_trainable(of.model),
     "checks.check_vectors": lambda of: checks.check_vectors(x=of.x),
