@@ -35,12 +35,13 @@ emulated = pytest.mark.skipif(bool(REAL), reason="only the emulated accelerator 
 # Still smaller than where the notebooks themselves are tested.
 SMALLER = {
     "01_evolved_perturbations": {
-        "train": 100, "test": 50, "search_train": 40, "epochs": 1, "search_seeds": 1,
+        "train": 60, "test": 30, "search_train": 30, "epochs": 1, "search_seeds": 1, "pixels": [1],
         "rescored": 1, "uniforms": 1, "alphas": 3, "cam_images": 1, "batch_size": 50,
         "optimizers": {"adam": 1e-3, "sgd": 0.1}, "table_repeats": 1, "popsize": 2,
     },
     "02_overfitting_vs_robustness": {
-        "train": 60, "test": 30, "metric_images": 5, "folds": 2, "attack_images": 5,
+        "train": 60, "test": 20, "metric_images": 3, "attack_images": 3, "eps_step": 0.5,
+        "clever_images": 1,
     },
 }  # fmt: skip
 # Between a stacked population and nets trained one after another lies rounding alone, which grows
