@@ -837,22 +837,39 @@ def test_arguments_that_would_share_a_key_are_refused(bad):
 
 
 SOURCE = """
+import dataclasses
 import functools
+import types
 import numpy as np
+import torch
 from kit.harness.steps import step
 
 CONFIG = {{"k": {k}}}
 TABLE = (1, {k})
 WEIGHTS = np.array([{k}])
-SEEN, CACHE = [], {{}}
+SEEN, CACHE, COUNT = [], {{}}, types.SimpleNamespace(calls=0)
+SPACE = types.SimpleNamespace(k={k})
+TENSOR = torch.tensor([{k}.0], requires_grad=True)
+OBJECTS = np.array([object(), None], dtype=object)
 
 def scale(n, factor):
     return n * factor
 
 scaled = functools.partial(scale, factor={k})
 
+@dataclasses.dataclass
+class Options:
+    k: int = 1
+
+OPTIONS = Options({k})
+
 class Net:
+    __slots__ = ()
     factor = {k}
+
+    @property
+    def wide(self):
+        return {k}
 
     @staticmethod
     def twice(n):
@@ -865,11 +882,16 @@ class Net:
 def by_{what}(*, n):
     SEEN.append(n)
     CACHE[n] = len(SEEN)
+    COUNT.calls = n
+    rows = [OBJECTS, TABLE]
+    rows.append(1)  # changes none of what was read just before
     return {{"value": float({expression})}}
 """
 READS = {
     "mapping": 'CONFIG["k"]', "tuple": "TABLE[1]", "array": "WEIGHTS[0]", "partial": "scaled(n)",
     "method": "Net().forward(n)", "attribute": "Net.factor", "static": "Net.twice(n)",
+    "property": "Net().wide", "namespace": "SPACE.k", "tensor": "TENSOR.item()",
+    "object": "OPTIONS.k", "helper": "scale(n, *TABLE[1:])",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import functools
 import hashlib
@@ -9,6 +10,8 @@ import inspect
 import types
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OF_EVERY_CLASS = {
@@ -26,8 +29,9 @@ def digest(function: Callable) -> str:
     """A digest of a function's code: equal for functions that compute in the same way.
 
     It covers the function and what it reads of its own module: functions, classes, plain values,
-    and arrays and containers of them, unless it changes these itself. Comments and line numbers do
-    not count, nor what lies in other modules. Another version of Python may give another digest.
+    and arrays, containers and objects of them, unless it changes these itself (``SEEN.append(n)``,
+    ``CACHE[n] = m``). Comments and line numbers do not count, nor what lies in other modules.
+    Another version of Python may give another digest.
 
     Examples
     --------
@@ -67,16 +71,22 @@ class _Reading:
         """What a global says; nothing where it lies in another module, or is ``changed``."""
         if isinstance(value, _PLAIN):
             return _described(value)
-        if hasattr(value, "tobytes") and hasattr(value, "dtype"):
-            digest = hashlib.sha256(value.tobytes()).hexdigest()
-            return None if changed else (str(value.dtype), value.shape, digest)
-        if isinstance(value, (list, tuple, set, frozenset, dict)):
-            return None if changed or self._again(value) else self._container(value)
         if isinstance(value, functools.partial):
             return [self.read(part) for part in (value.func, value.args, value.keywords)]
         if isinstance(value, type):
             ours = value.__module__ == self.names.get("__name__") and not self._again(value)
             return self._class(value) if ours else None
+        if changed:
+            return None
+        if isinstance(value, (list, tuple, set, frozenset, dict)):
+            return None if self._again(value) else self._container(value)
+        if hasattr(value, "__array__"):
+            return self._array(value)
+        plain = isinstance(value, types.SimpleNamespace) or dataclasses.is_dataclass(value)
+        if plain or type(value).__module__ == self.names.get("__name__"):  # an object of ours
+            names = [*getattr(value, "__dict__", ()), *getattr(type(value), "__slots__", ())]
+            held = {name: getattr(value, name, None) for name in names}
+            return None if self._again(value) else [self.read(type(value)), self._container(held)]
         helper = inspect.unwrap(value) if callable(value) else None
         ours = isinstance(helper, types.FunctionType) and helper.__globals__ is self.names
         if ours and helper not in self.functions:
@@ -95,14 +105,20 @@ class _Reading:
         ordered = isinstance(value, (list, tuple))
         return type(value).__name__, parts if ordered else sorted(map(repr, parts))
 
+    def _array(self, value: Any) -> Any:
+        """Of an array or tensor; nothing of one of objects, which have no bytes of their own."""
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if array.dtype.hasobject:
+            return None
+        return str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()
+
     def _class(self, value: type) -> Any:
         bases = [self.read(base) for base in value.__bases__]
         members = []
         for name, member in sorted(vars(value).items()):
             if name not in _OF_EVERY_CLASS:
-                parts = (getattr(member, n, None) for n in ("__func__", "fget", "fset"))
-                bare = next((part for part in parts if part is not None), member)
-                members.append((name, self.read(bare)))
+                parts = [getattr(member, n, None) for n in ("__func__", "fget", "fset", "fdel")]
+                members.append((name, [self.read(part) for part in (member, *parts)]))
         return bases, members
 
 
@@ -144,10 +160,10 @@ def _changed(code: types.CodeType) -> frozenset[str]:
     found = {name for c in inner for name in _changed(c)}
     instructions = list(dis.get_instructions(code))
     for place, now in enumerate(instructions):
-        before = instructions[max(0, place - 4) : place]
-        names = [i.argval for i in before if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
-        if now.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
-            found.update(names)
-        elif now.opname in ("LOAD_METHOD", "LOAD_ATTR") and now.argval in _CHANGING and names:
-            found.add(names[-1])
+        # Just before: the object whose method is asked for; before its key, that which is filled.
+        back = {"STORE_SUBSCR": 2, "DELETE_SUBSCR": 2, "STORE_ATTR": 1}.get(now.opname, 0)
+        if now.opname in ("LOAD_METHOD", "LOAD_ATTR") and now.argval in _CHANGING:
+            back = 1
+        if back and instructions[place - back].opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            found.add(instructions[place - back].argval)
     return frozenset(found)

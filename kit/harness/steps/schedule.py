@@ -1,0 +1,194 @@
+"""Tasks in the order of their needs: sent to workers, kept, and what failed told."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import time
+from collections.abc import Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from graphlib import TopologicalSorter
+from typing import Any
+
+from kit import runtime
+from kit.harness import processes, progress
+from kit.harness.steps.records import Records, seconds
+from kit.harness.steps.store import Result, Store
+from kit.harness.steps.task import Field, Task, dependencies, mapped
+from kit.harness.steps.workers import InProcess, interrupts_spare, work
+
+_FATAL = (BrokenExecutor, KeyboardInterrupt)  # nothing more can be computed
+_SHOWN = 3  # failures that are told one by one
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a computation; finished tasks are kept. Shown without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
+class Schedule:
+    """The tasks to compute: which wait for others, which run, and how long the rest will take."""
+
+    def __init__(
+        self, missing: list[Task], results: dict, store: Store, context: runtime.Context,
+        jobs: int, bar: progress.Bar,
+    ):  # fmt: skip
+        self.missing, self.results, self.store = missing, results, store
+        self.context, self.jobs, self.bar = context, jobs, bar
+        self.records = Records({task.step.name for task in missing}, store)
+        self.started: dict[Task, float] = {}
+        self.failed: dict[Task, BaseException] = {}
+        self.lost: set[Task] = set()  # what needs a failed task
+        self.place = {task: place for place, task in enumerate(missing)}
+        self.needs = {
+            task: [other for other in dependencies(task.arguments) if other in self.place]
+            for task in missing
+        }
+        self.order = TopologicalSorter(self.needs)
+        self.order.prepare()
+        self.ready: list[int] = []  # places, as a heap: what stands first is computed first
+        self.release()
+
+    def run(self, pool: Executor) -> None:
+        """Compute all of them that can be, as many at once as there are jobs."""
+        if isinstance(pool, ProcessPoolExecutor):
+            for step in {task.step.name: task.step for task in self.missing}.values():
+                step.check_importable()
+        running: dict[Any, Task] = {}
+        while self.ready or running:
+            while self.ready and len(running) < self.jobs:
+                task = self.missing[heapq.heappop(self.ready)]
+                self.started[task] = time.monotonic()
+                self.show()
+                running[self.submit(task, pool)] = task
+            done = wait(running, timeout=1, return_when=FIRST_COMPLETED).done
+            ended = [(running.pop(future), future) for future in done]
+            fatal = [f.exception() for _, f in ended if isinstance(f.exception(), _FATAL)]
+            for task, future in ended:
+                self.finish(task, future)
+            for failure in filter(None, fatal):
+                raise failure
+            self.show()
+        if self.failed:
+            raise RuntimeError(self.sentence()) from next(iter(self.failed.values()))
+
+    def submit(self, task: Task, pool: Executor) -> Future:
+        """Send a task to a worker, with values in place of other tasks."""
+        try:
+            arguments = mapped(
+                task.arguments, lambda leaf: value_of(leaf, self.results, whole=True)
+            )
+        except (LookupError, TypeError) as error:  # no such part of another task's result
+            future: Future = Future()
+            future.set_exception(error)
+            return future
+        with interrupts_spare(pool):
+            return pool.submit(work, task.step, arguments, self.context)
+
+    def finish(self, task: Task, future: Future) -> None:
+        """Keep what a task returned, or note that it failed."""
+        if error := future.exception():
+            self.fail(task, error)
+            return
+        try:
+            self.keep(task, *future.result())
+        except (TypeError, ValueError, RecursionError) as refused:  # it cannot be kept
+            self.fail(task, refused)
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """Note why a task failed."""
+        self.failed[task] = error
+        self.end(task)
+
+    def sentence(self) -> str:
+        """What failed, what was lost with it, and what is kept."""
+        reasons = [f"{t.label} ({type(e).__name__}: {e})" for t, e in self.failed.items()]
+        shown = "; ".join(reasons[:_SHOWN]) + ("; …" if len(reasons) > _SHOWN else "")
+        needing = f", {len(self.lost)} that need them were not begun" if self.lost else ""
+        return (
+            f"{len(self.failed)} of {self.bar.total} tasks failed{needing}, and "
+            f"{len(self.results)} are kept: {shown}"
+        )
+
+    def keep(self, task: Task, result: dict, measured: dict) -> None:
+        """Store a result."""
+        about = {"step": task.step.name, "version": task.step.version, "arguments": task.keyed}
+        record = about | {"work": task.work} | measured
+        self.results[task] = self.store.write(*task.identity, result, record, task.step.bulky)
+        self.records.add(record)
+        self.end(task)
+
+    def end(self, task: Task) -> None:
+        """Go on with the tasks that waited for one alone."""
+        del self.started[task]
+        self.order.done(task)
+        self.release()
+
+    def release(self) -> None:
+        """Note which tasks wait for no others; what needs a failed one is lost."""
+        while waiting := self.order.get_ready():
+            for task in waiting:
+                if any(other in self.failed or other in self.lost for other in self.needs[task]):
+                    self.lost.add(task)
+                    self.order.done(task)
+                else:
+                    heapq.heappush(self.ready, self.place[task])
+
+    def show(self) -> None:
+        """Tell the bar how things stand."""
+        self.bar.update(
+            len(self.results), self._seconds_left(), [task.label for task in self.started]
+        )
+
+    def _seconds_left(self) -> float | None:
+        now, left = time.monotonic(), 0.0
+        for task in self.missing:
+            if task in self.results or task in self.failed or task in self.lost:
+                continue
+            record = self.records.nearest(task)
+            if record is None:
+                return None
+            elapsed = now - self.started.get(task, now)
+            left += max(seconds(task, record) - elapsed, 0.0)
+        return left / self.jobs
+
+
+@contextlib.contextmanager
+def running(executor: Executor | None, jobs: int, schedule: Schedule) -> Iterator[Executor]:
+    """The executor, or one of our own; an error or an interrupt does not wait for its tasks."""
+    pool = executor or (InProcess() if jobs == 1 else processes.process_pool(jobs))
+    try:
+        yield pool
+    except BaseException as error:
+        if executor is None:
+            processes.abandon(pool)
+        kept = f"{len(schedule.results)} of {schedule.bar.total} tasks are kept"
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"Interrupted: {kept}; run the cell again to go on.") from None
+        if isinstance(error, BrokenProcessPool):
+            raise RuntimeError(
+                f"A worker process was killed, perhaps for lack of memory: {kept}; "
+                "run again with fewer jobs."
+            ) from error
+        raise
+    if executor is None:
+        pool.shutdown()
+
+
+def value_of(leaf: Any, results: dict[Task, Result], whole: bool) -> Any:
+    """What stands for a leaf: of a task its result, in workers (`whole`) with all arrays read."""
+    if isinstance(leaf, Field):
+        return results[leaf.task].field(leaf.path)
+    if isinstance(leaf, Task):
+        return results[leaf].field() if whole else results[leaf]
+    return leaf
