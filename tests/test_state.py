@@ -228,12 +228,12 @@ CALLS = {
     "optimizers.adam": lambda of: optimizers.adam(of.model.parameters(), 0.1),
     "optimizers.rmsprop": lambda of: optimizers.rmsprop(of.model.parameters(), 0.1),
     "optimizers.sgd": lambda of: optimizers.sgd(of.model.parameters(), 0.1),
-    "perturbations.apply": lambda of: perturbations.apply(of.noise[0], of.x, of.y),
-    "perturbations.encode": lambda of: perturbations.encode(of.noise[1], 1),
-    "perturbations.one_pixel_shortcut": lambda of: perturbations.one_pixel_shortcut(
+    "perturbations.noise.apply": lambda of: perturbations.apply(of.noise[0], of.x, of.y),
+    "perturbations.genome.encode": lambda of: perturbations.encode(of.noise[1], 1),
+    "perturbations.noise.one_pixel_shortcut": lambda of: perturbations.one_pixel_shortcut(
         of.x, of.y, 3
     ),
-    "perturbations.uniform": lambda of: perturbations.uniform(3, 2, SHAPE, seed=1),
+    "perturbations.noise.uniform": lambda of: perturbations.uniform(3, 2, SHAPE, seed=1),
     "robustness.clever.clever": lambda of: robustness.clever(
         of.model, of.x[:2], batches=2, batch_size=5
     ),
