@@ -18,12 +18,11 @@ import sys
 import types
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.flop_counter import flop_registry
 
 NAME = "emulated"
@@ -210,12 +209,12 @@ def _release(key: int) -> None:
 def _dispatch(op: Any, *args: Any, **kwargs: Any) -> Any:
     """Refuse, compute on the CPU, take note."""
     _refuse_beyond_limit()
-    flat, spec = tree_flatten((args, kwargs))
+    flat = _leaves((args, kwargs))
     tensors = [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
     here = any(isinstance(leaf, OnDevice) for leaf in tensors)
     if here:
         _refuse_mixtures(op, flat, tensors)
-    host_args, host_kwargs = tree_unflatten([_on_host(leaf) for leaf in flat], spec)
+    host_args, host_kwargs = _each(_on_host, args), _each(_on_host, kwargs)
     if _CAPTURING:
         _CAPTURING[-1].before(op, host_args, host_kwargs)
     out = op(*host_args, **host_kwargs)
@@ -229,7 +228,7 @@ def _dispatch(op: Any, *args: Any, **kwargs: Any) -> Any:
             return value
         return given[id(value)] if id(value) in given else OnDevice(value) if stays else value
 
-    result = tree_map(placed, out)
+    result = _each(placed, out)
     if _CAPTURING:
         _CAPTURING[-1].after(op, host_args, host_kwargs, out)
     if _OPEN or _CAPTURING:
@@ -239,16 +238,40 @@ def _dispatch(op: Any, *args: Any, **kwargs: Any) -> Any:
     return result
 
 
+_TREES = {list, tuple, dict}
+
+
+def _leaves(tree: list | tuple | dict) -> list[Any]:
+    """What lies in lists, tuples and mappings, in order."""
+    found = []
+    for part in tree.values() if type(tree) is dict else tree:
+        if type(part) in _TREES:
+            found += _leaves(part)
+        else:
+            found.append(part)
+    return found
+
+
+def _each(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same lists, tuples and mappings with the function's result in place of each leaf."""
+    if type(tree) is dict:
+        return {key: _each(function, part) for key, part in tree.items()}
+    if type(tree) in _TREES:
+        parts = [_each(function, p) if type(p) in _TREES else function(p) for p in tree]
+        return tuple(parts) if type(tree) is tuple else parts
+    return function(tree)
+
+
 def _on_host(leaf: Any) -> Any:
-    if isinstance(leaf, OnDevice):
+    if type(leaf) is OnDevice:
         return leaf.host
-    emulated = isinstance(leaf, torch.device) and leaf.type == NAME
+    emulated = type(leaf) is torch.device and leaf.type == NAME
     return torch.device("cpu") if emulated else leaf
 
 
 def _refuse_mixtures(op: Any, flat: list, tensors: list[torch.Tensor]) -> None:
     for leaf in flat:
-        if isinstance(leaf, torch.Generator) and leaf.device.type != NAME:
+        if type(leaf) is torch.Generator and leaf.device.type != NAME:
             raise DeviceError(
                 f"Expected a '{NAME}' device type for generator but found '{leaf.device}' ({op})"
             )
@@ -267,7 +290,7 @@ def _refuse_mixtures(op: Any, flat: list, tensors: list[torch.Tensor]) -> None:
 
 def _note(op: Any, tensors: list[torch.Tensor], result: Any, flops: int) -> None:
     name = op._schema.name
-    results = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+    results = [leaf for leaf in _leaves([result]) if isinstance(leaf, torch.Tensor)]
     free = op.is_view or name in FREE
     size = sum(map(_size, results))
     if name in GATHERING:  # reads what it gathers, not all that is there
@@ -328,20 +351,20 @@ class Graph:
     def before(self, op: Any, args: tuple, kwargs: dict) -> None:
         """Remember what an operation is about to change."""
         if op._schema.is_mutable or op._schema.name in UNDECLARED:
-            leaves = tree_flatten((args, kwargs))[0]
+            leaves = _leaves((args, kwargs))
             tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
             self.changed += [(tensor, tensor.clone()) for tensor in tensors]
 
     def after(self, op: Any, args: tuple, kwargs: dict, out: Any) -> None:
         """Take an operation into the graph."""
-        results = [leaf for leaf in tree_flatten(out)[0] if isinstance(leaf, torch.Tensor)]
+        results = [leaf for leaf in _leaves([out]) if isinstance(leaf, torch.Tensor)]
         if not op.is_view:
             self.kernels.append((op, args, kwargs, results))
 
     def replay(self) -> None:
         """Launch all of them again."""
         for op, args, kwargs, results in self.kernels:
-            leaves = tree_flatten(op(*args, **kwargs))[0]
+            leaves = _leaves([op(*args, **kwargs)])
             anew = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
             for result, value in zip(results, anew, strict=True):
                 if result is not value:

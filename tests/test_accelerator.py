@@ -38,11 +38,13 @@ SMALLER = {
         "train": 60, "test": 30, "search_train": 30, "epochs": 1, "search_seeds": 1, "pixels": [1],
         "rescored": 1, "uniforms": 1, "alphas": 3, "cam_images": 1, "batch_size": 50,
         "optimizers": {"adam": 1e-3, "sgd": 0.1}, "table_repeats": 1, "popsize": 2,
+        "generations": 1,
     },
     "02_overfitting_vs_robustness": {
-        "train": 60, "test": 20, "metric_images": 3, "attack_images": 3, "eps_step": 0.5,
+        "train": 60, "test": 20, "metric_images": 3, "attack_images": 2, "eps_step": 0.5,
         "clever_images": 1,
     },
+    "04_neuroevolution_gm": {"train": 60, "test": 20, "search_train": 30},
 }  # fmt: skip
 # Between a stacked population and nets trained one after another lies rounding alone, which grows
 # as training goes on: by a few steps of it here. A GPU rounds otherwise in every operation.
@@ -179,7 +181,7 @@ LOOPS = {
     "fit_many, stacked": (stacked, 96, 0, 0),
     "PGD": (pgd, 42, 0, 0),
     "PGD in L2": (lambda w, n: pgd(w, n, "l2"), 54, 0, 0),
-    "CW": (lambda w, n: kit.attacks.cw_l2(w.net, *w.few, steps=50 * n), 50 * 104, 0, 0),
+    "CW": (lambda w, n: kit.attacks.cw_l2(w.net, *w.few, steps=20 * n), 20 * 104, 0, 0),
     "DeepFool": (lambda w, n: kit.attacks.deepfool(w.net, *w.few, overshoot=0, steps=n), 360, 1, 0),
     "CLEVER": (clever, 460, 1, 0),
     "empirical robustness": (
