@@ -97,8 +97,8 @@ def accuracies(runs: Sequence[Result], sizes: Sequence[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "size", "accuracy"])
 
 
-def verdicts(table: pd.DataFrame, resolution: float) -> Iterator[tuple[str, str, tuple[str, str]]]:
-    """The claims on one data set: ID, what of it is meant, verdict and evidence.
+def verdicts(table: pd.DataFrame, resolution: float) -> Iterator[tuple[str, str, results.Verdict]]:
+    """The claims on one data set: ID, what of it is meant, and the verdict.
 
     Parameters
     ----------

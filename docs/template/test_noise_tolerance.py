@@ -13,8 +13,8 @@ def judged(falls):
     """What is said of nets that lose so many points from the smallest to the largest noise."""
     runs = [{"accuracy": np.array([0.9, 0.9 - fall / 100])} for fall in falls]
     return {
-        claim: verdict
-        for claim, _, (verdict, _) in study.verdicts(study.accuracies(runs, SIZES), 0.1)
+        claim: verdict.outcome
+        for claim, _, verdict in study.verdicts(study.accuracies(runs, SIZES), 0.1)
     }
 
 

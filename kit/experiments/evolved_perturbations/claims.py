@@ -14,7 +14,6 @@ from kit.harness import results
 from kit.optimizers import TITLES
 
 LEARNT = 50  # per cent
-Judged = tuple[str, str]  # verdict and evidence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Evidence:
     resolution: float
 
 
-def verdicts(config: Settings, evidence: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def verdicts(config: Settings, evidence: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence."""
     yield from _about_search(config, evidence)
     yield from _about_optimizers(config, evidence)
@@ -58,7 +57,7 @@ def verdicts(config: Settings, evidence: Evidence) -> Iterator[tuple[str, str, J
 
 def of_table(
     config: Settings, dataset: str, curves: pd.DataFrame, resolution: float
-) -> Iterator[tuple[str, str, Judged]]:
+) -> Iterator[tuple[str, str, results.Verdict]]:
     """The claims on the table with larger nets (1.T1), from its trainings, on one data set."""
     printed = STUDY.concerns("printed effects", dataset)
     for net, rows in tables.final(curves).groupby("net", sort=False):
@@ -73,10 +72,10 @@ def of_table(
             )
             for name, harmful in (("evolved", ours), ("uniform", uniform))
         ]  # fmt: skip
-        yield "1.C3", str(net), results.combine(parts)
+        yield "1.C3", str(net), results.all_of(parts)
 
 
-def _about_search(config: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_search(config: Settings, e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     aim, least = config.search_optimizer, config.pixels[0]
     for pixels, gain in e.gains.items():
         judged = results.positive(gain, "points of error from first to last", e.resolution)
@@ -107,7 +106,7 @@ def _printed(config: Settings, name: str) -> float | None:
     return results.printed_gain(values, "left column [7]", f"{name} Np = {config.pixels[0]}")
 
 
-def _about_optimizers(config: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_optimizers(config: Settings, e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     small, aim = tables.final(e.curves), config.search_optimizer
     for pixels in config.pixels:
         rows, label = tables.evolved(small, aim, pixels), f"Np = {pixels}"
@@ -122,7 +121,7 @@ def _about_optimizers(config: Settings, e: Evidence) -> Iterator[tuple[str, str,
         yield "1.C9", label, _falls(e, aim, pixels)
 
 
-def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
+def _falls(e: Evidence, aim: str, pixels: int) -> results.Verdict:
     """Does clean-test accuracy fall from the first epoch to the last (1.C9)?"""
     rows = tables.evolved(e.curves, aim, pixels)
     rows = rows[rows["optimizer"] == aim]
@@ -132,7 +131,7 @@ def _falls(e: Evidence, aim: str, pixels: int) -> Judged:
     return if_learnt(rows[rows["epoch"] == last], judged)
 
 
-def _about_pictures(config: Settings, e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_pictures(config: Settings, e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     label = f"Np = {config.pixels[0]}"
     steeper = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise")
     inwards = tables.paired(e.ends, "optimizer", "sgd", "adam", "rise inwards")
@@ -143,13 +142,13 @@ def _about_pictures(config: Settings, e: Evidence) -> Iterator[tuple[str, str, J
         results.positive(steeper + inwards, "more on both sides of it together"),
         results.positive(better, "points better", e.resolution),
     ]
-    yield "1.C7", label, if_learnt(e.ends, results.combine(parts))
+    yield "1.C7", label, if_learnt(e.ends, results.all_of(parts))
     if e.background:
         clean, perturbed = (np.array(e.background[name]) for name in ("clean", "perturbed"))
         yield "1.C8", label, results.positive(perturbed - clean, "points of the mass")
 
 
-def if_learnt(rows: pd.DataFrame, judged: Judged) -> Judged:
+def if_learnt(rows: pd.DataFrame, judged: results.Verdict) -> results.Verdict:
     """A verdict, or *undecided* where a net has not learnt half of its training images.
 
     A net that has learnt nothing has not learnt the pixels either; it says nothing about them.
@@ -163,7 +162,7 @@ def if_learnt(rows: pd.DataFrame, judged: Judged) -> Judged:
     if not idle:
         return judged
     why = f"less than half of the training images learnt: {', '.join(idle)}"
-    return results.UNDECIDED, f"{judged[1]}; {why}"
+    return judged.doubted(why)
 
 
 def _more_harmful(
@@ -173,41 +172,23 @@ def _more_harmful(
     other: str,
     resolution: float,
     printed: float | None = None,
-) -> Judged:
+) -> results.Verdict:
     """Is the accuracy after our noise below that after the others', two independent samples?"""
-    judged = welch(tables.units(others), tables.units(ours), other, name, resolution, printed)
+    theirs, own = tables.units(others), tables.units(ours)
+    means = [f"{name} {results.shown_number(float(v.mean()))} %"
+             for name, v in ((other, theirs), (name, own))]  # fmt: skip
+    judged = results.larger(theirs, own, "points", resolution, printed)
+    judged = results.all_of({" − ".join(means): judged})
     return if_learnt(others, if_learnt(ours, judged))
 
 
-def each(table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: float) -> Judged:
+def each(
+    table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: float
+) -> results.Verdict:
     """Verdict on several differences between optimizers, which all have to be positive."""
-    parts = []
-    for better, worse in pairs:
-        difference = tables.paired(table, "optimizer", better, worse)
-        verdict, evidence = results.positive(difference, "points", resolution)
-        parts.append((verdict, f"{TITLES[better]} − {TITLES[worse]}: {evidence}"))
-    return results.combine(parts)
-
-
-def welch(
-    a: pd.Series,
-    b: pd.Series,
-    name_a: str,
-    name_b: str,
-    resolution: float,
-    printed: float | None = None,
-) -> Judged:
-    """Is the mean of `a` larger than that of `b`, two samples of their own sizes?"""
-    low, high = results.welch_interval(a, b, resolution=resolution)
-    show = results.shown_number
-    means = f"{name_a} {show(float(a.mean()))} %, {name_b} {show(float(b.mean()))} %"
-    interval = f"difference {show(float(a.mean() - b.mean()))} [{show(low)}, {show(high)}] points"
-    verdict = results.judge(low, high, min(len(a), len(b)), printed)
-    evidence = f"{means}, {interval}, {len(a)} and {len(b)} repeats"
-    evidence += results.ruled_out(high, printed)
-    spread = float(np.sqrt((a.var() + b.var()) / 2))
-    if verdict == results.UNDECIDED and spread > 0:
-        distance = results.distance_to_decide(a.mean() - b.mean(), printed)
-        needed = results.repeats_needed(distance / spread, two_samples=True)
-        evidence += f"; to decide such a difference takes {needed} of each"
-    return verdict, evidence
+    return results.all_of({
+        f"{TITLES[better]} − {TITLES[worse]}": results.positive(
+            tables.paired(table, "optimizer", better, worse), "points", resolution
+        )
+        for better, worse in pairs
+    })  # fmt: skip

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from kit.experiments.knn_tradeoff import tables
-from kit.experiments.knn_tradeoff.settings import ADVERSARIAL, CONTROL, WHOLE
+from kit.experiments.knn_tradeoff.settings import ADVERSARIAL, CONTROL, WHOLE, WRONG
 from kit.harness import results
-
-Judged = tuple[str, str]  # verdict and evidence
 
 
 def verdicts(
     accuracies: pd.DataFrame, slopes: pd.DataFrame, limit: float, resolution: float
-) -> Iterator[tuple[str, str, Judged]]:
+) -> Iterator[tuple[str, str, results.Verdict]]:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence.
 
     Parameters
@@ -38,50 +37,38 @@ def verdicts(
 
 def _about_attack(
     accuracies: pd.DataFrame, slopes: pd.DataFrame, attack: str
-) -> Iterator[tuple[str, str, Judged]]:
+) -> Iterator[tuple[str, str, results.Verdict]]:
     of_attack = accuracies[(accuracies["set"] == attack) & (accuracies["k"] == 1)]
     images = of_attack["images"]
     one_image = 100 / max(images.sum(), 1)  # of all runs
-    steps_up = {
-        j: results.positive(part["difference"], "points", one_image)
+    many = f"{images.mean():.0f} images a run"
+    rising = results.all_of({
+        f"A{j} − A{j + 2}": results.positive(part["difference"], "points", one_image)
         for j, part in slopes[slopes["set"] == attack].groupby("j")
-    }
-    many = f"{images.mean():.0f} images a run; "
-    evidence = "; ".join(f"A{j} − A{j + 2}: {text}" for j, (_, text) in steps_up.items())
-    rising = results.all_of([verdict for verdict, _ in steps_up.values()])
-    yield "3.C1", attack, (rising, many + evidence)
-    yield "3.C2", attack, faster(tables.compare(slopes, attack))
+    })  # fmt: skip
+    yield "3.C1", attack, rising.noted(many)
+    yield "3.C2", attack, faster(slopes, attack)
     rises = tables.rises(accuracies)
-    verdict, evidence = results.positive(
-        rises[attack] - rises[CONTROL], "points beyond noise", one_image
-    )
-    yield "3.X1", attack, (verdict, many + evidence)
+    beyond = rises[attack] - rises[CONTROL]
+    yield "3.X1", attack, results.positive(beyond, "points beyond noise", one_image).noted(many)
 
 
-def faster(compared: pd.DataFrame) -> Judged:
-    """Verdict on 3.C2 and its evidence; a slope that is not finite in every run is undecided."""
-    ratios = compared[compared["quantity"].str.startswith("S")].iloc[:-1]  # the last: A_Z = 0
-    # Runs without a finite slope are not missing at random: their denominator was zero.
-    verdicts = [
-        results.judge(row["low"], row["high"], row["runs used"])
-        if row["runs used"] == row["of"]
-        else results.UNDECIDED
-        for _, row in ratios.iterrows()
-    ]
-    columns = ["mean", "mean against", "difference", "low", "high", "p Welch", "p paired"]
-    evidence = []
-    for _, row in [*ratios.iterrows(), *compared.iloc[-1:].iterrows()]:
-        numbers = [results.shown_number(row[column]) for column in columns]
-        text = (
-            "{}: {} against {}, difference {} [{}, {}], p = {} (Welch), {} (paired), {} of {} runs"
-        )
-        evidence.append(text.format(row["quantity"], *numbers, row["runs used"], row["of"]))
-    return results.all_of(verdicts), "; ".join(evidence)
+def faster(slopes: pd.DataFrame, attack: str) -> results.Verdict:
+    """Do S1 and S3 exceed those of misclassified images (3.C2)? All runs need a finite slope."""
+    values = slopes.pivot(index="run", columns=["j", "set"], values="slope")
+    parts = {}
+    for j in sorted(slopes["j"].unique())[:-1]:  # A_Z = 0 ends the last one
+        pairs = values[j][[attack, WRONG]]
+        finite = pairs[np.isfinite(pairs).all(axis=1)]
+        ours, wrong = finite[attack], finite[WRONG]
+        found = results.larger(ours, wrong, f"({ours.mean():.4g} against {wrong.mean():.4g})")
+        # Runs without a finite slope are not missing at random: their denominator was zero.
+        lost = len(pairs) - len(finite)
+        parts[f"S{j}"] = found.doubted(f"{lost} runs without a finite slope") if lost else found
+    return results.all_of(parts)
 
 
-def stays_flat(changes: pd.Series, limit: float, resolution: float) -> Judged:
+def stays_flat(changes: pd.Series, limit: float, resolution: float) -> results.Verdict:
     """Verdict on 3.C3 and its evidence: does K move the accuracy by less than `limit` points?"""
-    mean, low, high = results.mean_interval(changes, resolution=resolution)
-    by, least, most = map(results.shown_number, (mean, low, high))
-    evidence = f"K changes it by {by} points [{least}, {most}]; limit {limit:g}"
-    return results.judge(limit - high, limit - low, len(changes)), evidence
+    below = results.positive(limit - changes, "points", resolution)
+    return results.all_of({f"{limit:g} points − K's largest change": below})

@@ -14,7 +14,6 @@ from kit.experiments.neuroevolution_gm.settings import STUDY
 from kit.experiments.neuroevolution_gm.tables import per_run
 from kit.harness import results
 
-Judged = tuple[str, str]  # verdict and evidence
 REF, REF_GM, HE_GM = map(label, (roles.REFERENCE, roles.MISALIGNED, roles.HAND_ENGINEERED))
 BEST = label(roles.BEST)
 RANDOM = label(roles.RANDOM)
@@ -51,16 +50,16 @@ class Evidence:
     resolution: Mapping[str, float]
 
 
-def verdicts(sources: Sequence[str], e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def verdicts(sources: Sequence[str], e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     """All claims: ID, what of it is meant, verdict and evidence; `sources` are those of 4.T2."""
     clean = _clean_kept(e.full, e.resolution["full"])
     above = _withstands(e.full, "L∞-PGD", e.resolution["full"], _printed("4.T1"))
-    yield "4.C1", "", results.combine([*above, clean])
+    yield "4.C1", "", results.all_of([*above, clean])
     for source in sources:
         theirs = _printed("4.T2")
         theirs = theirs[theirs["source"] == source] if source in set(theirs["source"]) else theirs
         above = _withstands(e.full, source, e.resolution["full"], theirs)
-        yield "4.C2", source, results.combine(above)
+        yield "4.C2", source, results.all_of(above)
     yield from _about_other_data(e)
     yield from _about_fooling(e)
     yield "4.C6", "", _earns_its_keep(e)
@@ -97,16 +96,16 @@ def _difference(
     resolution: float,
     allowed: float = 0.0,
     printed: float | None = None,
-) -> Judged:
+) -> results.Verdict:
     """Is a net better than another, or at most `allowed` points worse?"""
     gain = per_run(table, better) - per_run(table, worse)
-    verdict, evidence = results.positive(gain, "points", resolution, printed, allowed)
-    return verdict, f"{better} − {worse}: {evidence}"
+    found = results.positive(gain, "points", resolution, printed, allowed)
+    return results.all_of({f"{better} − {worse}": found})
 
 
 def _withstands(
     table: pd.DataFrame, images: str, resolution: float, theirs: pd.DataFrame
-) -> list[Judged]:
+) -> list[results.Verdict]:
     """NE+GM above Ref and Ref+GM on adversarial images."""
     return [
         _difference(_on(table, images), BEST, other, resolution, printed=_gain(theirs, BEST, other))
@@ -114,13 +113,13 @@ def _withstands(
     ]
 
 
-def _clean_kept(table: pd.DataFrame, resolution: float) -> Judged:
+def _clean_kept(table: pd.DataFrame, resolution: float) -> results.Verdict:
     """NE+GM not below Ref on clean images."""
-    verdict, evidence = _difference(_on(table, "clean"), BEST, REF, resolution, COMPARABLE)
-    return verdict, f"clean {evidence}"
+    kept = _difference(_on(table, "clean"), BEST, REF, resolution, COMPARABLE)
+    return results.all_of({"clean": kept})
 
 
-def _about_other_data(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_other_data(e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     tables = dict(e.carried)
     # Where the full data were not run, both are the same experiment.
     if len(tables) == 2 and tables["full"].equals(tables["reduced"]):
@@ -130,11 +129,11 @@ def _about_other_data(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
         for dataset, rows in table.groupby("dataset", sort=False):
             theirs = _printed(name, dataset=str(dataset))
             parts = _withstands(rows, "L∞-PGD", e.resolution[scale], theirs)
-            judged = results.combine([*parts, _clean_kept(rows, e.resolution[scale])])
+            judged = results.all_of([*parts, _clean_kept(rows, e.resolution[scale])])
             yield "4.C3", f"trained anew on {dataset}{', full' if scale == 'full' else ''}", judged
 
 
-def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_fooling(e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     one_image = e.resolution["reduced"]
     for attack in ("L∞-PGD", "L2-PGD"):
         rows, theirs = e.fooled[e.fooled["attack"] == attack], _printed("4.T5", attack=attack)
@@ -152,17 +151,17 @@ def _fooled_less(
     column: str,
     resolution: float,
     theirs: pd.DataFrame,
-) -> Judged:
-    parts = []
+) -> results.Verdict:
+    parts = {}
     for other in others:
         less = per_run(table, other, column) - per_run(table, BEST, column)
         printed = _gain(theirs, other, BEST, column)
-        verdict, evidence = results.positive(less, "points", resolution, printed)
-        parts.append((verdict, f"fooled {other} − {BEST}: {evidence}"))
-    return results.combine(parts)
+        name = f"fooled {other} − {BEST}"
+        parts[name] = results.positive(less, "points", resolution, printed)
+    return results.all_of(parts)
 
 
-def _earns_its_keep(e: Evidence) -> Judged:
+def _earns_its_keep(e: Evidence) -> results.Verdict:
     """Fitness of the final nets, which no selection has seen: evolved against random."""
 
     def fitness(net: str) -> np.ndarray:
@@ -170,28 +169,28 @@ def _earns_its_keep(e: Evidence) -> Judged:
         return np.minimum(*both)
 
     gain = fitness(BEST) - fitness(RANDOM)
-    verdict, evidence = results.positive(gain, "points of fitness", e.resolution["reduced"])
-    return verdict, f"{BEST} − {RANDOM}: {evidence}"
+    found = results.positive(gain, "points of fitness", e.resolution["reduced"])
+    return results.all_of({f"{BEST} − {RANDOM}": found})
 
 
-def _about_reduced(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_reduced(e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     clean, against = _on(e.reduced, "clean"), _on(e.reduced, "L∞-PGD")
     one_image = e.resolution["reduced"]
     above = [_difference(clean, net, REF, one_image) for net in (REF_GM, HE_GM, BEST)]
-    yield "4.C7", "GM nets above Ref on clean images", results.combine(above)
+    yield "4.C7", "GM nets above Ref on clean images", results.all_of(above)
     theirs = _printed("4.T4")
     best = [
         _difference(clean, BEST, other, one_image, printed=_gain(theirs, BEST, other, "clean"))
         for other in (REF_GM, HE_GM)
     ]
-    yield "4.C7", "NE+GM best on clean images", results.combine(best)
-    yield "4.C7", "on adversarial images", results.combine([
+    yield "4.C7", "NE+GM best on clean images", results.all_of(best)
+    yield "4.C7", "on adversarial images", results.all_of([
         _difference(against, BEST, REF_GM, one_image, COMPARABLE),
         _difference(against, BEST, HE_GM, one_image),
     ])  # fmt: skip
 
 
-def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
+def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, results.Verdict]]:
     """Where the examples are made on NE+GM, or on its twin, does it keep half of its accuracy?
 
     And more than Ref, trained without GM, keeps then?
@@ -199,23 +198,22 @@ def _about_robustness(e: Evidence) -> Iterator[tuple[str, str, Judged]]:
     half = per_run(e.stronger, BEST, "reference's") / 2
     for examples in ("white-box", "twin's"):
         kept = per_run(e.stronger, BEST, examples)
-        parts = []
+        parts = {}
         for least, name in ((half, "half"), (per_run(e.stronger, REF, examples), REF)):
-            verdict, evidence = results.positive(kept - least, "points", e.resolution["full"])
             numbers = [results.shown_number(float(np.mean(values))) for values in (kept, least)]
-            parts.append((verdict, f"{numbers[0]} % − {name} ({numbers[1]} %): {evidence}"))
-        yield "4.X1", examples, results.combine(parts)
+            found = results.positive(kept - least, "points", e.resolution["full"])
+            parts[f"{numbers[0]} % − {name} ({numbers[1]} %)"] = found
+        yield "4.X1", examples, results.all_of(parts)
 
 
-def signed_against_absolute(table: pd.DataFrame, resolution: float) -> Judged:
+def signed_against_absolute(table: pd.DataFrame, resolution: float) -> results.Verdict:
     """Adversarial accuracy with the signed cosine, less that with |cos| at equal clean accuracy.
 
     Of each run: the curve of |cos| over λ is interpolated at the clean accuracies that the signed
     cosine reaches, where it covers them, and the differences are averaged.
     """
     gain = [_at_equal_clean(rows) for _, rows in table.groupby("run")]
-    verdict, evidence = results.positive(gain, "points", resolution)
-    return verdict, f"signed − absolute: {evidence}"
+    return results.all_of({"signed − absolute": results.positive(gain, "points", resolution)})
 
 
 def _at_equal_clean(rows: pd.DataFrame) -> float:

@@ -19,12 +19,11 @@ SIMILAR = 2.0  # means are similar up to this factor
 PEAK = (5, 10)  # epochs: where validation accuracy peaks in the paper when overfitting
 
 Curves = Mapping[str, np.ndarray]  # by name, shape (folds, epochs)
-Judged = tuple[str, str]  # verdict and evidence
 
 
 def verdicts(
     dataset: str, curves: Mapping[str, Curves], norms: Mapping[str, Mapping], resolution: float
-) -> Iterator[tuple[str, str, Judged]]:
+) -> Iterator[tuple[str, str, results.Verdict]]:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence.
 
     Parameters
@@ -47,7 +46,7 @@ def verdicts(
     for label, rates in (("all errors", success), ("beyond clean errors", success - clean_errors)):
         climb = change(rates, without=normal["crafting epoch"])  # there CW succeeds by construction
         climbs = results.positive(climb, "points", resolution)
-        yield "2.C1", label, _all({"CW": climbs, "test accuracy": learns})
+        yield "2.C1", label, results.all_of({"CW": climbs, "test accuracy": learns})
     yield "2.C2", "", settled(overfitting["ASR CW"], overfitting["crafting epoch"], resolution)
     by_spread = STUDY.concerns("CLEVER's spread", dataset)
     for output in OUTPUTS:
@@ -55,7 +54,7 @@ def verdicts(
     yield "2.C4", "", _sensitivity(curves, STUDY.concerns("printed sensitivities", dataset))
     for label, regime in curves.items():
         yield from _about_attacks(label, regime, norms[label], resolution)
-    yield "2.C7", "", _all({
+    yield "2.C7", "", results.all_of({
         "normal": results.positive(-change(normal["empirical robustness"]), "lower"),
         "overfitting": results.positive(change(overfitting["empirical robustness"]), "higher"),
     })  # fmt: skip
@@ -71,13 +70,13 @@ def verdicts(
 
 def _about_attacks(
     label: str, curves: Curves, norms: Mapping, resolution: float
-) -> Iterator[tuple[str, str, Judged]]:
+) -> Iterator[tuple[str, str, results.Verdict]]:
     for attack in ("FGSM", "PGD"):
         rates = late(curves[f"ASR {attack}"])
-        verdict, evidence = results.positive(
+        lowest = results.positive(
             rates.min(1) - CONSISTENT, f"points above {CONSISTENT} %", resolution
         )
-        yield "2.C5", f"{attack}, {label}", (verdict, f"at its lowest {evidence}")
+        yield "2.C5", f"{attack}, {label}", results.all_of({"at its lowest": lowest})
         beyond = (rates - late(curves[f"ASR {CONTROL}"])).mean(1)
         judged = results.positive(beyond, "points on average", resolution)
         yield "2.X1", f"{attack}, {label}", judged
@@ -86,7 +85,7 @@ def _about_attacks(
         for norm in ("L2", "Linf")
         for other in ("FGSM", "PGD")
     }
-    yield "2.C6", label, _all(closer)
+    yield "2.C6", label, results.all_of(closer)
 
 
 def late(curves: np.ndarray) -> np.ndarray:
@@ -108,38 +107,26 @@ def change(curves: np.ndarray, without: np.ndarray | None = None) -> np.ndarray:
     return np.array([row[-1] - row[0] if len(row) else np.nan for row in counted])
 
 
-def _all(parts: Mapping[str, Judged]) -> Judged:
-    """Verdict on a claim that needs all of several, and their evidence."""
-    return results.combine((v, f"{name}: {evidence}") for name, (v, evidence) in parts.items())
-
-
-def settled(rates: np.ndarray, crafting: np.ndarray, resolution: float) -> Judged:
+def settled(rates: np.ndarray, crafting: np.ndarray, resolution: float) -> results.Verdict:
     """Does the last third lie near 50–60 %, and is there no climb? (2.C2).
 
     The epoch that crafts does not count, a fold's own: there CW succeeds by construction.
     """
-    folds = len(rates)
     last = (1 + np.arange(rates.shape[1]))[-max(1, rates.shape[1] // 3) :]
     counted = [last[last != epoch] for epoch in crafting]
-    level = [
+    level = np.array([
         row[epochs - 1].mean() if len(epochs) else np.nan
         for row, epochs in zip(rates, counted, strict=True)
-    ]
-    mean, low, high = results.mean_interval(level, resolution=resolution)
-    changes = change(rates, without=crafting)
-    climb, down, up = results.mean_interval(changes, resolution=resolution)
-    inside = [results.judge(low - SETTLED[0], high - SETTLED[0], folds)]
-    inside += [results.judge(SETTLED[1] - high, SETTLED[1] - low, folds)]
-    flat = results.judge(CLIMB - up, CLIMB - down, folds)
-    show = results.shown_number
-    evidence = (
-        f"{show(mean)} % [{show(low)}, {show(high)}] over the last third; change "
-        f"{show(climb)} points [{show(down)}, {show(up)}], limit {CLIMB}"
-    )
-    return results.all_of([*inside, flat]), evidence
+    ])  # fmt: skip
+    climb, (low, high) = change(rates, without=crafting), SETTLED
+    return results.all_of({
+        f"last third − {low} %": results.positive(level - low, "points", resolution),
+        f"{high} % − last third": results.positive(high - level, "points", resolution),
+        f"{CLIMB} points − climb": results.positive(CLIMB - climb, "points", resolution),
+    })  # fmt: skip
 
 
-def larger_scores(curves: Mapping[str, Curves], output: str, by_spread: bool) -> Judged:
+def larger_scores(curves: Mapping[str, Curves], output: str, by_spread: bool) -> results.Verdict:
     """Are CLEVER's scores larger when overfitting, at the last measured epoch (2.C3)?
 
     Their mean has to be; where the paper reports similar means, their spread over the images.
@@ -157,18 +144,16 @@ def larger_scores(curves: Mapping[str, Curves], output: str, by_spread: bool) ->
         }
     else:
         differences = {"mean": overfitting["mean"] - normal["mean"]}
-    verdict, evidence = _all({
-        name: results.positive(values, "in score") for name, values in differences.items()
-    })  # fmt: skip
+    larger = {name: results.positive(values, "in score") for name, values in differences.items()}
     shares = (
         f"{label} mean {results.shown_number(float(of['mean'].mean()))}, "
         f"{results.shown_number(float(of['at cap (%)'].mean()))} % at the cap"
         for label, of in (("normal", normal), ("overfitting", overfitting))
     )
-    return verdict, "; ".join((evidence, *shares))
+    return results.all_of(larger).noted(*shares)
 
 
-def _sensitivity(curves: Mapping[str, Curves], printed: bool) -> Judged:
+def _sensitivity(curves: Mapping[str, Curves], printed: bool) -> results.Verdict:
     """Larger when overfitting; on the paper's data also on either side of 2 (2.C4)."""
     peak = curves["normal"]["loss sensitivity"].max(1)
     end = curves["overfitting"]["loss sensitivity"][:, -1]
@@ -176,10 +161,10 @@ def _sensitivity(curves: Mapping[str, Curves], printed: bool) -> Judged:
     if printed:
         parts["peak of normal"] = results.positive(BETWEEN - peak, f"below {BETWEEN:g}")
         parts["end of overfitting"] = results.positive(end - BETWEEN, f"above {BETWEEN:g}")
-    return _all(parts)
+    return results.all_of(parts)
 
 
-def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> Judged:
+def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> results.Verdict:
     """Is the end of the normal regime its best stretch, and that of the other below its peak?
 
     Parameters
@@ -196,24 +181,24 @@ def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> Judged:
     others = before.sum(0) - before
     peaks = np.take_along_axis(before, others.argmax(1)[:, None], 1)[:, 0]
     falls = peaks - stretches[:, -1]
-    verdict, evidence = _all({
+    return results.all_of({
         "normal": results.positive(climbs, f"points up over the last {last} epochs"),
         "overfitting": results.positive(falls, f"points down from the peak to the last {last}"),
     })  # fmt: skip
-    return verdict, evidence
 
 
-def peaks_early(overfitting: np.ndarray) -> Judged:
+def peaks_early(overfitting: np.ndarray) -> results.Verdict:
     """Does validation accuracy peak where the paper's does (2.C8)?
 
     The last epoch is no peak: whether one lies there shows only in a later epoch.
     """
     epochs = overfitting.shape[1]
     if epochs <= PEAK[1]:
-        return results.UNDECIDED, f"{epochs} epochs, and a peak there takes at least {PEAK[1] + 1}"
+        why = f"{epochs} epochs, and a peak there takes at least {PEAK[1] + 1}"
+        return results.Verdict(notes=(why,))
     best, before, after = 1 + overfitting.argmax(1), PEAK[0] - 1, PEAK[1] + 1
-    verdict, evidence = _all({
+    peaks = results.all_of({
         f"best epoch − {before}": results.positive(best - before, "epochs", resolution=0.5),
         f"{after} − best epoch": results.positive(after - best, "epochs", resolution=0.5),
     })  # fmt: skip
-    return verdict, f"{evidence}; best epochs: {', '.join(map(str, best))}"
+    return peaks.noted(f"best epochs: {', '.join(map(str, best))}")

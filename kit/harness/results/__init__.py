@@ -4,7 +4,7 @@ This package and its modules import SciPy, pandas and matplotlib where they are 
 verdict's name or a `Study` alone does not wait for them.
 """
 
-from kit.harness.results.intervals import confidence, mean_interval, two_samples, welch_interval
+from kit.harness.results.intervals import mean_interval, two_samples, welch_interval
 from kit.harness.results.power import MIN_REPEATS, repeats_needed, smallest_effect
 from kit.harness.results.reference import beside_printed, printed_gain
 from kit.harness.results.report import Report
@@ -15,20 +15,18 @@ from kit.harness.results.verdicts import (
     REPRODUCED,
     UNDECIDED,
     VERDICTS,
+    Verdict,
     all_of,
-    combine,
-    distance_to_decide,
     holm,
-    judge,
+    larger,
     positive,
-    ruled_out,
     shown_number,
     verdict,
 )
 
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
-    "Study", "all_of", "beside_printed", "combine", "confidence", "distance_to_decide", "holm",
-    "judge", "mean_interval", "positive", "printed_gain", "repeats_needed", "ruled_out",
-    "shown_number", "smallest_effect", "two_samples", "verdict", "welch_interval",
+    "Study", "Verdict", "all_of", "beside_printed", "holm", "larger", "mean_interval", "positive",
+    "printed_gain", "repeats_needed", "shown_number", "smallest_effect", "two_samples", "verdict",
+    "welch_interval",
 ]  # fmt: skip

@@ -1,8 +1,9 @@
 """Claims with their verdicts, and every summary of them: page, README, documentation, report.
 
 A claim is an entry of ``claims.json``: its ID (``claim``), the title of the ``dataset``, the
-``part`` of it that is meant, ``verdict``, ``statement``, ``evidence``, and whether the verdict
-``survives Holm``, which is null where nothing was decided.
+``part`` of it that is meant, ``verdict``, ``statement``, ``evidence`` in words and as ``numbers``
+(:meth:`kit.harness.results.verdicts.Part.numbers`), and whether the verdict ``survives Holm``,
+which is null where nothing was decided.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from kit.harness.results.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, all_of
+from kit.harness.results.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, worst
 
 Claim = dict[str, Any]
 FILE = "claims.json"
@@ -43,7 +44,7 @@ class Row:
     @property
     def verdict(self) -> str:
         """The verdict over all parts and data sets."""
-        return all_of([claim["verdict"] for claim in self.verdicts])
+        return worst([claim["verdict"] for claim in self.verdicts])
 
 
 def read(folder: Path) -> list[Claim]:

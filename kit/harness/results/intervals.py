@@ -1,52 +1,101 @@
-"""Intervals over repeats: of a mean, and of the difference of two."""
+"""Estimates over repeats and their intervals: of a mean, and of the difference of two."""
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
+import dataclasses
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kit.harness.results.power import ERROR
 
-_confidence = contextvars.ContextVar("confidence", default=1 - ERROR)
 
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean, or a difference of means, as far as repeats tell it.
 
-@contextlib.contextmanager
-def confidence(level: float) -> Iterator[None]:
-    """Intervals of another confidence than 95 % inside the block.
-
-    Examples
-    --------
-    >>> mean_interval([1.0, 2.0, 3.0])[1] > 0
-    False
-    >>> with confidence(0.9):
-    ...     mean_interval([1.0, 2.0, 3.0])[1] > 0
-    True
+    Attributes
+    ----------
+    value
+        The mean or difference.
+    error
+        Its standard error.
+    freedom
+        Degrees of freedom of Student's t distribution, which the value follows.
+    repeats
+        Size of the sample, or of both.
+    resolution
+        The smallest step that the measurement can show, in the unit of the values: for accuracies
+        in per cent it is ``100 / len(test)``, one test image. The interval reaches at least as far
+        to either side, so that equal values are no proof of certainty.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"confidence is {level}: use a number between 0 and 1, such as 0.95.")
-    token = _confidence.set(level)
-    try:
-        yield
-    finally:
-        _confidence.reset(token)
+
+    value: float
+    error: float
+    freedom: float
+    repeats: tuple[int, ...]
+    resolution: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.resolution < np.inf:
+            raise ValueError(
+                f"resolution is {self.resolution}: use 0 (unknown) or a positive number."
+            )
+
+    def interval(self, error: float = ERROR) -> tuple[float, float]:
+        """Student's interval, which misses the truth with the given chance, by default 5 %."""
+        from scipy import special
+
+        reach = special.stdtrit(self.freedom, 1 - error / 2) * self.error
+        reach = float(np.maximum(reach, self.resolution))  # NaN stays NaN
+        return self.value - reach, self.value + reach
+
+    def p(self, border: float = 0.0) -> float:
+        """The smallest error at which the interval leaves a border out; 1 where none does."""
+        from scipy import special
+
+        distance = abs(self.value - border)
+        if not distance > self.resolution or np.isnan(self.error):
+            return 1.0
+        return float(2 * special.stdtr(self.freedom, -distance / self.error)) if self.error else 0.0
+
+
+def mean(values: ArrayLike, resolution: float = 0.0) -> Estimate:
+    """The mean of one number per repeat; of fewer than two nothing is known of its error."""
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    error = values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return Estimate(float(values.mean()) if n else np.nan, float(error), n - 1, (n,), resolution)
+
+
+def difference(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> Estimate:
+    """The mean of `a` less that of `b`, two independent samples of their own sizes (Welch 1947).
+
+    Nothing is known of its error where a sample has fewer than two values, or where nothing varies
+    and the resolution is unknown.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    sizes = len(a), len(b)
+    value = float(a.mean() - b.mean()) if all(sizes) else np.nan
+    if min(sizes) < 2 or (np.ptp(a) == np.ptp(b) == 0 and not resolution):
+        return Estimate(value, np.nan, np.nan, sizes, resolution)
+    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+    freedom = sum(sizes) - 2.0
+    if parts.any():
+        freedom = parts.sum() ** 2 / (parts**2 / (np.array(sizes) - 1)).sum()
+    return Estimate(value, float(np.sqrt(parts.sum())), float(freedom), sizes, resolution)
 
 
 def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, float, float]:
-    """Mean and its Student t interval, of the present :func:`confidence` (by default 95 %).
+    """Mean and its 95 % interval (Student's t).
 
     Parameters
     ----------
     values
         One number per repeat.
     resolution
-        The smallest step that the measurement can show, in the unit of the values: for accuracies
-        in per cent it is ``100 / len(test)``, one test image. The interval reaches at least as far
-        to either side of the mean, so that equal values are no proof of certainty.
+        As for :class:`Estimate`.
 
     Returns
     -------
@@ -60,21 +109,33 @@ def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, fl
     >>> mean_interval([1.0, 1.0, 1.0], resolution=0.5)
     (1.0, 0.5, 1.5)
     """
-    from scipy import stats
-
-    _check_resolution(resolution)
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
-    reach = stats.t.ppf((1 + _confidence.get()) / 2, len(values) - 1) * stats.sem(values)
-    reach = float(np.maximum(reach, resolution))  # NaN stays NaN
-    mean = float(values.mean())
-    return mean, mean - reach, mean + reach
+    estimate = mean(values, resolution)
+    return estimate.value, *estimate.interval()
 
 
-def _check_resolution(resolution: float) -> None:
-    if not 0 <= resolution < np.inf:
-        raise ValueError(f"resolution is {resolution}: use 0 (unknown) or a positive number.")
+def welch_interval(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> tuple[float, float]:
+    """Welch's 95 % interval for the difference of two means.
+
+    Parameters
+    ----------
+    a, b
+        One number per repeat; the sizes may differ.
+    resolution
+        As for :class:`Estimate`.
+
+    Returns
+    -------
+    tuple of float
+        NaN where a sample has fewer than two values, or where nothing varies and the resolution
+        is unknown.
+
+    Examples
+    --------
+    >>> low, high = welch_interval([1.0, 1.1, 0.9], [0.0, 0.1])
+    >>> 0 < low < 0.95 < high
+    True
+    """
+    return difference(a, b, resolution).interval()
 
 
 def two_samples(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
@@ -101,49 +162,7 @@ def two_samples(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
         return dict(zip(names, (*means, *[np.nan] * 4), strict=True))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # one sample, or the difference, does not vary
-        welch = stats.ttest_ind(a, b, equal_var=False)
         paired = stats.ttest_rel(a, b)
-        low, high = welch.confidence_interval(_confidence.get())
-    numbers = (np.mean(a), np.mean(b), np.mean(a) - np.mean(b), low, high, welch.pvalue)
-    return dict(zip(names, map(float, (*numbers, paired.pvalue)), strict=True))
-
-
-def welch_interval(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> tuple[float, float]:
-    """Welch's interval for the difference of two means, of the present :func:`confidence`.
-
-    Parameters
-    ----------
-    a, b
-        One number per repeat; the sizes may differ.
-    resolution
-        As for `mean_interval`: the interval reaches at least as far to either side.
-
-    Returns
-    -------
-    tuple of float
-        NaN where a sample has fewer than two values, or where nothing varies and the resolution
-        is unknown.
-
-    Examples
-    --------
-    >>> low, high = welch_interval([1.0, 1.1, 0.9], [0.0, 0.1])
-    >>> 0 < low < 0.95 < high
-    True
-    """
-    from scipy import stats
-
-    _check_resolution(resolution)
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if min(len(a), len(b)) < 2:
-        return np.nan, np.nan
-    difference = float(a.mean() - b.mean())
-    if np.ptp(a) == np.ptp(b) == 0:
-        reach = resolution or np.nan
-        return difference - reach, difference + reach
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a sample may hardly vary
-        interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(_confidence.get())
-    low, high = float(interval.low), float(interval.high)
-    if high - low < 2 * resolution:
-        return difference - resolution, difference + resolution
-    return low, high
+    welch = difference(a, b)
+    numbers = (a.mean(), b.mean(), welch.value, *welch.interval(), welch.p(), paired.pvalue)
+    return dict(zip(names, map(float, numbers), strict=True))

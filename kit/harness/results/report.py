@@ -12,7 +12,7 @@ import importlib.metadata
 import io
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kit.harness.results.study import Study
+    from kit.harness.results.verdicts import Verdict
     from kit.harness.settings import Settings
 
-    # ID of a claim, verdict and evidence, the data set, what of the claim is meant
-    Claimed = tuple[str, tuple[str, str], "Data | str | None", str]
+    # ID of a claim, the verdict, the data set, what of the claim is meant
+    Claimed = tuple[str, Verdict, "Data | str | None", str]
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas", "matplotlib")
 # Neither a date nor a version in the files: equal pictures are equal files.
@@ -178,7 +179,7 @@ class Report:
         Raises
         ------
         ValueError
-            The verdict is none of the four, or the study has no such claim.
+            The verdict is none of those, or the study has no such claim.
         """
         if verdict not in VERDICTS:
             raise ValueError(f"Verdict {verdict!r} is none of {', '.join(VERDICTS)}.")
@@ -190,20 +191,19 @@ class Report:
             "survives Holm": None if verdict == UNDECIDED else survives_holm,
         })  # fmt: skip
 
-    def judge(self, verdicts: Callable[[], Iterable[Claimed]]) -> None:
+    def judge(self, verdicts: Iterable[Claimed]) -> None:
         """Note the verdicts on all claims, and which of them survive that they are so many.
 
         Parameters
         ----------
         verdicts
-            Judges all claims, by intervals of the present
-            :func:`~kit.harness.results.confidence`: of each the ID, verdict and evidence, the data
-            set and what of the claim is meant. Whether a verdict survives Holm's correction
-            (:func:`~kit.harness.results.holm`) needs stricter ones too.
+            Of each the claim's ID, the verdict, and what it is about as for :meth:`claim`.
         """
-        surviving = holm(lambda: [judged[0] for _, judged, *_ in verdicts()])
-        for (id, judged, dataset, part), survives in zip(verdicts(), surviving, strict=True):
-            self.claim(id, *judged, dataset, part, survives)
+        verdicts = list(verdicts)
+        surviving = holm([verdict.p for _, verdict, *_ in verdicts])
+        for (id, verdict, dataset, part), survives in zip(verdicts, surviving, strict=True):
+            self.claim(id, verdict.outcome, verdict.evidence, dataset, part, survives)
+            self.claims[-1]["numbers"] = [part.numbers() for part in verdict.parts]
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
@@ -232,7 +232,7 @@ class Report:
         self._write("manifest.json", _json(self._manifest()))
         if _shell() is not None:
             pd.set_option("display.max_colwidth", None)  # whole sentences
-        return pd.DataFrame(self.claims)
+        return pd.DataFrame(self.claims).drop(columns="numbers", errors="ignore")
 
     def _manifest(self) -> dict[str, Any]:
         from kit import __version__
