@@ -99,7 +99,10 @@ def _difference(
 ) -> results.Verdict:
     """Is a net better than another, or at most `allowed` points worse?"""
     gain = per_run(table, better) - per_run(table, worse)
-    found = results.positive(gain, "points", resolution, printed, allowed)
+    if allowed:
+        found = results.above(gain, -allowed, "points", resolution)
+    else:
+        found = results.positive(gain, "points", resolution, printed)
     return results.all_of({f"{better} − {worse}": found})
 
 

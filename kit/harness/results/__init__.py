@@ -4,7 +4,12 @@ This package and its modules import SciPy, pandas and matplotlib where they are 
 verdict's name or a `Study` alone does not wait for them.
 """
 
-from kit.harness.results.intervals import mean_interval, two_samples, welch_interval
+from kit.harness.results.intervals import (
+    mean_interval,
+    of_resplits,
+    two_samples,
+    welch_interval,
+)
 from kit.harness.results.power import MIN_REPEATS, repeats_needed, smallest_effect
 from kit.harness.results.reference import beside_printed, printed_gain
 from kit.harness.results.report import Report
@@ -13,9 +18,11 @@ from kit.harness.results.verdicts import (
     NOT_REPRODUCED,
     NOT_TESTED,
     REPRODUCED,
+    SMALLER,
     UNDECIDED,
     VERDICTS,
     Verdict,
+    above,
     all_of,
     holm,
     larger,
@@ -25,8 +32,8 @@ from kit.harness.results.verdicts import (
 )
 
 __all__ = [
-    "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "UNDECIDED", "VERDICTS", "Report",
-    "Study", "Verdict", "all_of", "beside_printed", "holm", "larger", "mean_interval", "positive",
-    "printed_gain", "repeats_needed", "shown_number", "smallest_effect", "two_samples", "verdict",
-    "welch_interval",
+    "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "SMALLER", "UNDECIDED", "VERDICTS",
+    "Report", "Study", "Verdict", "above", "all_of", "beside_printed", "holm", "larger",
+    "mean_interval", "of_resplits", "positive", "printed_gain", "repeats_needed", "shown_number",
+    "smallest_effect", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip

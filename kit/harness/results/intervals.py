@@ -29,6 +29,9 @@ class Estimate:
         The smallest step that the measurement can show, in the unit of the values: for accuracies
         in per cent it is ``100 / len(test)``, one test image. The interval reaches at least as far
         to either side, so that equal values are no proof of certainty.
+    shared
+        Variance that the repeats have in common, and so do not show: that of the images which all
+        of them use. What is to be known is the value on *new images of this kind*.
     """
 
     value: float
@@ -36,6 +39,7 @@ class Estimate:
     freedom: float
     repeats: tuple[int, ...]
     resolution: float = 0.0
+    shared: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution < np.inf:
@@ -47,26 +51,32 @@ class Estimate:
         """Student's interval, which misses the truth with the given chance, by default 5 %."""
         from scipy import special
 
-        reach = special.stdtrit(self.freedom, 1 - error / 2) * self.error
+        reach = special.stdtrit(self.freedom, 1 - error / 2) * self._whole_error
         reach = float(np.maximum(reach, self.resolution))  # NaN stays NaN
         return self.value - reach, self.value + reach
+
+    @property
+    def _whole_error(self) -> float:
+        return float(np.sqrt(self.error**2 + self.shared))
 
     def p(self, border: float = 0.0) -> float:
         """The smallest error at which the interval leaves a border out; 1 where none does."""
         from scipy import special
 
         distance = abs(self.value - border)
-        if not distance > self.resolution or np.isnan(self.error):
+        error = self._whole_error
+        if not distance > self.resolution or np.isnan(error):
             return 1.0
-        return float(2 * special.stdtr(self.freedom, -distance / self.error)) if self.error else 0.0
+        return float(2 * special.stdtr(self.freedom, -distance / error)) if error else 0.0
 
 
-def mean(values: ArrayLike, resolution: float = 0.0) -> Estimate:
+def mean(values: ArrayLike, resolution: float = 0.0, shared: float = 0.0) -> Estimate:
     """The mean of one number per repeat; of fewer than two nothing is known of its error."""
     values = np.asarray(values, dtype=float)
     n = len(values)
-    error = values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-    return Estimate(float(values.mean()) if n else np.nan, float(error), n - 1, (n,), resolution)
+    value = float(values.mean()) if n else np.nan
+    error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return Estimate(value, error, n - 1, (n,), resolution, shared)
 
 
 def difference(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> Estimate:
@@ -85,6 +95,24 @@ def difference(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> Estimate:
     if parts.any():
         freedom = parts.sum() ** 2 / (parts**2 / (np.array(sizes) - 1)).sum()
     return Estimate(value, float(np.sqrt(parts.sum())), float(freedom), sizes, resolution)
+
+
+def of_resplits(values: ArrayLike, test: int, train: int) -> float:
+    """The variance that repeats share which split one pool of images anew (Nadeau & Bengio 2003).
+
+    Parameters
+    ----------
+    values
+        One number per repeat.
+    test, train
+        Images in each part of a split.
+
+    Examples
+    --------
+    >>> of_resplits([1.0, 2.0, 3.0], test=100, train=400)
+    0.25
+    """
+    return float(np.nanvar(np.asarray(values, dtype=float), ddof=1) * test / train)
 
 
 def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, float, float]:

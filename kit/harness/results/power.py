@@ -7,6 +7,9 @@ import bisect
 import numpy as np
 
 MIN_REPEATS = 3  # two repeats may agree by luck, and then their interval has no width
+# In each of two samples: a skewed one of three, against one that hardly varies, seems to differ
+# three times as often as it should.
+MIN_CONTROLS = 5
 ERROR = 0.05  # accepted chance of a verdict by luck
 
 
@@ -25,7 +28,8 @@ def smallest_effect(repeats: int, against: int | None = None, power: float = 0.8
     Returns
     -------
     float
-        In standard deviations of a repeat; infinite for fewer than three repeats.
+        In standard deviations of a repeat; infinite for fewer than three repeats, or fewer than
+        five in one of two samples.
 
     Examples
     --------
@@ -35,7 +39,7 @@ def smallest_effect(repeats: int, against: int | None = None, power: float = 0.8
     from scipy import special  # scipy.stats would take as long to load as all the rest
 
     sizes = np.array([n for n in (repeats, against) if n is not None])
-    if sizes.min() < MIN_REPEATS:
+    if sizes.min() < (MIN_REPEATS if against is None else MIN_CONTROLS):
         return np.inf
     error = np.sqrt((1 / sizes).sum())
     freedom = error**4 / (1 / (sizes**2 * (sizes - 1))).sum()  # Welch's, of equal variances

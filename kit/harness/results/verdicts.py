@@ -3,36 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kit.harness.results import intervals
-from kit.harness.results.power import ERROR, MIN_REPEATS, repeats_needed
+from kit.harness.results.power import ERROR, MIN_CONTROLS, MIN_REPEATS, repeats_needed
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+SMALLER = "reproduced, smaller than printed"
 UNDECIDED, NOT_TESTED = "undecided", "not tested in this profile"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
+VERDICTS = (REPRODUCED, SMALLER, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
+
+
+class Scale(NamedTuple):
+    """Where values are judged, and the way back."""
+
+    judged: Callable[[Any], Any]
+    shown: Callable[[Any], Any]
+
+
+# Near 0 and 100 % percentages are skewed, and so are positive scores: the t interval of a few of
+# them misses too often. On these scales it does not.
+SCALES = {
+    "linear": Scale(lambda x: x, lambda x: x),
+    "log": Scale(np.log, np.exp),
+    "logit": Scale(lambda x: np.log(x / (100 - x)), lambda x: 100 / (1 + np.exp(-x))),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A statement of the kind "this quantity is positive", and what repeats say of it.
+    """A statement of the kind "this quantity lies above that border", and what repeats say of it.
 
     Attributes
     ----------
     estimate
-        The quantity.
+        The quantity, on the scale on which it is judged.
     unit
         Stands behind it.
     name
         What it is, where a claim has several.
+    border, below
+        Above what it has to lie, or below.
+    scale
+        A key of `SCALES`.
     printed
         The paper's value of the quantity, positive, where it prints one.
-    allowed
-        Is it above −`allowed`, rather than above zero?
     missing
         How many repeats gave no value.
     doubts
@@ -42,78 +61,95 @@ class Part:
     estimate: intervals.Estimate
     unit: str
     name: str = ""
+    border: float = 0.0
+    below: bool = False
+    scale: str = "linear"
     printed: float | None = None
-    allowed: float = 0.0
     missing: int = 0
     doubts: tuple[str, ...] = ()
 
     def outcome(self, error: float = ERROR) -> str:
         """Reproduced, not reproduced or undecided, at an accepted chance of error.
 
-        Fewer than three repeats decide nothing. An interval that holds zero leaves the question
-        open, unless the paper prints how large the effect is and the interval lies below half of
-        that: such an effect is ruled out. (Simonsohn 2015 draws this line by the power of the
-        original study, which needs its spread; the papers print that of few effects.)
+        An interval that holds the border leaves the question open, and so do fewer than three
+        repeats, or fewer than five in one of two samples. An effect whose interval ends below half
+        of the printed one is smaller than printed. (Simonsohn 2015 draws this line by the power of
+        the original study, which needs its spread; the papers print that of few effects.)
         """
-        if self.doubts or min(self.estimate.repeats) < MIN_REPEATS:
+        if self.doubts or self._too_few():
             return UNDECIDED
         low, high = self.estimate.interval(error)
-        if low + self.allowed <= 0 and self._ruled_out(high):
-            return NOT_REPRODUCED
-        return verdict(low + self.allowed, high + self.allowed)
+        border = SCALES[self.scale].judged(self.border)
+        found = verdict(low - border, high - border)
+        if self.below and found != UNDECIDED:
+            found = REPRODUCED if found == NOT_REPRODUCED else NOT_REPRODUCED
+        return SMALLER if found == REPRODUCED and self._smaller(high) else found
 
     def p(self) -> float:
         """The smallest error at which it is decided as it is; 1 where it is not."""
         found = self.outcome()
         if found == UNDECIDED:
             return 1.0
-        below_half = found == NOT_REPRODUCED and self.printed
-        border = self.printed / 2 if below_half and self.printed else -self.allowed
-        return self.estimate.p(border)
+        p = self.estimate.p(SCALES[self.scale].judged(self.border))
+        return max(p, self.estimate.p((self.printed or 0) / 2)) if found == SMALLER else p
 
     def words(self) -> str:
         """The estimate with its interval, over how many repeats, and what would decide it."""
-        low, high = self.estimate.interval()
+        value, low, high = map(shown_number, self._shown(self.estimate.interval()))
         sizes = self.estimate.repeats
-        over = " and ".join(map(str, sizes))
         said = f"{self.name}: " if self.name else ""
-        said += f"{shown_number(self.estimate.value)} {self.unit} "
-        said += f"[{shown_number(low)}, {shown_number(high)}] over {over} "
-        said += "runs" if len(sizes) > 1 or sizes[0] != 1 else "run"
+        said += f"{value} {self.unit} [{low}, {high}] over {' and '.join(map(str, sizes))} runs"
+        if self.estimate.shared:
+            alone = dataclasses.replace(self.estimate, shared=0.0)
+            _, low, high = map(shown_number, self._shown(alone.interval()))
+            said += f" ([{low}, {high}] on these images)"
         said += f", {self.missing} without a value" if self.missing else ""
-        said += f", {self.allowed:g} allowed" if self.allowed else ""
-        if min(sizes) < MIN_REPEATS:
+        if self.border or self.below:
+            side = "below" if self.below else "above"
+            said += f", to lie {side} {shown_number(float(self.border))}"
+        if self._too_few():
             return f"{said} (too few to decide)"
-        if self._ruled_out(high):
+        if self._smaller(self.estimate.interval()[1]):
             return f"{said}, less than half of the paper's {shown_number(float(self.printed or 0))}"
         return said + (self._needed() if self.outcome() == UNDECIDED else "")
 
-    def _ruled_out(self, high: float) -> bool:
+    def numbers(self) -> dict[str, Any]:
+        """All of it as JSON values; None where there is no number."""
+        value, low, high = self._shown(self.estimate.interval())
+        shown = {
+            "estimate": value, "low": low, "high": high, "p": self.p(),
+            "error": self.estimate.error, "shared": self.estimate.shared,
+        }  # fmt: skip
+        finite = {name: number if np.isfinite(number) else None for name, number in shown.items()}
+        return {
+            "name": self.name, **finite, "n": list(self.estimate.repeats), "unit": self.unit,
+            "border": self.border, "below": self.below, "scale": self.scale,
+            "printed": self.printed, "verdict": self.outcome(),
+        }  # fmt: skip
+
+    def _shown(self, interval: tuple[float, float]) -> list[float]:
+        back = SCALES[self.scale].shown
+        return [float(back(number)) for number in (self.estimate.value, *interval)]
+
+    def _too_few(self) -> bool:
+        sizes = self.estimate.repeats
+        return min(sizes) < (MIN_REPEATS if len(sizes) == 1 else MIN_CONTROLS)
+
+    def _smaller(self, high: float) -> bool:
+        """Than half of the printed effect, and yet not of the other sign."""
         return self.printed is not None and 0 <= high < self.printed / 2
 
     def _needed(self) -> str:
-        """How many repeats would decide such a quantity."""
-        # Of a repeat; of one in each sample, where it is the difference of two.
+        """About how many repeats would decide such a quantity."""
         sizes = self.estimate.repeats
+        # Of a repeat; of one in each sample, where it is the difference of two.
         spread = self.estimate.error / np.sqrt(sum(1 / n for n in sizes))
-        if not spread > 0:
-            return ""
-        value = self.estimate.value
-        # From a border: zero or, where it is farther, half of the printed value.
-        distance = abs(value + self.allowed)
-        distance = max(distance, self.printed / 2 - value) if self.printed else distance
+        distance = abs(self.estimate.value - SCALES[self.scale].judged(self.border))
+        if not spread > 0 or self.estimate.shared:
+            return ""  # more repeats on the same images need not decide
         needed = repeats_needed(distance / spread, two_samples=len(sizes) > 1)
-        return f"; to decide it takes {needed} {'of each' if len(sizes) > 1 else 'runs'}"
-
-    def numbers(self) -> dict[str, Any]:
-        """All of it as JSON values; None where there is no number."""
-        low, high = self.estimate.interval()
-        shown = {"estimate": self.estimate.value, "low": low, "high": high, "p": self.p()}
-        found = {name: number if np.isfinite(number) else None for name, number in shown.items()}
-        return {
-            "name": self.name, **found, "n": list(self.estimate.repeats), "unit": self.unit,
-            "printed": self.printed, "allowed": self.allowed, "verdict": self.outcome(),
-        }  # fmt: skip
+        of_each = " of each" if len(sizes) > 1 else ""
+        return f"; about {needed} runs{of_each} would decide it with a chance of 80 %"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +175,20 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """Reproduced, not reproduced or undecided."""
-        return worst([part.outcome() for part in self.parts])
+        """All parts have to be reproduced, and one that is not fails the claim.
+
+        Of many true parts one may well seem to fail: of three and more each has to fail at an error
+        of 5 % divided by their number.
+        """
+        if NOT_REPRODUCED in [part.outcome(ERROR / self._chances) for part in self.parts]:
+            return NOT_REPRODUCED
+        found = [part.outcome() for part in self.parts]
+        return worst([UNDECIDED if each == NOT_REPRODUCED else each for each in found])
+
+    @property
+    def _chances(self) -> int:
+        """To fail by luck."""
+        return len(self.parts) if len(self.parts) > 2 else 1
 
     @property
     def p(self) -> float:
@@ -152,8 +200,10 @@ class Verdict:
         found = self.outcome
         if found == UNDECIDED:
             return 1.0
-        certain = [part.p() for part in self.parts if part.outcome() == found]
-        return max(certain) if found == REPRODUCED else min(certain)
+        if found == NOT_REPRODUCED:
+            failing = [part.p() for part in self.parts if part.outcome() == NOT_REPRODUCED]
+            return self._chances * min(failing)
+        return max(part.p() for part in self.parts)
 
     @property
     def evidence(self) -> str:
@@ -191,7 +241,7 @@ def positive(
     unit: str,
     resolution: float = 0.0,
     printed: float | None = None,
-    allowed: float = 0.0,
+    shared: float = 0.0,
 ) -> Verdict:
     """Is a quantity positive, by its values over the repeats?
 
@@ -199,26 +249,68 @@ def positive(
     ----------
     values
         One number per repeat; those that are not finite are left out, and counted.
-    unit, printed, allowed
+    unit, printed
         As for :class:`Part`.
-    resolution
+    resolution, shared
         As for :class:`~kit.harness.results.intervals.Estimate`.
 
     Examples
     --------
     >>> found = positive([1.0, 2.0, 3.0], "points")
-    >>> found.outcome, found.evidence
-    ('undecided', '2 points [−0.4841, 4.484] over 3 runs; to decide it takes 5 runs')
-    >>> positive([2.0, 2.1, 2.2], "points").outcome
-    'reproduced'
-    >>> positive([-1.0, 2.0, 0.5], "points", printed=20).outcome
-    'not reproduced'
+    >>> found.outcome, found.parts[0].estimate.value
+    ('undecided', 2.0)
+    >>> positive([2.0, 2.1, 2.2], "points").evidence
+    '2.1 points [1.852, 2.348] over 3 runs'
+    >>> positive([1.0, 1.1, 1.2], "points", printed=20).outcome
+    'reproduced, smaller than printed'
     """
     values = np.asarray(values, dtype=float)
     finite = values[np.isfinite(values)]
-    missing = len(values) - len(finite)
-    estimate = intervals.mean(finite, resolution)
-    return Verdict((Part(estimate, unit, "", printed, allowed, missing),))
+    estimate = intervals.mean(finite, resolution, shared)
+    return Verdict((Part(estimate, unit, printed=printed, missing=len(values) - len(finite)),))
+
+
+def above(
+    values: ArrayLike,
+    border: float,
+    unit: str,
+    resolution: float = 0.0,
+    shared: float = 0.0,
+    *,
+    scale: str = "linear",
+    below: bool = False,
+) -> Verdict:
+    """Does a quantity lie above a border, or `below` it?
+
+    Parameters
+    ----------
+    values, unit, resolution
+        As for :func:`positive`.
+    border
+        In the unit of the values.
+    shared
+        On the scale on which they are judged.
+    scale
+        ``"logit"`` for percentages, ``"log"`` for positive scores that are skewed, else
+        ``"linear"``.
+
+    Examples
+    --------
+    >>> above([99.5, 98.0, 99.9, 97.0], 85, "%", scale="logit").evidence
+    '99.25 % [91.85, 99.94] over 4 runs, to lie above 85'
+    >>> above([99.5, 98.0, 99.9, 97.0], 95, "%", scale="logit").outcome
+    'undecided'
+    """
+    values, judged = np.asarray(values, dtype=float), SCALES[scale].judged
+    finite = values[np.isfinite(values)]
+    if scale == "logit":  # half an image stands for none and for all
+        finite = np.clip(finite, max(resolution, 1e-6) / 2, 100 - max(resolution, 1e-6) / 2)
+    if scale != "linear" and len(finite) and resolution:
+        middle = finite.mean()
+        resolution = float(abs(judged(middle + resolution / 2) - judged(middle - resolution / 2)))
+    estimate = intervals.mean(judged(finite), resolution, shared)
+    part = Part(estimate, unit, "", border, below, scale, missing=len(values) - len(finite))
+    return Verdict((part,))
 
 
 def larger(
@@ -234,10 +326,10 @@ def larger(
 
     Examples
     --------
-    >>> larger([5.0, 5.1, 4.9], [4.0, 4.1, 3.9, 4.2], "points").outcome
+    >>> larger([5.0, 5.1, 4.9, 5.0, 5.2], [4.0, 4.1, 3.9, 4.2, 4.0], "points").outcome
     'reproduced'
     """
-    return Verdict((Part(intervals.difference(a, b, resolution), unit, "", printed),))
+    return Verdict((Part(intervals.difference(a, b, resolution), unit, printed=printed),))
 
 
 def all_of(verdicts: Mapping[str, Verdict] | Iterable[Verdict]) -> Verdict:
@@ -267,7 +359,7 @@ def worst(outcomes: Collection[str]) -> str:
     >>> worst(["reproduced", "undecided"]), worst([])
     ('undecided', 'undecided')
     """
-    for outcome in (NOT_REPRODUCED, UNDECIDED, NOT_TESTED):
+    for outcome in (NOT_REPRODUCED, UNDECIDED, NOT_TESTED, SMALLER):
         if outcome in outcomes:
             return outcome
     return REPRODUCED if outcomes else UNDECIDED
@@ -283,7 +375,7 @@ def holm(p_values: Sequence[float]) -> list[bool]:
 
     Examples
     --------
-    >>> holm([0.03, 0.001, 0.02])
+    >>> holm([0.06, 0.001, 0.02])
     [False, True, True]
     """
     surviving = [False] * len(p_values)
