@@ -9,7 +9,8 @@ values would make a GPU wait, and :func:`kit.training.fit` has looked at them be
 - Labels are torch.int64 tensors of shape (N,), whole numbers from 0 to classes − 1. Other types
   are not converted: bytes that count beyond 255 classes, or floats, would pass for labels.
 - Models are torch.nn.Modules from images to finite logits of shape (N, classes), of two classes or
-  more, with weights of the images' type.
+  more, with weights of the images' type. In evaluation mode an image's logits depend on nothing
+  else: neither on chance nor on the images beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,6 +30,7 @@ from kit.constraints import number
 NORMS = ("linf", "l2")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST = 1e16  # of numbers that are squared and summed: with more that would leave float32
+_LOOKING = contextvars.ContextVar("looking", default=False)
 _SIZES = contextvars.ContextVar[list[Tensor] | None]("sizes", default=None)
 _DIVERGED = (
     f"The model returns NaN, infinity or numbers beyond {LARGEST:g}, or its gradient does: its "
@@ -160,11 +163,51 @@ def check_attack(model: nn.Module, x: Tensor, y: Tensor) -> int:
 def check_model(model: nn.Module, x: Tensor, device: torch.device | None = None) -> int:
     """Refuse a model that gives no logits of two classes or more; how many of them it gives.
 
-    It looks at the first image, in the mode that the model is in.
+    It looks at the first image. Call it in evaluation mode: a model whose logits chance or other
+    images change is refused, and of one that returns probabilities it warns.
     """
     check_module(model)
+    image = x[:1].detach().to(device)
     with torch.no_grad():
-        return check_logits(run(model, x[:1].detach().to(device)), 1).shape[1]
+        logits = check_logits(run(model, image), 1)
+    _check_steady(model, image)
+    return logits.shape[1]
+
+
+def _check_steady(model: nn.Module, image: Tensor) -> None:
+    """Refuse logits that chance or other images change; warn of probabilities."""
+    other = (image + 0.5) % 1  # differs in every pixel
+    token = _LOOKING.set(True)
+    try:
+        with torch.no_grad():  # two images each time: of other numbers the rounding may differ
+            logits, again = (run(model, torch.cat([image, second])) for second in (other, image))
+    finally:
+        _LOOKING.reset(token)
+    exact = torch.finfo(logits.dtype).eps
+    # Not of NaN: who computes with the logits says what is wrong with them.
+    changed = (again - logits[:1]).abs().max() > exact**0.5 * again.abs().max()
+    near_one = (logits.sum(1) - 1).abs().max() <= max(1e-4, exact)
+    # Read at once: each reading makes a GPU wait.
+    restless, sums_to_one = torch.stack([changed, near_one & (logits.min() >= 0)]).tolist()
+    if restless:
+        raise ValueError(
+            "The model gives another output for the same image when it is run again, beside "
+            "another image: in evaluation mode nothing may be random or depend on other images; "
+            "let dropout and noise depend on self.training, and call no train() in forward."
+        )
+    if sums_to_one:
+        warnings.warn(
+            "The model seems to return probabilities: its outputs for an image are not negative "
+            "and sum to 1. Losses and attacks take them for logits, and their numbers would be "
+            "wrong: leave out the softmax at its end.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def looking() -> bool:
+    """Is a model run only to see whether it is one? Who watches it from outside leaves that out."""
+    return _LOOKING.get()
 
 
 def run(model: Callable[[Tensor], Any], x: Tensor) -> Any:
@@ -225,6 +268,7 @@ def check_gradient(model: nn.Module, x: Tensor) -> int:
     with torch.enable_grad():
         shown = image.clone().requires_grad_()
         logits = check_logits(run(model, shown), 1)
+    _check_steady(model, image)
     other = (image + 0.5) % 1  # differs in every pixel
     if not _has_gradient(logits, shown):
         with torch.enable_grad():
