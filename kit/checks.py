@@ -29,6 +29,7 @@ from kit.constraints import number
 
 NORMS = ("linf", "l2")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+BRIGHT = 32  # bytes that show something are brighter
 LARGEST = 1e16  # of numbers that are squared and summed: with more that would leave float32
 _LOOKING = contextvars.ContextVar("looking", default=False)
 _SIZES = contextvars.ContextVar[list[Tensor] | None]("sizes", default=None)
@@ -72,6 +73,7 @@ def check_pairs(x: Tensor, y: Tensor) -> None:
     check_shape(x)
     check_labels(y, len(x))
     check_shapes(x)
+    _check_values(x, y)
 
 
 def check_shapes(x: Tensor) -> None:
@@ -130,11 +132,12 @@ def check_data(x: Tensor, y: Tensor, classes: int | None = None) -> None:
 
 
 def check_module(model: nn.Module) -> None:
-    """Refuse anything but a torch.nn.Module, with a ValueError."""
+    """Refuse anything but a torch.nn.Module whose weights have values, with a ValueError."""
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"The model is {_describe(model)}: give a torch.nn.Module from images to logits."
         )
+    _check_values(*model.parameters(), *model.buffers())
 
 
 def check_batch(model: nn.Module, x: Tensor, y: Tensor, device: torch.device | None = None) -> int:
@@ -372,8 +375,8 @@ def seen_in_the_end() -> Iterator[None]:
             raise DivergedError(_DIVERGED)
 
 
-def check_vectors(**named: Tensor) -> None:
-    """Refuse what distances cannot be measured between, with a ValueError.
+def check_vectors(**named: Tensor) -> list[Span]:
+    """Refuse what distances cannot be measured between, with a ValueError; from where to where.
 
     Parameters
     ----------
@@ -389,16 +392,20 @@ def check_vectors(**named: Tensor) -> None:
     """
     for name, x in named.items():
         _check_vector(x, name)
-    for name, (low, high) in zip(named, _spans(*named.values()), strict=True):
+    spans = _spans(*named.values())
+    for name, (low, high) in zip(named, spans, strict=True):
         if not (low >= -LARGEST and high <= LARGEST):
             raise ValueError(
                 f"The {name} reach from {low:.3g} to {high:.3g}: use finite numbers, up to "
                 f"{LARGEST:g} in size."
             )
+    return spans
 
 
 def check_same_shape(x_train: Tensor, x: Tensor) -> None:
     """Refuse training images and queries that are no vectors, or differ in shape.
+
+    It warns where the ones look like images from 0 to 1 and the others like bytes.
 
     Examples
     --------
@@ -407,11 +414,20 @@ def check_same_shape(x_train: Tensor, x: Tensor) -> None:
         ...
     ValueError: Training images are of shape (3, 8, 8), queries of (8, 8, 3): use one shape.
     """
-    check_vectors(**{"training images": x_train, "queries": x})
+    spans = check_vectors(**{"training images": x_train, "queries": x})
     if x_train.shape[1:] != x.shape[1:]:
         ours, theirs = tuple(x_train.shape[1:]), tuple(x.shape[1:])
         raise ValueError(
             f"Training images are of shape {ours}, queries of {theirs}: use one shape."
+        )
+    (low, high), (other_low, other_high) = sorted(spans, key=lambda span: span[1])
+    alike = high > 1 or not BRIGHT < other_high <= 255 or min(low, other_low) < 0
+    if len(x_train) and len(x) and not alike:
+        warnings.warn(
+            f"Training images reach up to {spans[0][1]:.3g}, queries up to {spans[1][1]:.3g}: if "
+            "both are images, scale them alike, as x / 255 does; their distances say nothing else.",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 
@@ -515,6 +531,7 @@ def _check_classes(labels: Span, classes: int | None, who: str) -> None:
 
 def _spans(*tensors: Tensor) -> list[Span]:
     """Of each tensor, all read at once: every reading makes a GPU wait. Of an empty one, zeros."""
+    _check_values(*tensors)
     ends = [
         end.double().to(tensors[0].device)
         for tensor in tensors
@@ -522,6 +539,11 @@ def _spans(*tensors: Tensor) -> list[Span]:
     ]
     values = torch.stack(ends).tolist()
     return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _check_values(*tensors: Tensor) -> None:
+    if any(tensor.is_meta for tensor in tensors):
+        raise ValueError("Tensors on the device meta hold no values: use one such as cpu or cuda.")
 
 
 def _describe(values: Any) -> str:

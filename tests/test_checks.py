@@ -304,6 +304,13 @@ def test_images_that_do_not_fit(name, fault):
     refused(name, small_net(), MISFITS[fault](), labels())
 
 
+@pytest.mark.parametrize("name", WHOLE | VECTORS | BATCHES | RUN_ONLY)
+def test_what_holds_no_values_is_refused(name):
+    refused(name, small_net(), images().to("meta"), labels().to("meta"))
+    if parameters(name) & MODELS and name not in BATCHES:
+        refused(name, small_net().to("meta"), images(), labels())
+
+
 @pytest.mark.parametrize("name", WHOLE | RUN_ONLY)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("model_too", [False, True])
@@ -735,6 +742,26 @@ def test_queries_are_of_the_training_images_shape():
     for find in (neighbors.predict, neighbors.exact.predict):
         with pytest.raises(ValueError, match="use one shape"):
             find(x, torch.arange(6) % 2, x.permute(0, 2, 3, 1), ks=(1,))
+
+
+@pytest.mark.parametrize("find", [neighbors.predict, neighbors.exact.predict])
+def test_bytes_beside_floats_are_told(find):
+    """Whatever the queries show, the darkest training images would be the nearest."""
+    x, y, dark = images(), labels(), 0 * images()
+    for train, queries in ((255 * x, x), (x, 255 * x), (255 * x, dark)):
+        with pytest.warns(RuntimeWarning, match="scale them alike"):
+            find(train, y, queries, ks=(1,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for train, queries in (
+            (x, x),
+            (255 * x, 200 * x),
+            (5 * x, x),
+            (99 * x - 9, x),
+            (999 * x, x),
+            (x, x[:0]),
+        ):
+            find(train, y, queries, ks=(1,))
 
 
 def test_each_net_of_a_population_is_one_of_its_own():

@@ -60,7 +60,7 @@ def compute(
         need them were computed all the same and stay on disk. Or a worker process was killed; then
         what was finished stays.
     ValueError
-        Other processes would not find a step, such as one of a notebook: use ``jobs=1``.
+        `jobs` is below 0. Or other processes would not find a step, such as one of a notebook: use ``jobs=1``.
     Interrupted
         Likewise, when the user stops it.
 
@@ -77,6 +77,7 @@ def compute(
     >>> compute(nine, jobs=1).record["arguments"]  # read from disk
     {'n': 3}
     """
+    jobs = machine.JOBS.check("jobs", jobs)
     try:
         return _compute(tree, executor, jobs, runtime.Context(device, data_root), whole)
     except Interrupted:
