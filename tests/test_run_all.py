@@ -527,6 +527,33 @@ def test_check_says_what_would_be_downloaded(capsys, tmp_path):
     assert "steps: known once the data are there" in shown
 
 
+def test_check_names_the_data_sets_that_architectures_carry_over_to(capsys, tmp_path):
+    """And fetches none of them to find out what the rest takes."""
+    options = ["--check", "--data", str(tmp_path), "-p", "04.transfer_datasets=[digits, kmnist]"]
+    assert run_all.main(options) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("data set digits: there") == 1
+    assert "data set kmnist: not there, would be downloaded" in shown
+    assert "steps: known once the data are there" in shown
+    assert run_all.main([*options[:-1], "04.transfer_datasets=[kmist]"]) == 2
+    assert "did you mean 'kmnist'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("profile", ["quick", "ci", "paper"])
+@pytest.mark.parametrize("number", ["01", "02", "03", "04"])
+def test_the_images_that_a_study_names_are_those_that_its_plan_reads(number, profile):
+    known = run_all.runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS)
+    notebook = command_line.find(known, number)
+    options = command_line.parse(["--profile", profile])
+    values = command_line.configure(known, options, run_all.NOTEBOOKS / "profiles")[notebook.name]
+    settings = notebook.experiment.Settings.read(values)
+    planned = steps.leaves(notebook.experiment.plan(settings))
+    read = {str(leaf.asked_for) for leaf in planned if isinstance(leaf, data.Split)}
+    for task in (leaf for leaf in planned if isinstance(leaf, steps.Task)):
+        read |= {str(split.asked_for) for split in steps.leaves(task.arguments) if isinstance(split, data.Split)}
+    assert read == {str(images.asked_for) for images in settings.images()}
+
+
 @pytest.mark.parametrize(("answer", "left"), [("n", True), (None, True), ("y", False)])
 def test_clean_asks_first(answer, left, capsys, store, monkeypatch):
     entry = store / "knn_tradeoff.study" / "x.npz"

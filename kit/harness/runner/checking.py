@@ -51,7 +51,7 @@ def describe(
     if notebook.experiment:
         settings = notebook.experiment.Settings.read(values)
         needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
-        for name in settings.all_datasets:
+        for name in settings.read_datasets:
             there = "there" if settings.is_there(name) else f"not there, {needed}"
             lines.append(f"data set {name}: {there}")
         lines += decidable(settings)

@@ -60,7 +60,8 @@ def compute(
         need them were computed all the same and stay on disk. Or a worker process was killed; then
         what was finished stays.
     ValueError
-        `jobs` is below 0. Or other processes would not find a step, such as one of a notebook: use ``jobs=1``.
+        `jobs` is no number from 0 on. Or other processes would not find a step, such as one of a
+        notebook: use ``jobs=1``.
     Interrupted
         Likewise, when the user stops it.
 
