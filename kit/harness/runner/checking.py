@@ -87,6 +87,8 @@ def cost(estimate: steps.Estimate | None, jobs: int, device: str = "cpu") -> str
     if not missing:
         return text
     time = f"about {progress.duration(max(1, estimate.seconds))}"
+    if estimate.rough:
+        time += " (judged by other data sets: it may be far off)"
     if estimate.unknown == missing:
         time = "an unknown time (nothing like it was run before)"
     elif estimate.unknown:
