@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -76,6 +77,12 @@ def test_no_cell_is_there_twice_or_unfinished(path):
     sources = [cell.source for cell in cells(path)]
     assert len(set(sources)) == len(sources)
     assert not [source for source in sources if "TODO" in source]
+
+
+def test_nothing_is_announced_on_a_terminal_that_it_does_not_show(path):
+    """It shows what is printed, and nothing that is displayed."""
+    for cell in cells(path):
+        assert not re.search(r"print\(.*:\W*\)\n\s*display\(", cell.source), cell.source
 
 
 def test_the_header_says_what_it_takes_and_what_came_out(path):

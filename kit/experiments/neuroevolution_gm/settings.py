@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from kit.constraints import MAPPING, TEXT, ListOf, OneOf, number, whole
+from kit.data.splits import Split
 from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
@@ -86,6 +88,14 @@ class Settings(ImageSettings):
     def shared(cls) -> tuple[str, ...]:
         """Parameters that are the same for all data sets."""
         return (*super().shared(), "transfer_datasets", "runs")
+
+    def images(self) -> Iterator[Split]:
+        """Which images a run reads, those of the data sets that architectures carry over to too."""
+        for name in self.datasets:
+            for scale in (self.on(name).at_full(), self.on(name)):
+                yield scale.images_of(name)
+                for other in scale.transfer_datasets:
+                    yield scale.images_of(other, scale.seed + 1)
 
     def check(self) -> None:
         """Refuse a bad experiment on the full data, and what does not fit together."""
