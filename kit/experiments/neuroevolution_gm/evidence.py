@@ -134,5 +134,5 @@ def on_new_images(values: np.ndarray) -> tuple[np.ndarray, float]:
     """
     if values.ndim == 1:
         return values, 0.0
-    over_runs = np.nanmean(values[:, 1:], axis=0)
-    return values[:, 0], float(np.nanvar(over_runs, ddof=1))
+    over_runs = np.ma.masked_invalid(values[:, 1:]).mean(axis=0)
+    return values[:, 0], float(np.ma.filled(over_runs.var(ddof=1), np.nan))
