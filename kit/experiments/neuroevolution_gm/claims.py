@@ -23,13 +23,10 @@ if TYPE_CHECKING:
 
     Judged = Iterator[tuple[str, str, results.Verdict]]  # claim, what of it is meant, verdict
 
-REF, RETRAINED, REF_GM, HE_GM, BEST, SECOND, RANDOM = map(
-    label,
-    (
-        roles.REFERENCE, roles.RETRAINED, roles.MISALIGNED, roles.HAND_ENGINEERED, roles.BEST,
-        roles.SECOND, roles.RANDOM,
-    ),
-)  # fmt: skip
+REF, RETRAINED = map(label, roles.PLAIN)
+REF_GM, HE_GM = map(label, (roles.MISALIGNED, roles.HAND_ENGINEERED))
+BEST, SECOND = label(roles.BEST), label(roles.SECOND)
+RANDOM = label(roles.RANDOM)
 COMPARABLE = 2.0  # points of accuracy: closer ones count as "not below"; our limit
 ALL, BOTH = "clean errors counted", "both right"  # two ways of counting the fooled
 NOTHING = pd.Series(dtype=float)  # where the paper prints nothing
@@ -262,21 +259,13 @@ def _about_misalignment(e: Evidence) -> Judged:
         for column in ("distance", "cosine")
     )
     further = _positive(apart[BEST] - apart[REF_GM], "of distance")
-    yield (
-        "4.C8",
-        "attribution distance",
-        results.all_of({f"{BEST} − {REF_GM}": further}).noted(
-            f"two plain references are {_mean(e.maps, ANOTHER, 'distance')} apart"
-        ),
-    )
+    control = f"two plain references are {_mean(e.maps, ANOTHER, 'distance')} apart"
+    judged = results.all_of({f"{BEST} − {REF_GM}": further})
+    yield "4.C8", "attribution distance", judged.noted(control)
     turned = _positive(near[REF_GM] - near[BEST], "of cosine")
-    yield (
-        "4.C8",
-        "gradient cosine",
-        results.all_of({f"{REF_GM} − {BEST}": turned}).noted(
-            f"a plain net's cosine with the reference is {_mean(e.maps, RETRAINED, 'cosine')}"
-        ),
-    )
+    control = f"a plain net's cosine with the reference is {_mean(e.maps, RETRAINED, 'cosine')}"
+    judged = results.all_of({f"{REF_GM} − {BEST}": turned})
+    yield "4.C8", "gradient cosine", judged.noted(control)
 
 
 def _mean(table: pd.DataFrame, net: str, column: str) -> str:
