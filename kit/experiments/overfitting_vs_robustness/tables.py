@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kit.experiments.overfitting_vs_robustness.settings import every
-from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, OUTPUTS
+from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, NEAREST, OUTPUTS
 from kit.harness import results
 
 if TYPE_CHECKING:
@@ -64,10 +64,15 @@ def mean_norms(folds: Sequence[Mapping], key: str) -> dict[str, np.ndarray]:
     return dict(zip(NORMS, means.T, strict=True))
 
 
-def norms(regime: Regime[Result]) -> dict[str, dict[str, np.ndarray]]:
-    """:func:`mean_norms` of each attack, and of CW on the last snapshots (``CW, last``)."""
-    of_best = {attack: mean_norms(regime.best, key) for attack, key in ATTACKS.items()}
-    return {"CW, last": mean_norms(regime.last, ATTACKS["CW"]), **of_best}
+def norms(regime: Regime[Result]) -> Curves:
+    """:func:`mean_norms` of each attack, and of the nearest images on the last snapshots."""
+    made = {attack: (regime.crafted, key) for attack, key in ATTACKS.items()}
+    made[f"{NEAREST}, last"] = regime.last, ATTACKS[NEAREST]
+    return {
+        f"{attack}: {norm}": values
+        for attack, (folds, key) in made.items()
+        for norm, values in mean_norms(folds, key).items()
+    }
 
 
 def clever_curves(regime: Regime[Result]) -> Curves:
@@ -86,12 +91,20 @@ def clever_curves(regime: Regime[Result]) -> Curves:
 
 
 def gradient_curves(regime: Regime[Result]) -> Curves:
-    """Loss sensitivity and empirical robustness, and of how many images, (folds, epochs) each."""
+    """Loss sensitivity and empirical robustness, and of how many images, (folds, epochs) each.
+
+    The last two are those on the coarse grid.
+    """
     names = ("loss sensitivity", "no gradient", "empirical robustness", "successes")
-    return {
+    curves = {
         name: np.array([fold[name.replace(" ", "_")] for fold in regime.gradients])
         for name in names
     }
+    relative = np.array([fold["relative"] for fold in regime.coarse], float)
+    fooled = np.isfinite(relative)
+    total, count = np.where(fooled, relative, 0).sum(-1), fooled.sum(-1)
+    coarse = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return curves | {"empirical robustness, coarse": coarse, "successes, coarse": count}
 
 
 def panels(

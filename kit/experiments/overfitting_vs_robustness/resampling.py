@@ -1,0 +1,107 @@
+"""The luck of the test images: the curves over the epochs again, on images drawn anew.
+
+All folds are attacked and measured on the same test images, so that what lies between the folds
+does not tell how much other images would change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, NEAREST, OUTPUTS
+from kit.experiments.overfitting_vs_robustness.tables import NORMS
+
+if TYPE_CHECKING:
+    from kit.experiments.overfitting_vs_robustness.plan import Regime
+    from kit.harness.steps import Result
+
+DRAWS = 200
+Curves = dict[str, np.ndarray]  # by name
+
+
+def drawn(
+    regimes: Mapping[str, Regime[Result]], seed: int, draws: int = DRAWS
+) -> list[dict[str, Curves]]:
+    """The curves of all regimes on bootstraps of the test images, the same ones for all folds.
+
+    Returns
+    -------
+    list of dict
+        For each draw the curves of each regime, as of :func:`reweighted`.
+    """
+    count = len(next(iter(regimes.values())).best[0]["labels"])
+    random = np.random.default_rng(seed)
+    times = np.array([
+        np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)
+    ])  # fmt: skip
+    curves = {label: reweighted(regime, times) for label, regime in regimes.items()}
+    return [
+        {label: {name: values[draw] for name, values in of.items()} for label, of in curves.items()}
+        for draw in range(draws)
+    ]
+
+
+def reweighted(regime: Regime[Result], times: np.ndarray) -> Curves:
+    """Curves on the test images, each of which counts so many times.
+
+    Parameters
+    ----------
+    times
+        Shape (draws, test images).
+
+    Returns
+    -------
+    dict
+        Whatever of a regime's curves is kept image by image, shape (draws, folds, …). Not so are
+        loss sensitivity and, on the fine grid, empirical robustness.
+    """
+
+    def over(folds: Sequence[Mapping], values: Callable[[Mapping], np.ndarray]) -> np.ndarray:
+        return np.stack([_means(values(fold), times[:, fold["image"]]) for fold in folds], axis=1)
+
+    crafted = regime.crafted
+    curves = {
+        "test accuracy": np.stack(
+            [_means(100 * (f["test_predictions"] == f["labels"]), times) for f in crafted], axis=1
+        ),
+        "accuracy before attack": over(
+            crafted, lambda f: 100 * (f["test_predictions"][:, f["image"]] == _truth(f))
+        ),
+    }
+    made = {name: (crafted, key) for name, key in ATTACKS.items()}
+    made[f"{NEAREST}, last"] = regime.last, ATTACKS[NEAREST]
+    for name, (folds, key) in made.items():
+        curves[f"ASR {name}"] = over(
+            folds, lambda f, key=key: 100 * (f[f"{key}_predictions"] != _truth(f))
+        )
+        moved = over(folds, lambda f, key=key: _of_changed(f[f"{key}_norms"][0]))
+        curves |= {f"{name}: {norm}": moved[:, :, k] for k, norm in enumerate(NORMS)}
+    for output in OUTPUTS:
+        scores = np.array([[r[f"{output}_scores"] for r in fold] for fold in regime.clever], float)
+        means, squares = (_means(x, times[:, : scores.shape[-1]]) for x in (scores, scores**2))
+        curves[f"{output} mean"] = means
+        curves[f"{output} spread"] = np.sqrt(np.maximum(squares - means**2, 0))
+    steps = np.array([fold["relative"] for fold in regime.coarse], float)
+    curves["empirical robustness, coarse"] = _means(steps, times[:, : steps.shape[-1]])
+    return curves
+
+
+def _truth(fold: Mapping) -> np.ndarray:
+    return fold["labels"][fold["image"]]
+
+
+def _of_changed(norms: np.ndarray) -> np.ndarray:
+    """Norms, NaN of the images that an attack left as they are."""
+    return np.where(norms[1] > 0, norms, np.nan)
+
+
+def _means(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Weighted means of what is finite, (draws, …), of values (…, images); NaN of nothing."""
+    known = np.isfinite(values)
+    total = times @ np.moveaxis(np.where(known, values, 0.0), -1, 0).reshape(times.shape[1], -1)
+    weight = times @ np.moveaxis(known, -1, 0).reshape(times.shape[1], -1).astype(float)
+    means = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+    return means.reshape(len(times), *values.shape[:-1])
