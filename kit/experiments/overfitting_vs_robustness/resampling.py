@@ -59,33 +59,34 @@ def reweighted(regime: Regime[Result], times: np.ndarray) -> Curves:
         loss sensitivity and, on the fine grid, empirical robustness.
     """
 
-    def over(folds: Sequence[Mapping], values: Callable[[Mapping], np.ndarray]) -> np.ndarray:
-        return np.stack([_means(values(fold), times[:, fold["image"]]) for fold in folds], axis=1)
+    def over(
+        folds: Sequence[Mapping], values: Callable[[Mapping], np.ndarray], images: str = "image"
+    ) -> np.ndarray:
+        counted = (times[:, fold[images]] if images else times for fold in folds)
+        return np.stack([_means(values(f), t) for f, t in zip(folds, counted, strict=True)], 1)
 
     crafted = regime.crafted
     curves = {
-        "test accuracy": np.stack(
-            [_means(100 * (f["test_predictions"] == f["labels"]), times) for f in crafted], axis=1
-        ),
+        "test accuracy": over(crafted, lambda f: 100 * (f["test_predictions"] == f["labels"]), ""),
         "accuracy before attack": over(
             crafted, lambda f: 100 * (f["test_predictions"][:, f["image"]] == _truth(f))
         ),
     }
-    made = {name: (crafted, key) for name, key in ATTACKS.items()}
+    made: dict[str, tuple[Sequence[Mapping], str]] = {
+        name: (crafted, key) for name, key in ATTACKS.items()
+    }
     made[f"{NEAREST}, last"] = regime.last, ATTACKS[NEAREST]
     for name, (folds, key) in made.items():
-        curves[f"ASR {name}"] = over(
-            folds, lambda f, key=key: 100 * (f[f"{key}_predictions"] != _truth(f))
-        )
-        moved = over(folds, lambda f, key=key: _of_changed(f[f"{key}_norms"][0]))
-        curves |= {f"{name}: {norm}": moved[:, :, k] for k, norm in enumerate(NORMS)}
+        curves[f"ASR {name}"] = over(folds, _success(key))
+        norms = over(folds, _norms(key))
+        curves |= {f"{name}: {norm}": norms[:, :, k] for k, norm in enumerate(NORMS)}
     for output in OUTPUTS:
         scores = np.array([[r[f"{output}_scores"] for r in fold] for fold in regime.clever], float)
         means, squares = (_means(x, times[:, : scores.shape[-1]]) for x in (scores, scores**2))
         curves[f"{output} mean"] = means
         curves[f"{output} spread"] = np.sqrt(np.maximum(squares - means**2, 0))
     steps = np.array([fold["relative"] for fold in regime.coarse], float)
-    curves["empirical robustness, coarse"] = _means(steps, times[:, : steps.shape[-1]])
+    curves["coarse empirical robustness"] = _means(steps, times[:, : steps.shape[-1]])
     return curves
 
 
@@ -93,9 +94,13 @@ def _truth(fold: Mapping) -> np.ndarray:
     return fold["labels"][fold["image"]]
 
 
-def _of_changed(norms: np.ndarray) -> np.ndarray:
-    """Norms, NaN of the images that an attack left as they are."""
-    return np.where(norms[1] > 0, norms, np.nan)
+def _success(key: str) -> Callable[[Mapping], np.ndarray]:
+    return lambda fold: 100 * (fold[f"{key}_predictions"] != _truth(fold))
+
+
+def _norms(key: str) -> Callable[[Mapping], np.ndarray]:
+    """Norms over all channels, NaN of the images that an attack left as they are."""
+    return lambda fold: np.where(fold[f"{key}_norms"][0][1] > 0, fold[f"{key}_norms"][0], np.nan)
 
 
 def _means(values: np.ndarray, times: np.ndarray) -> np.ndarray:
