@@ -11,6 +11,7 @@ numbers in blocks of 16); it does matter to the start of `pgd` in L2, whose radi
 all directions.
 """
 
+from kit.attacks.carlini_wagner import CarliniWagner, cw_l2
 from kit.attacks.deep_fool import deepfool
 from kit.attacks.fast_gradient import GradientAttack, fgsm, fgsm_all_targets
 from kit.attacks.nearest import NearestL2, nearest_l2
@@ -22,10 +23,12 @@ from kit.gradients import BATCH
 __all__ = [
     "BATCH",
     "NORMS",
+    "CarliniWagner",
     "GradientAttack",
     "NearestL2",
     "check_eps",
     "check_norm",
+    "cw_l2",
     "deepfool",
     "fgsm",
     "fgsm_all_targets",
