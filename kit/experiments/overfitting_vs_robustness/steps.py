@@ -171,10 +171,13 @@ def textbook(
     net = nets[epoch - 1]
     right = _right(net, data, images)
     x, y = data.x_test[right], data.y_test[right]
-    budget = {
-        "steps": steps, "search_steps": search_steps, "lr": lr, "initial_const": initial_const,
-    }  # fmt: skip
-    made = _crafted(nets, net, x, {"textbook": lambda: kit.attacks.cw_l2(net, x, y, **budget)})
+
+    def craft() -> torch.Tensor:
+        return kit.attacks.cw_l2(
+            net, x, y, steps=steps, search_steps=search_steps, lr=lr, initial_const=initial_const
+        )
+
+    made = _crafted(nets, net, x, {"textbook": craft})
     return {name: value for name, value in made.items() if name != "no_gradient"}
 
 
