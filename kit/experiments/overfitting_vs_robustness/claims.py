@@ -169,7 +169,7 @@ def settled(of: Measured, attack: str = "CW") -> results.Verdict:
     """Does the last third lie near 50–60 %, and is there no climb (2.C2)?"""
 
     def level(c: Regimes) -> np.ndarray:
-        return _mean(last_third(success(c["overfitting"], attack)))
+        return inside(_mean(last_third(success(c["overfitting"], attack))), of.resolution)
 
     def less_than_a_climb(c: Regimes) -> np.ndarray:
         return CLIMB - change(success(c["overfitting"], attack))
@@ -260,10 +260,15 @@ def _about_attacks(of: Measured, label: str) -> Judged:
 
 
 def odds(rates: np.ndarray, resolution: float) -> np.ndarray:
-    """Of rates in %; half an image stands for none and for all."""
-    half = max(resolution, 1e-6) / 2
-    rates = np.clip(rates, half, 100 - half)
+    """Of rates in %."""
+    rates = inside(rates, resolution)
     return rates / (100 - rates)
+
+
+def inside(rates: np.ndarray, resolution: float) -> np.ndarray:
+    """Rates in %, where half an image stands for none and for all."""
+    half = max(resolution, 1e-6) / 2
+    return np.clip(rates, half, 100 - half)
 
 
 # --- measures of robustness --------------------------------------------------------------------

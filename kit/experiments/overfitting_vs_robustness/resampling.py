@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit import runtime
 from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, NEAREST, OUTPUTS
 from kit.experiments.overfitting_vs_robustness.tables import NORMS
 
@@ -33,10 +34,9 @@ def drawn(
         For each draw the curves of each regime, as of :func:`reweighted`.
     """
     count = len(next(iter(regimes.values())).best[0]["labels"])
-    random = np.random.default_rng(seed)
-    times = np.array([
-        np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)
-    ])  # fmt: skip
+    random = np.random.default_rng(runtime.derive_seed(seed, "test images"))
+    bootstraps = (random.integers(0, count, count) for _ in range(draws))
+    times = np.array([np.bincount(images, minlength=count) for images in bootstraps], float)
     curves = {label: reweighted(regime, times) for label, regime in regimes.items()}
     return [
         {label: {name: values[draw] for name, values in of.items()} for label, of in curves.items()}
@@ -106,7 +106,6 @@ def _norms(key: str) -> Callable[[Mapping], np.ndarray]:
 def _means(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Weighted means of what is finite, (draws, …), of values (…, images); NaN of nothing."""
     known = np.isfinite(values)
-    total = times @ np.moveaxis(np.where(known, values, 0.0), -1, 0).reshape(times.shape[1], -1)
-    weight = times @ np.moveaxis(known, -1, 0).reshape(times.shape[1], -1).astype(float)
-    means = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
-    return means.reshape(len(times), *values.shape[:-1])
+    total = np.tensordot(times, np.where(known, values, 0.0), (1, -1))
+    weight = np.tensordot(times, known.astype(float), (1, -1))
+    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
