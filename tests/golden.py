@@ -113,7 +113,12 @@ def _overfitting_vs_robustness():
             split=colour, snapshots=crafted, epoch=3, fold=2, eps=0.29, norm="linf", pgd_steps=3,
             images=12, attacks=["cw", "fgsm", "pgd", "noise"],
         ),
+        regimes.textbook.task(
+            split=colour, snapshots=crafted, epoch=3, images=12,
+            steps=10, search_steps=3, lr=0.05, initial_const=1.0,
+        ),
         regimes.gradient_metrics.task(**common, images=20, eps_step=0.1),
+        regimes.smallest_steps.task(**common, images=20, eps_step=0.1, eps_max=0.3),
         regimes.clever.task(**common, epoch=2, images=6, batches=8, batch_size=10, radius=0.1),
     ]  # fmt: skip
 
