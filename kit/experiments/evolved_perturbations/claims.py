@@ -11,7 +11,6 @@ import pandas as pd
 from kit.experiments.evolved_perturbations import tables
 from kit.experiments.evolved_perturbations.settings import PLAIN, RANDOM, STUDY, Settings
 from kit.harness import results
-from kit.optimizers import TITLES
 
 LEARNT = 50  # per cent
 

@@ -11,7 +11,11 @@ from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
-from kit.optimizers import OPTIMIZERS, TITLES
+from kit import optimizers as known
+from kit.optimizers import OPTIMIZERS
+
+LOW = "adam low"  # a fifth optimizer, Adam at a lower rate
+TITLES = {**known.TITLES, LOW: "Adam (low rate)"}
 
 STUDY = Study(
     notebook="01_evolved_perturbations",
@@ -29,6 +33,15 @@ STUDY = Study(
         "1.C7": "The minimum that SGD finds is sharper than Adam's and generalizes better.",
         "1.C8": "Perturbed training moves Grad-CAM's mass to the background (grey data sets).",
         "1.C9": "Clean-test accuracy drops as training on perturbed data goes on.",
+        "1.C10": "F_d is an additional signal of harm beside F_m.",
+        "1.C11": "Evolved perturbations (the smallest Np) hurt more than the left column [7],"
+        " without augmentation.",
+        "1.C12": "The uniform baseline hurts more than the left column [7] because of"
+        " augmentation: without it, it does not.",
+        "1.C13": "A few evolved pixels make a net overfit: it loses clean-test accuracy.",
+        "1.C14": "At SGD's end of the line training and test loss are lower than at Adam's.",
+        "1.C15": "Evolved pixels lie near the edge more often than those of the same search on a"
+        " score of pure noise.",
         "1.X1": "Beyond the paper: SGD exceeds Adam on clean images at equal training accuracy"
         " too.",
         "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against"
@@ -44,7 +57,9 @@ STUDY = Study(
     shown_by={
         "1.C1": ("1.F2c", "1.F2-harm"), "1.C2": ("1.C2", "1.T1"), "1.C3": ("1.T1",),
         "1.C4": ("1.F3",), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
-        "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
+        "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.C10": ("1.C10", "1.F2-harm"),
+        "1.C11": ("1.C2",), "1.C12": ("1.C2",), "1.C13": ("1.C2", "1.F3"), "1.C14": ("1.C7", "1.F4"),
+        "1.C15": ("1.C15", "1.F2a"), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
     },
     names={
         "1.F2a": {"mnist": "1.F2a"},
@@ -128,6 +143,9 @@ class Settings(ImageSettings):
     epochs: Annotated[int, whole(1)]
     batch_size: Annotated[int, whole(1)]
     repeats: Annotated[int, whole(1)]
+    curve_epochs: Annotated[int, whole(1)]
+    curve_repeats: Annotated[int, whole(1)]
+    low_rate: Annotated[float, number(above=0)]
     uniforms: Annotated[int, whole(1)]
     cam_images: Annotated[int, whole(1)]
     alphas: Annotated[int, whole(1)]
@@ -149,6 +167,12 @@ class Settings(ImageSettings):
                 raise ValueError(f"optimizers lacks {name!r}: figures and claims need its rate.")
         if self.rival == self.search_optimizer:
             raise ValueError(f"rival is {self.rival!r}, as search_optimizer is: name another one.")
+
+    @property
+    def rates(self) -> dict[str, tuple[str, float]]:
+        """The optimizers of 1.F3, by their names in tables: what trains, and at which rate."""
+        given = {name: (name, float(rate)) for name, rate in self.optimizers.items()}
+        return {**given, LOW: ("adam", self.low_rate)}
 
     @property
     def all_datasets(self) -> list[str]:
