@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
+from kit import optimizers as known
 from kit.constraints import MAPPING, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
 from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
-from kit import optimizers as known
 from kit.optimizers import OPTIMIZERS
 
 LOW = "adam low"  # a fifth optimizer, Adam at a lower rate
@@ -56,9 +56,9 @@ STUDY = Study(
     headline="1.C2",
     shown_by={
         "1.C1": ("1.F2c", "1.F2-harm"), "1.C2": ("1.C2", "1.T1"), "1.C3": ("1.T1",),
-        "1.C4": ("1.F3",), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
+        "1.C4": ("1.C2", "1.T1"), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
         "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.C10": ("1.C10", "1.F2-harm"),
-        "1.C11": ("1.C2",), "1.C12": ("1.C2",), "1.C13": ("1.C2", "1.F3"), "1.C14": ("1.C7", "1.F4"),
+        "1.C11": ("1.C2",), "1.C12": ("1.C2",), "1.C13": ("1.C2",), "1.C14": ("1.C7", "1.F4"),
         "1.C15": ("1.C15", "1.F2a"), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
     },
     names={

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM, TITLES
+from kit.experiments.evolved_perturbations.settings import OURS, TITLES
 
 if TYPE_CHECKING:
     from kit.experiments.evolved_perturbations.settings import Settings
@@ -94,12 +94,9 @@ def paired(
 
 
 def compared(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
-    """Trainings on every noise of the smallest Np, by the search's optimizer and by its rival."""
+    """Trainings on every noise, by the search's optimizer and by its rival."""
     both = [config.search_optimizer, config.rival]
-    rows = final[(final["kind"] != "evolved") | (final["pixels"] == config.pixels[0])]
-    controls = rows["method"].isin([PLAIN, RANDOM])
-    rows = rows[~controls | (rows["optimizer"] == config.search_optimizer)]
-    return rows[rows["optimizer"].isin(both)].sort_values(
+    return final.sort_values(
         ["optimizer", "kind"], kind="stable",
         key=lambda column: column.map((KINDS if column.name == "kind" else both).index),
     )  # fmt: skip
