@@ -217,7 +217,7 @@ def line_ends(lines: Sequence[Sequence[Mapping]]) -> pd.DataFrame:
 
 
 def _sharpness(line: Mapping, end: int, radius: float) -> float:
-    """Of an end in a ball of any radius: on straight lines, in logarithms, between those measured."""
+    """Of an end in a ball of any radius: on straight lines between logarithms."""
     measured = np.log(np.maximum(line["sharpness"][end], 1e-12))
     radii = np.log(np.multiply(RADII, line["norm"][end]))
     return float(np.exp(np.interp(np.log(radius), radii, measured)))

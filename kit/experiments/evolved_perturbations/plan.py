@@ -21,6 +21,7 @@ from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
 
 READINGS = 10  # in the first epoch of a course
+COURSES = 2  # on the δ* of each search, by every optimizer
 
 
 def plan(c: Settings) -> Plan[Task]:
@@ -271,5 +272,5 @@ def _courses(
         for aim, noise in evolved.items()
         if _is_ours(config, aim)
         for name, (optimizer, rate) in config.rates.items()
-        for repeat in _repeats(config, aim)[: config.curve_repeats]
+        for repeat in _repeats(config, aim)[:COURSES]
     ]  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 
 import kit
 from kit import runtime
-from kit.evolution import strategies
 from kit.data.splits import Split
+from kit.evolution import strategies
 from kit.experiments.evolved_perturbations import noises
 from kit.experiments.evolved_perturbations.settings import Scoring
 from kit.experiments.evolved_perturbations.steps import Options, passes

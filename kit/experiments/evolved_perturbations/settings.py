@@ -14,7 +14,7 @@ from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
 from kit.optimizers import OPTIMIZERS
 
-LOW = "adam low"  # a fifth optimizer, Adam at a lower rate
+LOW = "adam low"  # Adam at a tenth of its rate
 TITLES = {**known.TITLES, LOW: "Adam (low rate)"}
 
 STUDY = Study(
@@ -82,6 +82,7 @@ _POPULATION = Constraint(
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
 _TABLE = ListOf(TEXT, "list names of data sets", least=0)
 OURS, PLAIN, RANDOM = "MDD-ES", "plain", "random"  # how a search searches; words of tasks, too
+DISCRIMINATOR_EPOCHS = 4
 RESCORES = 2  # fresh scores of each candidate that is scored again
 
 
@@ -137,15 +138,12 @@ class Settings(ImageSettings):
     search_epochs: Annotated[int, whole(0)]
     search_optimizer: Annotated[str, _OPTIMIZER]
     discriminator: Annotated[str, _NET]
-    discriminator_epochs: Annotated[int, whole(1)]
     rival: Annotated[str, _OPTIMIZER]
     optimizers: Annotated[dict, Rates(_OPTIMIZER)]
     epochs: Annotated[int, whole(1)]
     batch_size: Annotated[int, whole(1)]
     repeats: Annotated[int, whole(1)]
     curve_epochs: Annotated[int, whole(1)]
-    curve_repeats: Annotated[int, whole(1)]
-    low_rate: Annotated[float, number(above=0)]
     uniforms: Annotated[int, whole(1)]
     cam_images: Annotated[int, whole(1)]
     alphas: Annotated[int, whole(1)]
@@ -170,9 +168,9 @@ class Settings(ImageSettings):
 
     @property
     def rates(self) -> dict[str, tuple[str, float]]:
-        """The optimizers of 1.F3, by their names in tables: what trains, and at which rate."""
+        """What trains at which rate, by the names of the optimizers in 1.F3."""
         given = {name: (name, float(rate)) for name, rate in self.optimizers.items()}
-        return {**given, LOW: ("adam", self.low_rate)}
+        return {**given, LOW: ("adam", float(self.optimizers["adam"]) / 10)}
 
     @property
     def all_datasets(self) -> list[str]:
@@ -223,7 +221,7 @@ class Settings(ImageSettings):
         """How a search scores its candidates, each by a net that an optimizer trains."""
         return Scoring(
             net, self.search_epochs or self.epochs, self.batch_size, optimizer,
-            float(self.optimizers[optimizer]), self.discriminator, self.discriminator_epochs,
+            float(self.optimizers[optimizer]), self.discriminator, DISCRIMINATOR_EPOCHS,
         )  # fmt: skip
 
     def length(self, aim: Aim, popsize: int) -> int:
