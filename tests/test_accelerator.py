@@ -38,7 +38,7 @@ SMALLER = {
         "train": 60, "test": 30, "search_train": 30, "epochs": 1, "search_seeds": 1, "pixels": [1],
         "rescored": 1, "uniforms": 1, "alphas": 3, "cam_images": 1, "batch_size": 50,
         "optimizers": {"adam": 1e-3, "sgd": 0.1}, "table_repeats": 1, "popsize": 2,
-        "generations": 1,
+        "generations": 1, "curve_epochs": 1,
     },
     "02_overfitting_vs_robustness": {
         "train": 60, "test": 20, "metric_images": 3, "attack_images": 2, "eps_step": 0.5,

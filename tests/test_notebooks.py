@@ -24,6 +24,7 @@ PAPERS = [path for path in PATHS if not path.stem.startswith("00_")]  # the tour
 TINY = {
     "01_evolved_perturbations": {
         "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
+        "curve_epochs": 2,
         "search_seeds": 2, "larger_seeds": 1, "control_seeds": 1, "rescored": 2, "repeats": 1,
         "uniforms": 2, "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 5, "cam_images": 5,
     },
