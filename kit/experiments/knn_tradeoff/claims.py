@@ -96,7 +96,7 @@ def _exceeds(
     a: pd.Series, b: pd.Series, ratios: bool, one_image: float, about: About | None
 ) -> results.Verdict:
     finite = np.isfinite(a) & np.isfinite(b)
-    ours, other = (results.shown_number(float(part[finite].mean())) for part in (a, b))
+    ours, other = (results.shown_number(round(float(part[finite].mean()), 9)) for part in (a, b))
     beyond, against = (a - b).where(finite), f"({ours} against {other})"
     shared = _shared(beyond, about) if about else 0.0
     if not ratios:
