@@ -81,7 +81,7 @@ def rows(root: str, quick: bool) -> Iterator[Row | tuple[str, pd.DataFrame]]:
     )
 
     x, y = x[:100], y[:100]
-    cw = {"kit": kit.attacks.cw_l2} | peers.CW
+    cw = {"kit": kit.attacks.nearest_l2} | peers.CW
     table, found = nearness(net, x, y, cw)
     yield "CW on LeNet-5, MNIST", table
     few = {name: cw[name] for name in ("kit", "foolbox CW", "ART CW")}

@@ -13,7 +13,7 @@ from models import Deaf, Diverged, Linear, random
 from torch import nn
 
 from kit import attacks, data, gradients, nets, training
-from kit.attacks import carlini_wagner, projected_gradient
+from kit.attacks import nearest, projected_gradient
 
 
 class Fragile(nn.Module):
@@ -58,8 +58,8 @@ ATTACKS = {
     ),
     "pgd_random": lambda model, x, y: attacks.pgd(model, x, y, eps=0.1, steps=5),
     "pgd_l2_random": lambda model, x, y: attacks.pgd(model, x, y, eps=0.5, norm="l2", steps=5),
-    "cw": lambda model, x, y: attacks.cw_l2(model, x, y, steps=30),
-    "cw_targeted": lambda model, x, y: attacks.cw_l2(
+    "nearest": lambda model, x, y: attacks.nearest_l2(model, x, y, steps=30),
+    "nearest_targeted": lambda model, x, y: attacks.nearest_l2(
         model, x, y, targeted=True, confidence=0.1, steps=30
     ),
 }
@@ -461,16 +461,16 @@ def test_pgd_stays_in_the_ball(net, digits, norm, steps):
         assert x_adv.max() <= 1
 
 
-# --- Carlini & Wagner ---
+# --- the nearest example in L2 ---
 
 
-def test_cw_fools_with_no_more_than_foolbox(net, correct):
+def test_nearest_fools_with_no_more_than_foolbox(net, correct):
     x, y = correct[0][:100], correct[1][:100]
     peer = foolbox.attacks.L2CarliniWagnerAttack(
         binary_search_steps=5, steps=100, stepsize=0.05, initial_const=1.0
     )
     theirs = peer(foolbox.PyTorchModel(net, (0, 1)), x, y, epsilons=None)[1]
-    result = attacks.cw_l2(net, x, y, details=True)
+    result = attacks.nearest_l2(net, x, y, details=True)
     assert result.success.all()
     assert (training.predict(net, result.x_adv) != y).all()
     assert norms(result.x_adv - x).mean() <= norms(theirs - x).mean()
@@ -478,11 +478,11 @@ def test_cw_fools_with_no_more_than_foolbox(net, correct):
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("confidence", [0, 3])
-def test_cw_success_is_what_the_model_says(net, correct, targeted, confidence):
+def test_nearest_success_is_what_the_model_says(net, correct, targeted, confidence):
     x, y = correct
     aim = (y + 1) % 10 if targeted else y
     options = dict(targeted=targeted, confidence=confidence, steps=20)
-    result = attacks.cw_l2(net, x, aim, details=True, **options)
+    result = attacks.nearest_l2(net, x, aim, details=True, **options)
     assert result.success.float().mean() > 0.3
     assert torch.equal(result.x_adv[~result.success], x[~result.success])
     assert torch.equal(result.c.isnan(), ~result.success)
@@ -497,14 +497,14 @@ def test_cw_success_is_what_the_model_says(net, correct, targeted, confidence):
         assert (beyond - confidence > 5e-5 * logits[result.success].abs().amax(1)).all()
         hit = logits.argmax(1)[result.success]
         assert (hit == aim[result.success] if targeted else hit != aim[result.success]).all()
-    assert torch.equal(attacks.cw_l2(net, x, aim, **options), result.x_adv)
+    assert torch.equal(attacks.nearest_l2(net, x, aim, **options), result.x_adv)
 
 
-def test_cw_confidence_costs_distance(net, correct):
+def test_nearest_confidence_costs_distance(net, correct):
     x, y = correct[0][:10], correct[1][:10]
     sizes = []
     for confidence in 0, 1, 4:
-        result = attacks.cw_l2(net, x, y, confidence=confidence, details=True)
+        result = attacks.nearest_l2(net, x, y, confidence=confidence, details=True)
         assert result.success.all()
         lead = gradients.margin(net(result.x_adv).detach(), y)
         assert lead.min() >= confidence
@@ -515,13 +515,13 @@ def test_cw_confidence_costs_distance(net, correct):
         assert less.mean() < 0.95 * more.mean()
 
 
-def test_cw_finds_about_the_nearest_of_all_targets(net, correct):
+def test_nearest_finds_about_the_nearest_of_all_targets(net, correct):
     # Untargeted, each step goes towards the runner-up in logits, which need not be the nearest.
     x, y = correct[0][:5], correct[1][:5]
     options = dict(details=True)
-    nearest = norms(attacks.cw_l2(net, x, y, **options).x_adv - x)
+    nearest = norms(attacks.nearest_l2(net, x, y, **options).x_adv - x)
     aims = [(y + k) % 10 for k in range(1, 10)]
-    result = [attacks.cw_l2(net, x, aim, targeted=True, **options) for aim in aims]
+    result = [attacks.nearest_l2(net, x, aim, targeted=True, **options) for aim in aims]
     sizes = [norms(one.x_adv - x).where(one.success, torch.inf) for one in result]
     ratio = nearest / torch.stack(sizes).amin(0)
     assert ratio.min() > 0.8
@@ -529,12 +529,12 @@ def test_cw_finds_about_the_nearest_of_all_targets(net, correct):
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_cw_leaves_what_needs_no_change(net, correct, targeted):
+def test_nearest_leaves_what_needs_no_change(net, correct, targeted):
     x, y = correct[0][:30], correct[1][:30]
     done = torch.arange(30) % 3 == 0
     wrong = (y + 1) % 10
     aim = torch.where(done, y, wrong) if targeted else torch.where(done, wrong, y)
-    result = attacks.cw_l2(net, x, aim, targeted=targeted, details=True)
+    result = attacks.nearest_l2(net, x, aim, targeted=targeted, details=True)
     assert torch.equal(result.x_adv[done], x[done])
     assert result.success[done].all()
     assert result.c[done].isnan().all()
@@ -542,22 +542,22 @@ def test_cw_leaves_what_needs_no_change(net, correct, targeted):
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_cw_gives_up_on_what_cannot_be_fooled(targeted):
+def test_nearest_gives_up_on_what_cannot_be_fooled(targeted):
     x = random(12, 1, 4, 4)
     weight = torch.stack([torch.ones(16), torch.zeros(16), -torch.ones(16)])
     far = Linear(weight, torch.tensor([1.0, 0.0, -1.0]))  # class 0 leads wherever there is a box
     for model in far, Deaf(1.0, 0.0, -1.0), CONSTANT["zero weights"](1.0, 0.0, -1.0):
         y = torch.full((12,), 1 if targeted else 0)
-        result = attacks.cw_l2(model, x, y, targeted=targeted, details=True)
+        result = attacks.nearest_l2(model, x, y, targeted=targeted, details=True)
         assert torch.equal(result.x_adv, x)
         assert not result.success.any()
         assert result.c.isnan().all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
-def test_cw_on_linear_models(scale):
+def test_nearest_on_linear_models(scale):
     model, x, y, distance = inner_problem(scale)
-    result = attacks.cw_l2(model, x, y, details=True)
+    result = attacks.nearest_l2(model, x, y, details=True)
     assert result.success.all()
     size = norms(result.x_adv - x)
     assert (size > distance * (1 - 1e-4)).all()
@@ -569,11 +569,11 @@ def test_cw_on_linear_models(scale):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
-def test_targeted_cw_on_linear_models(scale):
+def test_targeted_nearest_on_linear_models(scale):
     model, x, y, distance = inner_problem(scale)
     gap, length = gaps(model, x, y)
     aim = (gap / length).scatter(1, y[:, None], torch.inf).argmin(1)
-    result = attacks.cw_l2(model, x, aim, targeted=True, details=True)
+    result = attacks.nearest_l2(model, x, aim, targeted=True, details=True)
     assert result.success.all()
     ratio = norms(result.x_adv - x) / distance
     assert ratio.min() > 1 - 1e-4
@@ -596,18 +596,18 @@ def half_space(distance, pixels, scale=1.0, seed=0):
 
 @pytest.mark.parametrize("distance", [0.03, 0.1, 0.3])
 @pytest.mark.parametrize("pixels", [4, 64, 3072])
-def test_cw_at_any_distance_and_size(distance, pixels):
+def test_nearest_at_any_distance_and_size(distance, pixels):
     model, x, y = half_space(distance, pixels)
-    result = attacks.cw_l2(model, x, y, details=True)
+    result = attacks.nearest_l2(model, x, y, details=True)
     assert result.success.all()
     ratio = norms(result.x_adv - x) / distance
     assert ratio.min() > 1 - 1e-4
     assert ratio.max() < 1.003
 
 
-def test_cw_confidence_on_linear_models():
+def test_nearest_confidence_on_linear_models():
     model, x, y = half_space(0.1, 64, scale=5.0)
-    result = attacks.cw_l2(model, x, y, confidence=1.0, details=True)
+    result = attacks.nearest_l2(model, x, y, confidence=1.0, details=True)
     assert result.success.all()
     ratio = norms(result.x_adv - x) / (0.1 + 1.0 / 5.0)
     assert ratio.min() > 1 - 1e-4
@@ -616,23 +616,23 @@ def test_cw_confidence_on_linear_models():
 
 @pytest.mark.parametrize("constant", [-100.0, 100.0, 10_000.0])
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_cw_depends_on_no_constant_or_scale_of_the_logits(net, correct, constant, scale):
+def test_nearest_depends_on_no_constant_or_scale_of_the_logits(net, correct, constant, scale):
     x, y = correct[0][:60], correct[1][:60]
 
     class Shifted(nn.Module):
         def forward(self, x):
             return scale * net(x) + constant
 
-    plain, result = (attacks.cw_l2(model, x, y, details=True) for model in (net, Shifted()))
+    plain, result = (attacks.nearest_l2(model, x, y, details=True) for model in (net, Shifted()))
     assert result.success.all()
     ratio = norms(result.x_adv - x).mean() / norms(plain.x_adv - x).mean()
     assert ratio == pytest.approx(1, abs=0.01)
 
 
-def test_cw_is_as_near_as_the_best_of_many_passes(net, correct):
+def test_nearest_is_as_near_as_the_best_of_many_passes(net, correct):
     """Each image's nearest example of several attacks with ten times the passes."""
     x, y = correct[0][:60], correct[1][:60]
-    ours = norms(attacks.cw_l2(net, x, y) - x)
+    ours = norms(attacks.nearest_l2(net, x, y) - x)
     peer = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=100, stepsize=0.05)
     ddn = foolbox.attacks.DDNAttack(steps=1000)
     known = foolbox.PyTorchModel(net, (0, 1))
@@ -643,7 +643,7 @@ def test_cw_is_as_near_as_the_best_of_many_passes(net, correct):
     assert ours.mean() < 1.01 * best.mean()
 
 
-def test_cw_keeps_the_nearest_of_all_successes(net, correct):
+def test_nearest_keeps_the_nearest_of_all_successes(net, correct):
     """Of the images that it has looked at none that fools lies nearer than the one it returns."""
     seen = []
 
@@ -654,26 +654,26 @@ def test_cw_keeps_the_nearest_of_all_successes(net, correct):
 
     for x, y in zip(correct[0][:10].split(1), correct[1][:10].split(1), strict=True):
         seen.clear()
-        result = attacks.cw_l2(Watched(), x, y)
+        result = attacks.nearest_l2(Watched(), x, y)
         images, logits = (torch.cat(part).detach() for part in zip(*seen, strict=True))
         spread = logits.amax(1) - logits.amin(1)
         lead = gradients.margin(logits, y.expand(len(images)))
-        fooled = lead > 1.01 * carlini_wagner.ROUNDING * spread
+        fooled = lead > 1.01 * nearest.ROUNDING * spread
         assert norms(result - x)[0] <= norms(images - x)[fooled].min() * (1 + 1e-6)
 
 
-def test_cw_finds_a_small_c():
+def test_nearest_finds_a_small_c():
     # Minimising ‖d‖² − c·w·d gives d = c·w/2, which is beyond the boundary from this c on.
     for scale in 0.1, 1.0, 10.0:
         model, x, y = half_space(0.2, 64, scale=scale)
-        result = attacks.cw_l2(model, x, y, details=True)
+        result = attacks.nearest_l2(model, x, y, details=True)
         ratio = result.c / (2 * 0.2 / scale)
         assert ratio.min() > 0.4
         assert ratio.max() < 3
 
 
 @pytest.mark.parametrize("share", [0.5, 1])
-def test_cw_moves_pixels_at_the_edge_of_the_box(share):
+def test_nearest_moves_pixels_at_the_edge_of_the_box(share):
     # Every pixel that matters is at exactly 0 or 1; the way inwards is the only one.
     normal = random(64, seed=1) * 2 - 1
     normal[int(64 * share) :] = 0
@@ -681,18 +681,18 @@ def test_cw_moves_pixels_at_the_edge_of_the_box(share):
     gap = 0.3 * normal.norm()
     weight = torch.stack([torch.zeros_like(normal), normal])
     model = Linear(weight, torch.stack([normal @ x + gap, torch.zeros(())]))
-    result = attacks.cw_l2(model, x.view(1, 1, 8, 8), torch.tensor([0]), details=True)
+    result = attacks.nearest_l2(model, x.view(1, 1, 8, 8), torch.tensor([0]), details=True)
     assert result.success.all()
     assert norms(result.x_adv - x.view(1, 1, 8, 8))[0] == pytest.approx(0.3, rel=0.1)
 
 
-def test_cw_details_do_not_depend_on_the_batch(exact, correct, monkeypatch):
+def test_nearest_details_do_not_depend_on_the_batch(exact, correct, monkeypatch):
     x, y = correct[0][:20].double(), (correct[1][:20] + 1) % 10
     options = dict(targeted=True, steps=20, details=True)
-    result = attacks.cw_l2(exact, x, y, **options)
-    again = attacks.cw_l2(exact, x, y, **options)
+    result = attacks.nearest_l2(exact, x, y, **options)
+    again = attacks.nearest_l2(exact, x, y, **options)
     monkeypatch.setattr(gradients, "BATCH", 3)
-    split = attacks.cw_l2(exact, x, y, **options)
+    split = attacks.nearest_l2(exact, x, y, **options)
     for one, same, other in zip(result, again, split, strict=True):
         torch.testing.assert_close(one, same, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
@@ -717,8 +717,8 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
     x = x.round() if black_or_white else x
     y = torch.arange(count) % classes
     before = x.clone()
-    toward = attacks.cw_l2(model, x, y, targeted=True, steps=24, details=True)
-    away = attacks.cw_l2(model, x, y, steps=24, details=True)
+    toward = attacks.nearest_l2(model, x, y, targeted=True, steps=24, details=True)
+    away = attacks.nearest_l2(model, x, y, steps=24, details=True)
     result = {
         "fgsm": attacks.fgsm(model, x, y, eps=eps),
         "targeted": attacks.fgsm(model, x, y, eps=eps, targeted=True),
@@ -729,15 +729,15 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
         "pgd": attacks.pgd(model, x, y, eps=eps, steps=3),
         "pgd_targeted": attacks.pgd(model, x, y, eps=eps, steps=3, step_size=eps, targeted=True),
         "pgd_l2": attacks.pgd(model, x, y, eps=2 * eps, norm="l2", steps=3, step_size=eps),
-        "cw": away.x_adv,
-        "cw_targeted": toward.x_adv,
+        "nearest": away.x_adv,
+        "nearest_targeted": toward.x_adv,
     }
     assert torch.equal(x, before)
     assert (training.predict(model, away.x_adv)[away.success] != y[away.success]).all()
     assert (training.predict(model, toward.x_adv)[toward.success] == y[toward.success]).all()
-    for cw in away, toward:
-        assert cw.success.dtype == torch.bool
-        assert torch.equal(cw.x_adv[~cw.success], x[~cw.success])
+    for found in away, toward:
+        assert found.success.dtype == torch.bool
+        assert torch.equal(found.x_adv[~found.success], x[~found.success])
     for name, x_adv in result.items():
         original = x[:, None].expand(-1, classes - 1, *shape) if name == "all" else x
         assert x_adv.shape == original.shape
@@ -748,7 +748,7 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
         assert x_adv.max() <= 1
         if name.endswith("l2"):
             assert norms(x_adv - original).max() <= 2 * eps + 1e-6
-        elif name != "deepfool" and not name.startswith("cw"):
+        elif name != "deepfool" and not name.startswith("nearest"):
             assert (x_adv - original).abs().max() <= eps + 1e-6
 
 
@@ -776,7 +776,7 @@ def test_batches_do_not_matter(exact, correct, monkeypatch, attack, at_once):
         result = attack(exact, x, y)
     finally:
         hook.remove()
-    if attack in (ATTACKS["cw"], ATTACKS["cw_targeted"]):
+    if attack in (ATTACKS["nearest"], ATTACKS["nearest_targeted"]):
         assert max(sizes) <= 6  # an image's candidates go together
     else:
         assert max(sizes) == at_once  # else nothing has been tested
@@ -944,9 +944,9 @@ def test_pgd_options_out_of_range(net, correct, options):
         ("confidence", -0.1), ("confidence", float("inf")), ("confidence", float("nan")),
     ],
 )  # fmt: skip
-def test_cw_options_out_of_range(net, correct, option, value):
+def test_nearest_options_out_of_range(net, correct, option, value):
     with pytest.raises(ValueError, match=f"^{option} is {value}: use a .*number from"):
-        attacks.cw_l2(net, *correct, **{option: value})
+        attacks.nearest_l2(net, *correct, **{option: value})
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "deepfool_unlabelled"])
@@ -1053,7 +1053,7 @@ def test_infinite_sizes(net, correct):
     for call in (
         lambda: attacks.fgsm(net, *correct, eps=float("inf"), norm="l2"),
         lambda: attacks.pgd(net, *correct, eps=0.1, step_size=float("inf")),
-        lambda: attacks.cw_l2(net, *correct, confidence=float("inf")),
+        lambda: attacks.nearest_l2(net, *correct, confidence=float("inf")),
         lambda: attacks.deepfool(net, *correct, overshoot=float("nan")),
     ):
         with pytest.raises(ValueError, match=r"inf|nan"):

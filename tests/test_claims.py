@@ -1,6 +1,6 @@
 import pytest
 
-from kit.harness.results import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, claims
+from kit.harness.results import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, SMALLER, UNDECIDED, claims
 
 CLAIMS = [
     ("3.X1", "Beyond the paper: it rises further (p = 1) than |noise|.", "B", "", UNDECIDED),
@@ -21,9 +21,15 @@ def test_matrix_counts_verdicts_by_claim_and_data_set():
     assert claims.matrix(CLAIMS).splitlines() == [
         "|  | claim | A | B |",
         "|---|---|---|---|",
-        "| 3.C1 | Accuracy rises | 2 ✓, ✗ | – |",
+        "| 3.C1 | Accuracy rises | 2 ✓, (✗) | – |",
         r"| 3.X1 | It rises further than \|noise\| | – | ? |",
     ]
+
+
+def test_what_does_not_survive_holm_stands_in_brackets():
+    found = [(SMALLER, True), (SMALLER, False), (REPRODUCED, False), (REPRODUCED, None)]
+    rows = [CLAIMS[1] | {"verdict": v, "survives Holm": survives} for v, survives in found]
+    assert "| ✓, (✓), ✓½, (✓½) |" in claims.matrix(rows)
 
 
 def test_verdicts_in_words():

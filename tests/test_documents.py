@@ -45,7 +45,7 @@ def test_a_changed_document_is_noticed(update, monkeypatch, tmp_path):
     for path, text in update.documents().items():
         copy = tmp_path / path.relative_to(update.ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(text.replace("✓, ✗", "✓").replace("a positive whole", "any"))
+        copy.write_text(text.replace("| ✓ |", "| ✗ |").replace("a positive whole", "any"))
     (tmp_path / "figures").symlink_to(update.ROOT / "figures")
     monkeypatch.setattr(update, "ROOT", tmp_path)
     assert update.stale() == ["README.md", "docs/parameters.md"]

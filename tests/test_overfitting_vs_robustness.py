@@ -169,7 +169,7 @@ def test_examples_are_crafted_on_one_snapshot_and_judged_by_all(computed, label,
     right = (training.predict(net, digits.x_test) == digits.y_test).numpy()
     assert np.array_equal(result["image"], np.flatnonzero(right)[:12])
     x, y = (part[result["image"]] for part in (digits.x_test, digits.y_test))
-    sets = {"cw": attacks.cw_l2(net, x, y), "test": digits.x_test}
+    sets = {"cw": attacks.nearest_l2(net, x, y), "test": digits.x_test}
     seed = runtime.derive_seed(0, "attack", 2)
     if crafted == "best":
         sets["fgsm"] = attacks.fgsm(net, x, y, eps=0.3)

@@ -272,7 +272,7 @@ def test_verdicts_judged_at_once_say_whether_they_survive(report):
         for label, values in samples.items():
             yield "3.C1", results.positive(values, "points"), MNIST, label
 
-    report.judge(judged)
+    report.judge(judged())
     found = [(claim["part"], claim["verdict"], claim["survives Holm"]) for claim in report.claims]
     assert found == [
         ("sure", results.REPRODUCED, True), ("lucky", results.REPRODUCED, False),

@@ -215,13 +215,13 @@ def test_a_run_is_not_compared_with_itself(capsys, monkeypatch):
     assert not archive.committed()
 
 
-def test_notebooks_without_tables_are_left_out_of_a_comparison(capsys, monkeypatch, tmp_path):
+def test_notebooks_without_claims_are_left_out_of_a_comparison(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv(archive.IGNORED, "")  # restored afterwards
     committed = str(runtime.root() / "figures" / "ci")
     options = ["--profile", "ci", "--compare", committed, "--out", str(tmp_path), "--check"]
     assert run_all.main(options) == 0
     message = refused(capsys, *options, "--only", "00")
-    assert "00_start_here makes no tables" in message
+    assert "00_start_here makes no claims" in message
 
 
 def test_a_folder_without_results_is_not_compared_with(capsys, tmp_path):

@@ -108,7 +108,7 @@ SEARCH = dict(classes=3, popsize=2, generations=1, epochs=1, discriminator_epoch
 PROPOSER = dict(popsize=2, sigma=0.3, place=0.5, value=0.75, options=None, seed=0)
 # How every public function is called that takes tensors, models or seeds.
 CALLS = {
-    "attacks.carlini_wagner.cw_l2": lambda of: attacks.cw_l2(of.model, of.x, of.y, steps=10),
+    "attacks.nearest.nearest_l2": lambda of: attacks.nearest_l2(of.model, of.x, of.y, steps=10),
     "attacks.deep_fool.deepfool": lambda of: attacks.deepfool(of.model, of.x, steps=3),
     "attacks.fast_gradient.fgsm": lambda of: attacks.fgsm(of.model, of.x, of.y, eps=0.1),
     "attacks.fast_gradient.fgsm_all_targets": lambda of: attacks.fgsm_all_targets(

@@ -92,19 +92,21 @@ def test_images_that_deepfool_is_done_with_cost_nothing_more(net, right):
 
 @pytest.mark.parametrize("batch", [500, 30])
 @pytest.mark.parametrize(("steps", "classes"), [(20, 5), (50, 5), (100, 5), (40, 2)])
-def test_passes_of_cw_are_its_budget(net, right, steps, classes, batch, monkeypatch):
+def test_passes_of_nearest_l2_are_its_budget(net, right, steps, classes, batch, monkeypatch):
     """And two looks at each image: does it fool already, and where did the wide search end?"""
     monkeypatch.setattr("kit.gradients.BATCH", batch)
     (x, y), n = right, len(right[0])
-    forward, backward = counted(net, lambda: attacks.cw_l2(net, x, y, steps=steps, classes=classes))
+    forward, backward = counted(
+        net, lambda: attacks.nearest_l2(net, x, y, steps=steps, classes=classes)
+    )
     assert backward == steps * n + CHECK
     assert forward == backward + 2 * n
 
 
-def test_cw_takes_no_gradient_of_images_that_fool_already(net, right):
+def test_nearest_l2_takes_no_gradient_of_images_that_fool_already(net, right):
     x, y = right
     wrong = (y + 1) % 10
-    assert counted(net, lambda: attacks.cw_l2(net, x, wrong)) == (len(x) + CHECK, CHECK)
+    assert counted(net, lambda: attacks.nearest_l2(net, x, wrong)) == (len(x) + CHECK, CHECK)
 
 
 def test_training_with_a_loss_on_input_gradients_takes_two_backward_passes(net, right):
@@ -206,7 +208,7 @@ def test_an_attack_does_the_same_when_it_is_watched(net, right, name):
     x, y = right
     for attack in (
         lambda: attacks.pgd(net, x, y, eps=0.1, steps=3),
-        lambda: attacks.cw_l2(net, x, y, steps=20),
+        lambda: attacks.nearest_l2(net, x, y, steps=20),
         lambda: attacks.deepfool(net, x, y, steps=5),
     ):  # fmt: skip
         alone = attack()
@@ -246,17 +248,17 @@ def test_trace_of_pgd(net, right):
 
 
 @pytest.mark.parametrize("batch", [500, 12])
-def test_the_nearest_success_in_a_trace_of_cw_is_its_result(net, right, batch, monkeypatch):
+def test_the_nearest_success_in_a_trace_of_nearest_l2_is_its_result(net, right, batch, monkeypatch):
     """Whatever the batches: six candidates of an image at a time."""
     monkeypatch.setattr("kit.gradients.BATCH", batch)
     x, y = right[0][:20], right[1][:20]
     with watching.trace(net, x, y) as seen:
-        found = attacks.cw_l2(net, x, y, steps=50, details=True)
+        found = attacks.nearest_l2(net, x, y, steps=50, details=True)
     assert found.success.all()
     assert (~seen.loss.isnan()).sum(0).tolist() == [53, *[52] * 19]
     nearest = seen.distance.where(seen.fooled == 1, torch.inf).amin(0)
     distance = (found.x_adv - x).flatten(1).norm(dim=1)
-    assert (nearest <= distance + 1e-6).all()  # CW wants a success to stand above rounding
+    assert (nearest <= distance + 1e-6).all()  # it wants a success to stand above rounding
     torch.testing.assert_close(nearest, distance, rtol=2e-3, atol=0)
 
 
@@ -277,9 +279,9 @@ def test_a_trace_of_deepfool_ends_where_an_image_fools(net, right):
     [
         lambda net, x, y: attacks.pgd(net, x, y, eps=0.3),
         lambda net, x, y: attacks.pgd(net, x, y, eps=2.0, norm="l2"),
-        lambda net, x, y: attacks.cw_l2(net, x, y),
-        lambda net, x, y: attacks.cw_l2(net, x, y, confidence=5),
-        lambda net, x, y: attacks.cw_l2(net, x, (y + 1) % 10, targeted=True),
+        lambda net, x, y: attacks.nearest_l2(net, x, y),
+        lambda net, x, y: attacks.nearest_l2(net, x, y, confidence=5),
+        lambda net, x, y: attacks.nearest_l2(net, x, (y + 1) % 10, targeted=True),
     ],
 )
 def test_images_are_told_apart_under_large_changes(net, right, attack):

@@ -11,9 +11,9 @@ numbers in blocks of 16); it does matter to the start of `pgd` in L2, whose radi
 all directions.
 """
 
-from kit.attacks.carlini_wagner import CarliniWagner, cw_l2
 from kit.attacks.deep_fool import deepfool
 from kit.attacks.fast_gradient import GradientAttack, fgsm, fgsm_all_targets
+from kit.attacks.nearest import NearestL2, nearest_l2
 from kit.attacks.noise import random_direction
 from kit.attacks.projected_gradient import pgd
 from kit.checks import NORMS, check_eps, check_norm
@@ -22,14 +22,14 @@ from kit.gradients import BATCH
 __all__ = [
     "BATCH",
     "NORMS",
-    "CarliniWagner",
     "GradientAttack",
+    "NearestL2",
     "check_eps",
     "check_norm",
-    "cw_l2",
     "deepfool",
     "fgsm",
     "fgsm_all_targets",
+    "nearest_l2",
     "pgd",
     "random_direction",
 ]

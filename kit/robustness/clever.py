@@ -110,7 +110,7 @@ def clever(
     >>> import kit
     >>> digits = kit.data.load("digits")
     >>> net, x = kit.nets.build("linear", digits.shape), digits.x_test[:5]
-    >>> x_adv = kit.attacks.cw_l2(net, x, kit.training.predict(net, x))
+    >>> x_adv = kit.attacks.nearest_l2(net, x, kit.training.predict(net, x))
     >>> bool((clever(net, x) < (x_adv - x).flatten(1).norm(dim=1)).all())
     True
     """

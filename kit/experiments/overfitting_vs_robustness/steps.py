@@ -124,7 +124,7 @@ def attack(
     x, y = data.x_test[right], data.y_test[right]
     seed = runtime.derive_seed(split.seed, "attack", fold)
     craft: dict[str, Callable[[], torch.Tensor | kit.attacks.GradientAttack]] = {
-        "cw": lambda: kit.attacks.cw_l2(net, x, y),
+        "cw": lambda: kit.attacks.nearest_l2(net, x, y),
         "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm, details=True),
         "pgd": lambda: kit.attacks.pgd(
             net, x, y, eps=eps, norm=norm, steps=pgd_steps, seed=seed, details=True

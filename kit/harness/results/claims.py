@@ -19,11 +19,18 @@ from typing import Any
 
 from tabulate import tabulate
 
-from kit.harness.results.verdicts import NOT_REPRODUCED, NOT_TESTED, REPRODUCED, UNDECIDED, worst
+from kit.harness.results.verdicts import (
+    NOT_REPRODUCED,
+    NOT_TESTED,
+    REPRODUCED,
+    SMALLER,
+    UNDECIDED,
+    worst,
+)
 
 Claim = dict[str, Any]
 FILE = "claims.json"
-SIGNS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
+SIGNS = {REPRODUCED: "✓", SMALLER: "✓½", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
 _BEYOND = "Beyond the paper: "
 _WIDTH = 80  # of a statement, in characters
 
@@ -81,8 +88,8 @@ def about(claim: Claim) -> str:
 def matrix(claims: Iterable[Claim]) -> str:
     """One row per claim and one column per data set, as a Markdown table.
 
-    A cell counts the verdicts of the claim on the data set, by the signs of `SIGNS`; a dash says
-    that it was not tested there.
+    A cell counts the verdicts of the claim on the data set, by the signs of `SIGNS`, in brackets
+    those that do not survive Holm's correction; a dash says that it was not tested there.
     """
     rows = tested(claims)
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
@@ -137,9 +144,12 @@ def _short(statement: str) -> str:
 
 
 def _counted(claims: Sequence[Claim]) -> str:
-    counts = Counter(claim["verdict"] for claim in claims)
+    counts = Counter((claim["verdict"], claim["survives Holm"] is not False) for claim in claims)
     signs = [
-        f"{counts[v]} {sign}" if counts[v] > 1 else sign for v, sign in SIGNS.items() if counts[v]
+        f"{count} {shown}" if count > 1 else shown
+        for verdict, sign in SIGNS.items()
+        for survives, shown in ((True, sign), (False, f"({sign})"))
+        if (count := counts[verdict, survives])
     ]
     return ", ".join(signs) or "–"
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kit.harness.results import intervals
 from kit.harness.results.power import ERROR, MIN_CONTROLS, MIN_REPEATS, repeats_needed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 SMALLER = "reproduced, smaller than printed"
@@ -52,6 +55,8 @@ class Part:
         A key of `SCALES`.
     printed
         The paper's value of the quantity, positive, where it prints one.
+    means
+        Of both samples, where it is the difference of two.
     missing
         How many repeats gave no value.
     doubts
@@ -65,6 +70,7 @@ class Part:
     below: bool = False
     scale: str = "linear"
     printed: float | None = None
+    means: tuple[float, ...] = ()
     missing: int = 0
     doubts: tuple[str, ...] = ()
 
@@ -98,7 +104,10 @@ class Part:
         value, low, high = map(shown_number, self._shown(self.estimate.interval()))
         sizes = self.estimate.repeats
         said = f"{self.name}: " if self.name else ""
-        said += f"{value} {self.unit} [{low}, {high}] over {' and '.join(map(str, sizes))} runs"
+        said += f"{value} {self.unit} [{low}, {high}]"
+        if self.means:
+            said += f" ({' against '.join(shown_number(each) for each in self.means)})"
+        said += f" over {' and '.join(map(str, sizes))} runs"
         if self.estimate.shared:
             alone = dataclasses.replace(self.estimate, shared=0.0)
             _, low, high = map(shown_number, self._shown(alone.interval()))
@@ -114,11 +123,15 @@ class Part:
         return said + (self._needed() if self.outcome() == UNDECIDED else "")
 
     def numbers(self) -> dict[str, Any]:
-        """All of it as JSON values; None where there is no number."""
+        """All of it as JSON values; None where there is no number.
+
+        ``error``, ``shared`` and ``resolution`` are on the scale on which it is judged.
+        """
         value, low, high = self._shown(self.estimate.interval())
         shown = {
             "estimate": value, "low": low, "high": high, "p": self.p(),
             "error": self.estimate.error, "shared": self.estimate.shared,
+            "resolution": self.estimate.resolution,
         }  # fmt: skip
         finite = {name: number if np.isfinite(number) else None for name, number in shown.items()}
         return {
@@ -145,7 +158,7 @@ class Part:
         # Of a repeat; of one in each sample, where it is the difference of two.
         spread = self.estimate.error / np.sqrt(sum(1 / n for n in sizes))
         distance = abs(self.estimate.value - SCALES[self.scale].judged(self.border))
-        if not spread > 0 or self.estimate.shared:
+        if not spread > 0 or self.estimate.shared or self.doubts:
             return ""  # more repeats on the same images need not decide
         needed = repeats_needed(distance / spread, two_samples=len(sizes) > 1)
         of_each = " of each" if len(sizes) > 1 else ""
@@ -304,18 +317,19 @@ def above(
     values, judged = np.asarray(values, dtype=float), SCALES[scale].judged
     finite = values[np.isfinite(values)]
     if scale == "logit":  # half an image stands for none and for all
-        finite = np.clip(finite, max(resolution, 1e-6) / 2, 100 - max(resolution, 1e-6) / 2)
-    if scale != "linear" and len(finite) and resolution:
-        middle = finite.mean()
-        resolution = float(abs(judged(middle + resolution / 2) - judged(middle - resolution / 2)))
+        image = max(resolution, 1e-6)
+        finite = np.clip(finite, image / 2, 100 - image / 2)
+    if scale != "linear" and resolution and len(finite):  # as far as one image reaches there
+        middle = np.clip(finite.mean(), resolution, 100 - resolution)
+        resolution = float(np.ptp(judged(middle + resolution / 2 * np.array([-1, 1]))))
     estimate = intervals.mean(judged(finite), resolution, shared)
     part = Part(estimate, unit, "", border, below, scale, missing=len(values) - len(finite))
     return Verdict((part,))
 
 
 def larger(
-    a: ArrayLike,
-    b: ArrayLike,
+    a: Sequence[float] | np.ndarray | pd.Series,
+    b: Sequence[float] | np.ndarray | pd.Series,
     unit: str,
     resolution: float = 0.0,
     printed: float | None = None,
@@ -329,7 +343,9 @@ def larger(
     >>> larger([5.0, 5.1, 4.9, 5.0, 5.2], [4.0, 4.1, 3.9, 4.2, 4.0], "points").outcome
     'reproduced'
     """
-    return Verdict((Part(intervals.difference(a, b, resolution), unit, printed=printed),))
+    estimate = intervals.difference(a, b, resolution)
+    means = tuple(float(np.mean(sample)) if len(sample) else np.nan for sample in (a, b))
+    return Verdict((Part(estimate, unit, printed=printed, means=means),))
 
 
 def all_of(verdicts: Mapping[str, Verdict] | Iterable[Verdict]) -> Verdict:

@@ -1,4 +1,4 @@
-"""The L2 attack of Carlini & Wagner (2017)."""
+"""The nearest image in L2 that fools: Carlini & Wagner's objective, searched along the boundary."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SLACK = (1e-5, 0.05, 0.2)  # least, first and largest way beyond the boundary, p
 SPREAD = 20.0
 
 
-class CarliniWagner(NamedTuple):
-    """What :func:`cw_l2` returns: images, which of them succeeded, and the c that gave each."""
+class NearestL2(NamedTuple):
+    """What :func:`nearest_l2` returns: images, which succeeded, and the c that gave each."""
 
     x_adv: Tensor
     success: Tensor
@@ -35,16 +35,16 @@ class CarliniWagner(NamedTuple):
 
 
 @overload
-def cw_l2(
+def nearest_l2(
     model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
     steps: int = ..., classes: int = ..., details: Literal[False] = ...,
 ) -> Tensor: ...  # fmt: skip
 @overload
-def cw_l2(
+def nearest_l2(
     model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
     steps: int = ..., classes: int = ..., details: Literal[True],
-) -> CarliniWagner: ...  # fmt: skip
-def cw_l2(
+) -> NearestL2: ...  # fmt: skip
+def nearest_l2(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
@@ -54,13 +54,14 @@ def cw_l2(
     steps: int = 100,
     classes: int = 5,
     details: bool = False,
-) -> Tensor | CarliniWagner:
-    """Carlini & Wagner's L2 attack: the nearest image that fools.
+) -> Tensor | NearestL2:
+    """The nearest image that fools, in L2: a search along the decision boundary.
 
-    The objective is theirs (Carlini & Wagner 2017, section V and VI): the least of
+    The objective is that of Carlini & Wagner (2017, sections V and VI): the least of
     ‖x' − x‖² + c·max(f(x') + κ, 0) over images x' in [0, 1], where f says how many logits are
     missing: Z_y − max of the others, or, targeted, the other way round; κ is the confidence.
-    They descend with Adam for each of several c. Here, to get nearer in fewer gradient passes:
+    Their own attack (:func:`~kit.attacks.cw_l2`) descends with Adam for each of several c. This
+    one gets nearer in fewer gradient passes:
 
     - A *wide* search finds a first success. As DDN does (Rony et al. 2019) it steps along the
       gradient of the cross-entropy on a sphere that grows until the model is fooled and shrinks
@@ -90,13 +91,13 @@ def cw_l2(
     classes
         How many runners-up to aim at; from 0 on.
     details
-        Return a :class:`CarliniWagner`.
+        Return a :class:`NearestL2`.
 
     Returns
     -------
     x_adv
         Shape of `x`: for each image the nearest success. An image that needs no change, or for
-        which no change succeeded, comes back as it is. With `details` a :class:`CarliniWagner`:
+        which no change succeeded, comes back as it is. With `details` a :class:`NearestL2`:
         these images, ``success`` (N,) and ``c`` (N,), NaN where nothing succeeded or was needed.
 
     Raises
@@ -112,7 +113,7 @@ def cw_l2(
     >>> digits = kit.data.load("digits")
     >>> net, x = kit.nets.build("lenet5", digits.shape), digits.x_test[:20]
     >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=10, lr=0.003)
-    >>> found = cw_l2(net, x, kit.training.predict(net, x), details=True)
+    >>> found = nearest_l2(net, x, kit.training.predict(net, x), details=True)
     >>> bool(found.success.all())
     True
     >>> bool(l2_norm(found.x_adv - x).mean() < l2_norm(kit.attacks.deepfool(net, x) - x).mean())
@@ -124,7 +125,7 @@ def cw_l2(
     objective = _Objective(model, confidence, targeted)
     with frozen(model):
         check_attack(model, x, y)
-        result = CarliniWagner(
+        result = NearestL2(
             *in_batches(
                 lambda x, y: _attack(objective, x, y, steps, classes), x, y, copies=1 + classes
             )
@@ -226,7 +227,7 @@ class _Candidates:
 def _attack(
     objective: _Objective, x: Tensor, y: Tensor, steps: int, classes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The fields of :class:`CarliniWagner` for one batch."""
+    """The fields of :class:`NearestL2` for one batch."""
     x_adv, c = x.clone(), torch.full(y.shape, torch.nan, dtype=x.dtype, device=x.device)
     logits = outputs(objective.model, x)
     success = objective.missing(logits, y) < 0
