@@ -21,7 +21,7 @@ from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
 
 READINGS = 10  # in the first epoch of a course
-COURSES = 2  # on the δ* of each search, by every optimizer
+COURSES = 1  # on the δ* of each search, by every optimizer
 
 
 def plan(c: Settings) -> Plan[Task]:
