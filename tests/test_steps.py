@@ -867,7 +867,7 @@ import torch
 from kit.harness.steps import step
 
 CONFIG = {{"k": {k}}}
-TABLE = (1, {k})
+TABLE, FIXED = (1, {k}), (1, 2)
 WEIGHTS = np.array([{k}])
 SEEN, CACHE, COUNT = [], {{}}, types.SimpleNamespace(calls=0)
 SPACE = types.SimpleNamespace(k={k})
@@ -905,7 +905,7 @@ def by_{what}(*, n):
     SEEN.append(n)
     CACHE[n] = len(SEEN)
     COUNT.calls = n
-    rows = [OBJECTS, TABLE]
+    rows = [OBJECTS, FIXED]
     rows.append(1)  # changes none of what was read just before
     return {{"value": float({expression})}}
 """
