@@ -35,6 +35,7 @@ NB2, NB3, NB4 = (
     f"notebooks/{name}.ipynb"
     for name in ("02_overfitting_vs_robustness", "03_knn_tradeoff", "04_neuroevolution_gm")
 )
+CW = "kit/attacks/carlini_wagner.py"
 DOUBLE = "kit/training/double_backward.py"
 OF_ONE = "test_verdicts_evolved_perturbations test_evolved_perturbations test_evolution"
 OF_TWO = "test_verdicts_overfitting test_overfitting_vs_robustness"
@@ -144,8 +145,14 @@ ERRORS = [
     ("neighbours among the test images", f"{THREE}steps.py", "kit.neighbors.predict(data.x_train, data.y_train, x", "kit.neighbors.predict(data.x_test, data.y_test, x", OF_KNN),
     ("the sets of a smaller Z", f"{THREE}tables.py", "columns = z // 2 + 1", "columns = z // 2", OF_KNN),
     ("nearest L2 takes any success", "kit/attacks/nearest.py", "nearer = success & (distance < self.distance)", "nearer = success & (distance > 0)", "test_attacks"),
-    ("nearest L2 without confidence", "kit/attacks/nearest.py", "return self.confidence + ROUNDING", "return ROUNDING", "test_attacks"),
-    ("nearest L2's margin not relative", "kit/attacks/nearest.py", "ROUNDING * _spread(logits)", "ROUNDING * logits.abs().amax(1).detach()", "test_attacks"),
+    ("nearest L2 without confidence", "kit/attacks/nearest.py", "(self.confidence + ROUNDING", "(ROUNDING", "test_attacks"),
+    ("CW without confidence", CW, "(confidence + ROUNDING", "(ROUNDING", "test_attacks"),
+    ("CW's margin not relative", CW, "ROUNDING * spread(logits)", "ROUNDING * logits.abs().amax(1).detach()", "test_attacks"),
+    ("CW takes any success", CW, "nearer = success & (square < distance)", "nearer = success", "test_attacks"),
+    ("CW goes on searching above what succeeds", CW, "torch.where(hit, lower, c), torch.where(hit, c, upper)", "torch.where(hit, c, lower), torch.where(hit, upper, c)", "test_attacks"),
+    ("CW goes on with the last w for the next c", CW, "start.clone().requires_grad_()", "start.requires_grad_()", "test_attacks"),
+    ("CW moves images, not w", CW, "((w.tanh() + 1) / 2)", "((w + 1) / 2).clamp(0, 1)", "test_attacks"),
+    ("CW succeeds where its last image does", CW, "hit |= success", "hit = success", "test_attacks"),
     ("PGD does not project", "kit/attacks/projected_gradient.py", "return change.clamp(-eps, eps)", "return change.clamp(-2 * eps, 2 * eps)", "test_attacks"),
     ("targeted FGSM goes uphill", "kit/attacks/fast_gradient.py", 'model, x, aim, -eps, "linf"', 'model, x, aim, eps, "linf"', "test_attacks test_knn_tradeoff"),
     ("a pass counts as one image", "kit/watching.py", "count.backward += images", "count.backward += 1", "test_watching"),

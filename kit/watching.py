@@ -34,7 +34,8 @@ def passes(model: nn.Module) -> Iterator[Passes]:
     torch's autograd that comes through the model, on its way to the images or to the weights. So a
     loss on input gradients (double backward) takes two: one for these, and one for the loss.
 
-    Of each image FGSM takes one pass of both kinds, PGD one for each step, CW as many as it is
+    Of each image FGSM takes one pass of both kinds, PGD one for each step, CW one for each step of
+    each search step and a forward pass more, the search for the nearest image as many as it is
     given steps and two forward passes more, and DeepFool for each step one forward pass and a
     backward pass for every other class. Input checks add a pass of both kinds of the first
     image; DeepFool's add a forward pass more, and one of every image where it is given no labels.

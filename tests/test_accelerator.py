@@ -163,6 +163,10 @@ def pgd(w, steps, norm="linf"):
     kit.attacks.pgd(w.net, *w.few, eps=0.1, norm=norm, steps=steps)
 
 
+def cw(w, steps, search_steps=1):
+    kit.attacks.cw_l2(w.net, *w.few, steps=steps, search_steps=search_steps)
+
+
 def nearest(w, steps):
     kit.attacks.nearest_l2(w.net, *w.few, steps=20 * steps)
 
@@ -185,6 +189,8 @@ LOOPS = {
     "fit_many, stacked": (stacked, 96, 0, 0),
     "PGD": (pgd, 42, 0, 0),
     "PGD in L2": (lambda w, n: pgd(w, n, "l2"), 54, 0, 0),
+    "CW": (cw, 100, 0, 0),
+    "CW's search": (lambda w, n: cw(w, 2, n), 220, 0, 0),
     "nearest L2": (nearest, 20 * 104, 0, 0),
     "DeepFool": (lambda w, n: kit.attacks.deepfool(w.net, *w.few, overshoot=0, steps=n), 360, 1, 0),
     "CLEVER": (clever, 460, 1, 0),
@@ -225,6 +231,7 @@ def test_an_epoch_waits_once(world):
 
 WORK = {
     "PGD": lambda w: kit.attacks.pgd(w.net, w.x, w.y, eps=0.1, steps=3),
+    "CW": lambda w: kit.attacks.cw_l2(w.net, w.x, w.y, steps=5, search_steps=2),
     "nearest L2": lambda w: kit.attacks.nearest_l2(w.net, w.x, w.y, steps=20),
     "DeepFool": lambda w: kit.attacks.deepfool(w.net, w.x, w.y),
     "CLEVER": lambda w: kit.robustness.clever(w.net, w.x[:1], batches=2, batch_size=200),

@@ -63,6 +63,7 @@ def labels():
 NOISE = perturbations.uniform(CLASSES, 1, SHAPE)
 # Each function by its name, called on a model, images and labels; and by what it looks at.
 WHOLE = {  # values too
+    "attacks.cw_l2": lambda m, x, y: attacks.cw_l2(m, x, y, steps=5, search_steps=2),
     "attacks.nearest_l2": lambda m, x, y: attacks.nearest_l2(m, x, y, steps=10),
     "attacks.deepfool": lambda m, x, y: attacks.deepfool(m, x, y, steps=2),
     "attacks.fgsm": lambda m, x, y: attacks.fgsm(m, x, y, eps=0.1),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kit.checks import check_attack
 from kit.constraints import number, whole
-from kit.gradients import frozen, gradient, in_batches, margin, outputs, per_image
+from kit.gradients import frozen, gradient, in_batches, margin, outputs, per_image, spread
 from kit.optimizers import adam
 
 # A success must stand above rounding, which differs between batches: by this share of the spread
@@ -66,6 +66,11 @@ def cw_l2(
     them are taken. (The authors' code ends a descent when the loss of the whole batch stalls;
     here no image depends on others.) :func:`~kit.attacks.nearest_l2` comes nearer with 100 passes.
 
+    ART's `CarliniL2Method` takes options of the same meaning (by default 10 steps, 10 search
+    steps, an lr and an initial c of 0.01) but no Adam: each of its steps goes down the gradient,
+    doubling or halving its length as long as the loss falls. So 10 of its steps succeed where 10
+    steps of Adam at this lr do not.
+
     Parameters
     ----------
     model
@@ -103,7 +108,7 @@ def cw_l2(
 
     Examples
     --------
-    The smallest budget in use, ART's default, leaves some images unchanged; more steps find them:
+    Ten steps of Adam do not reach the boundary of most images; a hundred larger ones do:
 
     >>> import kit
     >>> digits = kit.data.load("digits")
@@ -111,9 +116,9 @@ def cw_l2(
     >>> history = kit.training.fit(net, digits.x_train, digits.y_train, epochs=10, lr=0.003)
     >>> y = kit.training.predict(net, x)
     >>> few = cw_l2(net, x, y, steps=10, search_steps=10, initial_const=0.01, details=True)
-    >>> more = cw_l2(net, x, y, steps=100, search_steps=5, initial_const=0.1, details=True)
-    >>> bool(few.success.all()), bool(more.success.all())
-    (False, True)
+    >>> more = cw_l2(net, x, y, steps=100, search_steps=3, lr=0.05, initial_const=1.0, details=True)
+    >>> bool(few.success.float().mean() < 0.5), bool(more.success.all())
+    (True, True)
     """
     whole(1).check("steps", steps)
     whole(1).check("search_steps", search_steps)
@@ -155,16 +160,14 @@ def cw_l2(
 
 
 def missing(logits: Tensor, y: Tensor, confidence: float, targeted: bool) -> Tensor:
-    """Logits missing to success, f + κ, and the rounding to stand above; shape (N,)."""
+    """Logits missing to success, f + κ, and the rounding to stand above; shape (N,).
+
+    Examples
+    --------
+    The first image still has class 0, by two logits; the second has not:
+
+    >>> missing(torch.tensor([[3.0, 1.0], [1.0, 3.0]]), torch.tensor([0, 0]), 0.0, False)
+    tensor([ 2.0002, -1.9998])
+    """
     lead = margin(logits, y)
-    return (lead if targeted else -lead) + beyond(logits, confidence)
-
-
-def beyond(logits: Tensor, confidence: float) -> Tensor:
-    """By how many logits a success must lie beyond the boundary, a constant; shape (N,)."""
-    return confidence + ROUNDING * spread_of(logits)
-
-
-def spread_of(logits: Tensor) -> Tensor:
-    """The largest logit minus the least, as a constant."""
-    return (logits.amax(1) - logits.amin(1)).detach()
+    return (lead if targeted else -lead) + (confidence + ROUNDING * spread(logits))

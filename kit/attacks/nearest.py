@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from kit.attacks.carlini_wagner import beyond, missing, spread_of
+from kit.attacks.carlini_wagner import ROUNDING, missing
 from kit.checks import check_attack
 from kit.constraints import number, whole
-from kit.gradients import frozen, gradient, in_batches, l2_norm, outputs, per_image
+from kit.gradients import frozen, gradient, in_batches, l2_norm, outputs, per_image, spread
 
 WIDE = 0.2  # share of the passes for the wide search
 RACE = 0.06  # for each candidate, before the nearest two go on
@@ -148,11 +148,11 @@ class _Objective:
         if self.targeted:
             return self.missing(logits, y)
         own, other = logits.gather(1, y[:, None]), logits.gather(1, aim[:, None])
-        return (own - other)[:, 0] + beyond(logits, self.confidence)
+        return (own - other)[:, 0] + (self.confidence + ROUNDING * spread(logits))
 
-    def entropy(self, logits: Tensor, y: Tensor, spread: Tensor) -> Tensor:
+    def entropy(self, logits: Tensor, y: Tensor, unit: Tensor) -> Tensor:
         """What the wide search lowers: (minus) the cross-entropy of the scaled logits."""
-        loss = cross_entropy(logits * (SPREAD / spread)[:, None], y, reduction="none")
+        loss = cross_entropy(logits * (SPREAD / unit)[:, None], y, reduction="none")
         return loss if self.targeted else -loss
 
 
@@ -254,7 +254,7 @@ def _search(
 
 def _wide_search(objective: _Objective, x: Tensor, y: Tensor, logits: Tensor, steps: int) -> Tensor:
     """The nearest success on spheres that grow and shrink; the last image where there is none."""
-    spread = _or_inf(spread_of(logits))
+    unit = _or_inf(spread(logits))
     x_adv, nearest = x, x
     distance = torch.full(y.shape, torch.inf, dtype=x.dtype, device=x.device)
     scale = radius = torch.zeros_like(distance)
@@ -263,7 +263,7 @@ def _wide_search(objective: _Objective, x: Tensor, y: Tensor, logits: Tensor, st
         with torch.enable_grad():
             logits = outputs(objective.model, image)
             short = objective.missing(logits, y)
-            value = short if t == 0 else objective.entropy(logits, y, spread)
+            value = short if t == 0 else objective.entropy(logits, y, unit)
             grad = gradient(value.sum(), image)
         short, moved = short.detach(), l2_norm(x_adv - x)
         nearer = (short < 0) & (moved < distance)
