@@ -38,7 +38,7 @@ SMALLER = {
         "train": 60, "test": 30, "search_train": 30, "epochs": 1, "search_seeds": 1, "pixels": [1],
         "rescored": 1, "uniforms": 1, "alphas": 3, "cam_images": 1, "batch_size": 50,
         "optimizers": {"adam": 1e-3, "sgd": 0.1}, "table_repeats": 1, "popsize": 2,
-        "generations": 1,
+        "generations": 1, "curve_epochs": 1,
     },
     "02_overfitting_vs_robustness": {
         "train": 60, "test": 20, "metric_images": 3, "attack_images": 2, "eps_step": 0.5,
@@ -222,8 +222,9 @@ def test_a_loop_makes_the_host_wait_no_more_than_it_must(name, world):
 def test_an_epoch_waits_once(world):
     with accelerator.ledger() as ledger:
         epoch(world, 3, epochs=2)
-    # Each epoch's history; before them the values of the data, and the logits of one image.
-    assert ledger.waits.total() == 2 + 2, ledger.waits
+    # Each epoch's history; before them the values of the data, the logits of one image, and
+    # whether they stay the same.
+    assert ledger.waits.total() == 2 + 3, ledger.waits
     assert ledger.uploads.total() == 2 + 10, ledger.uploads  # the order, and LeNet-5's parameters
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, gradients, nets, training
+from kit import attacks, checks, data, gradients, nets, training
 from kit.attacks import carlini_wagner, projected_gradient
 
 
@@ -894,7 +894,9 @@ def test_images_do_not_meet(exact, correct, attack):
 def test_batches_do_not_matter(exact, correct, monkeypatch, attack, at_once):
     x, y = correct[0][:10].double(), correct[1][:10]
     together, sizes = attack(exact, x, y), set()
-    hook = exact.register_forward_pre_hook(lambda _, args: sizes.add(len(args[0])))
+    hook = exact.register_forward_pre_hook(
+        lambda _, args: None if checks.looking() else sizes.add(len(args[0]))
+    )
     monkeypatch.setattr(gradients, "BATCH", at_once)
     try:
         result = attack(exact, x, y)

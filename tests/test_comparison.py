@@ -1,139 +1,144 @@
 """Comparing a run with committed results."""
 
 import json
+import types
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
+from kit.harness import results
 from kit.harness.results.comparison import compare
+from kit.harness.results.study import Study
+
+SETTINGS = types.SimpleNamespace(parameters={})
 
 
-def folder(path, tables, test=1000, **parameters):
-    path.mkdir(parents=True)
-    for name, table in tables.items():
-        pd.DataFrame(table).to_csv(path / f"{name}.csv", index=False)
-    manifest = {"parameters": parameters, "data": {"digits": {"test": test}}}
+def folder(path, samples, images="here", judge=results.positive, **options):
+    """What a run leaves behind whose claims were judged on these samples, by their names."""
+    report = results.Report(Study("t", claims={"1.C1": "It rises."}), SETTINGS, [], path)
+    report.judge(
+        ("1.C1", judge(values, "points", **options), None, name) for name, values in samples.items()
+    )
+    report.finish()
+    manifest = {"data": {"digits": {"fingerprint": images}}}
     (path / "manifest.json").write_text(json.dumps(manifest))
     return path
 
 
-def accuracies(*means, std=2.0, runs=5):
-    names = [f"net {i}" for i in range(len(means))]
-    return {"net": names, "accuracy": list(means), "std": [std] * len(means), "runs": runs}
+def both(tmp_path, old, new, **options):
+    """What is compared of two runs, each of which judged samples by their names."""
+    folders = [
+        folder(tmp_path / name, samples, **options) for name, samples in (("n", new), ("o", old))
+    ]
+    return compare(*folders)
 
 
-def test_the_interval_is_the_prediction_interval(tmp_path):
-    old = folder(tmp_path / "old", {"3.F5": accuracies(80.0)})
-    new = folder(tmp_path / "new", {"3.F5": accuracies(81.0, runs=3)})
-    (one,) = compare(new, old)
-    reach = stats.t.ppf(0.975, 4) * 2 * np.sqrt(1 / 5 + 1 / 3)
-    assert (one.low, one.high) == pytest.approx((80 - reach, 80 + reach))
+def test_a_difference_is_judged_by_the_deviations_of_both_runs(tmp_path):
+    a, b = [80.0, 82.0, 81.0, 79.0, 83.0], [81.0, 80.0, 84.0]
+    (one,) = both(tmp_path, {"x": a}, {"x": b})
+    # A new mean on the edge of the interval is where Student's test has p = 5 %.
+    edge = np.array(b) + one.high - np.mean(b)
+    assert stats.ttest_ind(edge, a).pvalue == pytest.approx(0.05)
+    assert (one.committed, one.new, one.unit) == (81.0, pytest.approx(np.mean(b)), "points")
+    assert (one.claim, one.about) == ("1.C1", "x")
     assert one.inside
-    assert (one.table, one.row, one.column) == ("3.F5", "net 0", "accuracy")
 
 
-@pytest.mark.parametrize(("value", "inside"), [(80.3, True), (95.0, False), (65.0, False)])
-def test_what_lies_outside_is_told(tmp_path, value, inside):
-    old = folder(tmp_path / "old", {"3.F5": accuracies(80.0, 70.0)})
-    new = folder(tmp_path / "new", {"3.F5": accuracies(value, 70.0)})
-    assert [one.inside for one in compare(new, old)] == [inside, True]
+@pytest.mark.parametrize(("shift", "inside"), [(0.5, True), (15.0, False), (-15.0, False)])
+def test_what_lies_outside_is_told(tmp_path, shift, inside):
+    a = np.array([80.0, 82.0, 81.0, 79.0, 83.0])
+    compared = both(tmp_path, {"x": a, "y": a}, {"x": a + shift, "y": a})
+    assert [one.inside for one in compared] == [inside, True]
 
 
 def test_many_numbers_hold_together(tmp_path):
     """Runs alike in all but chance pass, though one in twenty leaves its own 95 % interval."""
     random, passed = np.random.default_rng(0), 0
-    for trial in range(60):
-        samples = random.normal(80, 2, (2, 5, 40))
-        paths = [
-            folder(tmp_path / f"{trial} {i}", {"t": {
-                "net": range(40), "accuracy": s.mean(0), "std": s.std(0, ddof=1), "runs": 5,
-            }})
-            for i, s in enumerate(samples)
-        ]  # fmt: skip
-        passed += all(one.inside for one in compare(paths[1], paths[0]))
-    assert passed >= 53
+    for trial in range(30):
+        old, new = (dict(enumerate(random.normal(80, 2, (40, 5)))) for _ in range(2))
+        named = [{str(name): values for name, values in each.items()} for each in (old, new)]
+        passed += all(one.inside for one in both(tmp_path / str(trial), *named))
+    assert passed >= 26
 
 
-def test_rows_are_found_by_what_they_are_about(tmp_path):
-    old = folder(tmp_path / "old", {"2.F4": {
-        "epoch": [1, 5], "ASR CW": [50.0, 60.0], "ASR CW std": [1.0, 1.0]}}, folds=5)  # fmt: skip
-    new = folder(tmp_path / "new", {"2.F4": {
-        "epoch": [5, 9], "ASR CW": [60.5, 90.0], "ASR CW std": [1.0, 1.0]}}, folds=5)  # fmt: skip
-    (one,) = compare(new, old)
-    assert (one.row, one.committed, one.new, one.inside) == ("5", 60.0, 60.5, True)
-
-
-@pytest.mark.parametrize("mean", [100.0, 40.0])
-def test_equal_repeats_allow_one_test_image(tmp_path, mean):
-    old = folder(tmp_path / "old", {"t": accuracies(mean, std=0.0)}, test=200)
-    for value, inside in ((mean - 0.5, True), (mean - 0.6, False)):
-        new = folder(tmp_path / f"new {value}", {"t": accuracies(value, std=0.0)}, test=200)
-        assert compare(new, old)[0].inside == inside
-
-
-def both(tmp_path, old, new, test=1000, **parameters):
-    """What is compared of a table and another one like it."""
-    folders = [
-        folder(tmp_path / name, {"t": table}, test, **parameters)
-        for name, table in (("new", new), ("old", old))
+def test_the_visible_shift_is_seen_in_8_of_10_cases(tmp_path):
+    random, seen = np.random.default_rng(1), 0
+    old, new = random.normal(0, 1, (2, 100, 5))
+    shift = compare_one(tmp_path, old[0], new[0]).visible
+    assert shift == pytest.approx(2.02, abs=0.01)
+    seen = [
+        not compare_one(tmp_path / str(i), a, b + shift).inside
+        for i, (a, b) in enumerate(zip(old, new, strict=True))
     ]
-    return compare(*folders)
+    assert np.mean(seen) == pytest.approx(0.8, abs=0.1)
 
 
-def test_what_stands_before_the_first_mean_says_what_a_row_is_about(tmp_path):
-    """Be it a fraction; and a count behind it may differ between two runs."""
-    old = {"variant": ["a", "a", "b"], "strength": [0.1, 0.3, 0.1], "clean": [50.0, 60.0, 70.0],
-           "clean std": [1.0] * 3, "unchanged": [0, 1, 2]}  # fmt: skip
-    new = old | {"clean": [50.1, 60.1, 70.1], "unchanged": [3, 1, 0]}
-    compared = both(tmp_path, old, new, runs=5)
-    assert [one.row for one in compared] == ["a, 0.1", "a, 0.3", "b, 0.1"]
-    assert [one.new - one.committed for one in compared] == pytest.approx([0.1] * 3)
+def compare_one(tmp_path, old, new):
+    (one,) = both(tmp_path, {"x": old}, {"x": new})
+    return one
 
 
-def test_a_std_belongs_to_the_mean_before_it(tmp_path):
-    """As in 4.T2; what the paper prints is not compared."""
-    old = {"source": ["vgg"], "adversarial": [30.0], "std": [1.0], "clean (printed)": [90.0],
-           "clean std (printed)": [2.0]}  # fmt: skip
-    (one,) = both(tmp_path, old, old | {"adversarial": [31.0]}, runs=5)
-    assert (one.column, one.new) == ("adversarial", 31.0)
+def test_equal_repeats_allow_one_test_image(tmp_path):
+    for new, inside in ((89.5, True), (89.4, False)):
+        (one,) = both(
+            tmp_path / str(new), {"x": [90.0] * 5}, {"x": [new] * 5}, resolution=0.5,
+        )  # fmt: skip
+        assert one.inside == inside
+
+
+def test_two_samples_are_compared_too(tmp_path):
+    pairs = [np.arange(5.0), np.arange(6.0) - 4]
+    other = [np.arange(5.0) + 20, np.arange(6.0) - 4]
+    (one,) = both(
+        tmp_path, {"x": pairs}, {"x": other}, judge=lambda v, unit: results.larger(*v, unit)
+    )
+    assert not one.inside
+    assert one.new - one.committed == pytest.approx(20)
+
+
+def test_percentages_near_the_end_are_compared_on_their_scale(tmp_path):
+    def near_all(values, unit):
+        return results.above(values, 90, unit, scale="logit")
+
+    old = {"x": [99.0, 99.5, 99.2, 99.7, 98.8]}
+    (one,) = both(tmp_path, old, {"x": [97.0, 96.5, 97.4, 96.9, 97.2]}, judge=near_all)
+    assert one.low < one.committed < one.high < 100
+    assert not one.inside
 
 
 def test_what_has_one_repeat_or_no_value_is_not_compared(tmp_path):
-    old = {"net": ["a", "b", "c"], "clean": [50.0, np.nan, 70.0], "clean std": [1.0, np.nan, 2.0],
-           "searches": [1, 5, 5]}  # fmt: skip
-    (one,) = both(tmp_path, old, old | {"clean": [51.0, 60.0, np.nan]})
-    assert (one.row, one.inside) == ("c", False)  # where there was one, there has to be one
-
-
-def test_one_test_image_is_no_measure_of_a_distance(tmp_path):
-    """A change of at most 0.3 is not given in %."""
-    old = {"epoch": [5], "robustness": [0.3], "robustness std": [0.0], "at cap (%)": [0.5],
-           "at cap (%) std": [0.0]}  # fmt: skip
-    new = old | {"robustness": [0.31], "at cap (%)": [1.5]}
-    compared = {one.column: one.inside for one in both(tmp_path, old, new, test=100, folds=5)}
-    assert compared == {"robustness": False, "at cap (%)": True}
-
-
-def test_means_over_images_are_left_out(tmp_path):
-    """2.T2's images are shared by the folds: they are no independent repeats."""
-    old = {"attack": ["CW"], "L2": [0.5], "L2 std": [0.5], "images": [1500]}
-    assert both(tmp_path, old, old, folds=5) == []
-    (one,) = both(tmp_path / "3.F5", old | {"runs": [5]}, old | {"runs": [5]})
-    assert one.inside
+    old = {"a": [50.0], "b": [], "c": [70.0, 71.0, 72.0]}
+    (one,) = both(tmp_path, old, old | {"c": []})
+    assert (one.about, one.inside) == ("c", False)  # where there was one, there has to be one
 
 
 def test_one_new_repeat_is_compared(tmp_path):
     """The interval holds for a single value, too."""
-    old, new = accuracies(80.0), accuracies(10.0, runs=1)
-    (one,) = both(tmp_path, old, new)
-    assert one.high - 80 == pytest.approx(stats.t.ppf(0.975, 4) * 2 * np.sqrt(1 / 5 + 1))
+    old = [80.0, 82.0, 81.0, 79.0, 83.0]
+    (one,) = both(tmp_path, {"x": old}, {"x": [10.0]})
+    reach = stats.t.ppf(0.975, 4) * np.std(old, ddof=1) * np.sqrt(1 / 5 + 1)
+    assert one.high - 81 == pytest.approx(reach)
     assert not one.inside
 
 
-def test_tables_without_repeats_are_left_out(tmp_path):
-    tables = {"a": {"quantity": ["S1"], "difference": [1.5]}, "b": accuracies(50.0)}
-    old, new = (folder(tmp_path / name, tables) for name in ("old", "new"))
-    (new / "b.csv").unlink()
+def test_on_other_images_their_luck_is_added_or_nothing_is_said(tmp_path):
+    values = [80.0, 82.0, 81.0, 79.0, 83.0]
+    old = folder(tmp_path / "old", {"x": values}, shared=9.0)
+    same = folder(tmp_path / "same", {"x": values}, shared=9.0)
+    other = folder(tmp_path / "other", {"x": values}, images="there", shared=9.0)
+    (narrow,), (wide,) = compare(same, old), compare(other, old)
+    spread, limit = np.std(values, ddof=1) * np.sqrt(2 / 5), stats.t.ppf(0.975, 8)
+    assert narrow.high - 81 == pytest.approx(limit * spread)
+    assert wide.high - 81 == pytest.approx(limit * np.sqrt(spread**2 + 18))
+    unknown = [
+        folder(tmp_path / name, {"x": values}, images=name) for name in ("here too", "there too")
+    ]
+    assert compare(*unknown) == []
+
+
+def test_results_of_an_older_version_have_no_numbers_to_compare(tmp_path):
+    new, old = (folder(tmp_path / name, {"x": [1.0, 2.0, 3.0]}) for name in ("new", "old"))
+    claims = json.loads((old / "claims.json").read_text())
+    (old / "claims.json").write_text(json.dumps([{**claims[0], "numbers": []}]))
     assert compare(new, old) == []

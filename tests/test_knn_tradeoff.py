@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kit import data, neighbors, nets, runtime, training
+from kit.data.splits import About, Split
 from kit.experiments import knn_tradeoff as study
 from kit.experiments.knn_tradeoff import claims, tables
 from kit.experiments.knn_tradeoff import steps as knn_steps
@@ -30,6 +31,7 @@ OTHER = {
     "train": 150, "test": 80, "runs": 3, "z": 3, "epsilon": 0.1, "epochs": 2, "control_draws": 2,
     "flat": 1.0,
 }  # fmt: skip
+KEYS = tuple(study.ATTACKS.values())
 cells = notebook.functions(NAME)
 
 
@@ -192,32 +194,51 @@ def test_compare_reports_the_direction_and_shows_infinity():
     assert np.isnan(by_quantity.loc["S3", "p Welch"])
     assert by_quantity.loc["A3 − A5", "difference"] > 0
     assert by_quantity.loc["A1 − A5", "mean"] == pytest.approx(151 / 3)
-    verdict, evidence = claims.faster(compared)
-    assert verdict == results.NOT_REPRODUCED
-    assert "3 of 3 runs" in evidence
+    steeper = claims.exceeds(table, "FGSM", study.WRONG)
+    assert list(steeper) == ["S1", "A1 − A3", "A1 − A5"]  # S_3 divides by zero
+    assert steeper["S1"].outcome == results.NOT_REPRODUCED
+    assert steeper["S1"].evidence.endswith("over 3 runs")
+    assert steeper["S1"].evidence.startswith("−0.7629 (1.248 against 2.011) [")
+
+
+def test_measures_are_the_slopes_and_the_rises():
+    table = slopes(a=[(60, 40, 0), (61, 41, 1)], b=[(30, 20, 0), (33, 22, 5)])
+    measures = tables.measures(table)
+    assert {name: values.round(3).to_numpy().tolist() for name, values in measures.items()} == {
+        "S1": [[1.5, 1.5], [1.488, 1.5]],
+        "A1 − A3": [[20, 10], [20, 11]],
+        "A1 − A5": [[60, 30], [60, 28]],
+    }
+    first = tables.measures(table[table["j"] == 1])  # as with Z = 3
+    assert list(first) == ["A1 − A3"]
 
 
 def test_a_claim_without_any_finite_slope_is_undecided():
-    table = slopes(FGSM=[(5, 0, 0)] * 2, misclassified=[(5, 0, 0)] * 2)
-    verdict, evidence = claims.faster(tables.compare(table, "FGSM"))
-    assert verdict == results.UNDECIDED
-    assert "0 of 2 runs" in evidence
+    table = slopes(FGSM=[(5, 0, 0)] * 3, misclassified=[(5, 0, 0)] * 3)
+    judged = claims.exceeds(table, "FGSM", study.WRONG)["S1"]
+    assert judged.outcome == results.UNDECIDED
+    assert "0 of 3 runs" in judged.evidence
 
 
 def test_a_claim_with_a_slope_missing_in_one_run_is_undecided():
-    runs = [(60, 30, 5), (61, 30, 5), (62, 31, 5)]
-    others = [(50, 40, 5), (50, 41, 5), (5, 0, 0)]
+    runs = [(60, 30, 5), (61, 30, 5), (62, 31, 5), (62, 31, 5)]
+    others = [(50, 40, 5), (50, 41, 5), (50, 41, 5), (5, 0, 0)]
     table = slopes(FGSM=runs, misclassified=others)
-    verdict, evidence = claims.faster(tables.compare(table, "FGSM"))
-    assert verdict == results.UNDECIDED
-    assert "2 of 3 runs" in evidence
+    judged = claims.exceeds(table, "FGSM", study.WRONG)["S1"]
+    assert judged.outcome == results.UNDECIDED
+    assert "3 of 4 runs" in judged.evidence
+    whole = table[table["run"] < 4]
+    assert claims.exceeds(whole, "FGSM", study.WRONG)["S1"].outcome == results.REPRODUCED
+
+
+ABOUT = About("digits", "made up", (1, 8, 8), ("0", "1"), train=400, test=100, fewest=200)
 
 
 def flat(table, limit):
     """Verdict on 3.C3."""
-    *_, (claim, _, judged) = claims.verdicts(table, cells.slopes(table), limit, 0.0)
-    assert claim == "3.C3"
-    return judged
+    whole = table[table["set"] == study.WHOLE]
+    whole = whole.pivot(index="run", columns="k", values="accuracy")
+    return claims.stays_flat(whole, limit, ABOUT)
 
 
 def test_empty_sets_are_reported_not_divided_by():
@@ -231,38 +252,108 @@ def test_empty_sets_are_reported_not_divided_by():
     of_attack = table[table["set"] == "FGSM"]
     assert of_attack["images"].tolist() == [0] * 6
     assert of_attack["accuracy"].isna().all()
-    beyond, rises = tables.beyond_noise(table), tables.rises(table)
-    assert beyond["runs"].tolist() == [0, 0]
-    assert rises["FGSM"].isna().all()
-    assert flat(table, 2.0)[0] == results.REPRODUCED
+    counted = tables.beside_noise([empty] * 3, 3)
+    beyond = tables.beyond_noise({key: cells.slopes(part) for key, part in counted.items()})
+    assert beyond["runs used"].tolist() == [0] * 6
+    assert beyond["of"].tolist() == [3] * 6
+    assert beyond["beyond"].isna().all()
+    fooling = tables.fooling([empty | {f"{a}_fools_net": np.zeros(0, bool) for a in KEYS}] * 3, 3)
+    assert fooling["all attacked"].isna().all()
+    judged = claims.verdicts(
+        Split("digits", about=ABOUT), table, cells.slopes(table),
+        {key: cells.slopes(part) for key, part in counted.items()}, 2.0,
+    )  # fmt: skip
+    outcomes = {(claim, part): verdict.outcome for claim, part, verdict in judged}
+    assert outcomes.pop(("3.C3", "")) == results.REPRODUCED
+    assert set(outcomes.values()) == {results.UNDECIDED}
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
         ([0.5, 0.6, 0.7], results.REPRODUCED),
+        ([-0.5, 0.0, 0.5], results.REPRODUCED),  # of different signs, they are no change
         ([4.0, 4.1, 4.2], results.NOT_REPRODUCED),
+        ([-4.0, -4.1, -4.2], results.NOT_REPRODUCED),
         ([0.1, 2.0, 4.0], results.UNDECIDED),
         ([0.5, 0.6], results.UNDECIDED),  # two runs may agree by luck
     ],
 )
-def test_flat_is_less_than_the_limit(changes, verdict):
-    judged, evidence = claims.stays_flat(pd.Series(changes), 2.0, 0.0)
-    assert judged == verdict
-    assert "limit 2" in evidence
+def test_flat_is_less_than_the_limit_to_either_side(changes, verdict):
+    whole = pd.DataFrame({1: 90 + np.array(changes), 3: 95.0, 5: 90.0})
+    judged = claims.stays_flat(whole, 2.0, dataclasses.replace(ABOUT, test=1000, train=10000))
+    assert judged.outcome == verdict
+    assert "to lie below 2" in judged.evidence
+    assert "to lie above −2" in judged.evidence
+    assert "points between the best and the worst K" in judged.evidence
 
 
-def test_control_share_and_what_is_beyond():
-    table = synthetic(
-        FGSM=[(60, 40, 0), (62, 40, 0)],
-        DeepFool=[(30, 1, 0)] * 2,
-        **{study.CONTROL: [(30, 20, 0), (31, 20, 0)], study.WHOLE: [(90, 90, 90)] * 2},
+def test_each_image_counts_once_or_in_each_version_or_where_noise_moves_it_too():
+    """Z = 3. Image 0 has three versions that attack and noise share; image 1 is FGSM's alone."""
+    labels = np.array([0, 0, 0], np.int16)
+    run = {
+        "labels": labels, "test_votes": np.array([[0, 0], [0, 0], [0, 1]], np.int16),
+        "fgsm_image": np.array([0, 0, 0, 0, 1, 2]),
+        "fgsm_votes": np.array([[0, 1], [1, 1], [1, 1], [1, 0], [0, 1], [0, 1]]),
+        "control_image": np.array([0, 1]), "control_votes": np.array([[0, 1], [0, 0]]),
+        "deepfool_image": np.array([1]), "deepfool_votes": np.array([[0, 1]]),
+    }  # fmt: skip
+    counted = tables.beside_noise([run], 3)
+    tight = {
+        key: table[table["k"] == 1].set_index("set")["accuracy"].round(3).tolist()
+        for key, table in counted.items()
+    }
+    versions, once, shared = tables.COUNTED
+    assert tight["FGSM", versions] == [50, 100]
+    assert tight["FGSM", once] == [pytest.approx(100 * (1 / 3 + 1) / 2, abs=1e-3), 100]
+    assert tight["FGSM", shared] == [pytest.approx(100 / 3, abs=1e-3), 100]
+    assert tight["DeepFool", once] == [100, 100]
+    assert np.isnan(tight["DeepFool", shared]).all()
+    images = counted["FGSM", versions].groupby("set", sort=False)["images"].first()
+    assert images.tolist() == [4, 1]
+    assert all(
+        table[table["k"] == 3]["accuracy"].dropna().eq(0).all() for table in counted.values()
     )
-    beyond, rises = tables.beyond_noise(table), tables.rises(table)
-    fgsm = beyond.set_index("attack").loc["FGSM"]
-    assert fgsm["control share"] == pytest.approx(50)
-    assert fgsm["beyond"] == pytest.approx(30.5)
-    assert rises["FGSM"].tolist() == [60, 62]
+
+
+def test_each_version_counted_is_the_papers_table(run):
+    table = tables.accuracies([run], 5).set_index(["set", "k"])
+    for (_, counted), part in tables.beside_noise([run], 5).items():
+        if counted == "each version":
+            ours = part.set_index(["set", "k"])
+            assert ours["accuracy"].to_numpy() == pytest.approx(
+                table.loc[ours.index, "accuracy"].to_numpy(), nan_ok=True
+            )
+            assert (ours["images"] == table.loc[ours.index, "images"]).all()
+
+
+def test_what_is_beyond_noise():
+    table = slopes(FGSM=[(60, 40, 0), (62, 40, 0)], **{study.CONTROL: [(30, 20, 0), (31, 20, 0)]})
+    beyond = tables.beyond_noise({("FGSM", "each version"): table}).set_index("quantity")
+    assert beyond["beyond"].tolist() == pytest.approx([0, 10.5, 30.5])
+    assert beyond.loc["A1 − A5", ["attacked", "noise"]].tolist() == [61, 30.5]
+    assert beyond["images"].tolist() == [10] * 3
+
+
+def test_how_many_fool_the_net(run):
+    table = tables.fooling([run], 5).set_index("attack")
+    for name, attack in study.ATTACKS.items():
+        image, votes = run[f"{attack}_image"], run[f"{attack}_votes"][:, 2]
+        fooled, right = run[f"{attack}_fools_net"], run["test_votes"][:, 2] == run["labels"]
+        of_all = [f for f, i in zip(fooled, image, strict=True) if right[i]]
+        rows = zip(fooled, image, votes, strict=True)
+        of_set = [f for f, i, vote in rows if right[i] and vote != run["labels"][i]]
+        assert table.loc[name, "all attacked"] == pytest.approx(100 * np.mean(of_all))
+        assert table.loc[name, "adversarial set"] == pytest.approx(100 * np.mean(of_set))
+
+
+def test_what_the_slopes_are_made_of():
+    table = synthetic(FGSM=[(60, 40, 0), (40, 20, 0)], **{study.WHOLE: [(90, 90, 90)] * 2})
+    (row,) = tables.made_of(table).to_dict("records")
+    assert row["set"] == "FGSM"
+    assert row["S1 of the means"] == pytest.approx(50 / 30)
+    assert row["rise"] == 50
+    assert row["first step in % of it"] == pytest.approx(60)
 
 
 def test_captions_are_the_labels_at_both_ends():

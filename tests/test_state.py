@@ -94,6 +94,10 @@ def watched(of):
         return attacks.pgd(of.model, of.x, of.y, eps=0.1, steps=2)
 
 
+def units(of):
+    return misalignment.unit(of.x_adv).view(of.x_adv.shape)
+
+
 def closest(of):
     return list(
         neuroevolution.evolve(
@@ -191,12 +195,12 @@ CALLS = {
     "gradients.predictions": evaluated(lambda of: gradients.predictions(of.model, of.x)),
     "gradients.spread": lambda of: gradients.spread(of.logits),
     "gradients.steepest": lambda of: gradients.steepest(of.x, "l2"),
-    "misalignment.cosines": lambda of: misalignment.cosines(of.model, of.x, of.y, of.x_adv),
+    "misalignment.cosines": lambda of: misalignment.cosines(of.model, of.x, of.y, units(of)),
     "misalignment.gradient_alignment": evaluated(
-        lambda of: misalignment.gradient_alignment(of.model, of.x, of.y, of.x_adv)
+        lambda of: misalignment.gradient_alignment(of.model, of.x, of.y, units(of))
     ),
     "misalignment.misaligned": evaluated(
-        lambda of: misalignment.misaligned(of.x_adv)(of.model, of.x, of.y, of.y)
+        lambda of: misalignment.misaligned(units(of))(of.model, of.x, of.y, of.y)
     ),
     "misalignment.reference_gradients": lambda of: misalignment.reference_gradients(
         of.model, of.x, of.y

@@ -59,7 +59,8 @@ def cw_l2(
     every w gives an image in [0, 1], so that Adam may move w freely. A binary search, for each
     image its own, looks for the smallest c that succeeds: ten times as much after a failure, until
     there is a success; then halfway between the largest c that failed and the smallest that did
-    not. Of all images on the way the nearest success is kept.
+    not. Of all images on the way the nearest success is kept. A success stands above rounding: by
+    a ten-thousandth of the logits' spread.
 
     The defaults are those of the authors' code, but with 1,000 steps for each c instead of at most
     10,000, as in CleverHans. It costs `steps` · `search_steps` gradient passes an image; all of
@@ -68,8 +69,8 @@ def cw_l2(
 
     ART's `CarliniL2Method` takes options of the same meaning (by default 10 steps, 10 search
     steps, an lr and an initial c of 0.01) but no Adam: each of its steps goes down the gradient,
-    doubling or halving its length as long as the loss falls. So 10 of its steps succeed where 10
-    steps of Adam at this lr do not.
+    doubling or halving its length as long as the loss falls. So 10 of its steps may succeed where
+    10 steps of Adam at this lr do not.
 
     Parameters
     ----------

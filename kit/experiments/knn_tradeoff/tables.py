@@ -10,6 +10,9 @@ import pandas as pd
 from kit.experiments.knn_tradeoff.settings import ADVERSARIAL, ATTACKS, CONTROL, WHOLE, WRONG
 from kit.harness import results
 
+# An image may stand in a set in several versions: one for each target of FGSM, or draw of noise.
+COUNTED = ("each version", "each image once", "shared images once")
+
 
 def sets(run: Mapping, z: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The sets of images that the paper compares, from the result of :func:`study`.
@@ -25,10 +28,18 @@ def sets(run: Mapping, z: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     wrong = votes[:, -1] != labels
     chosen = {WHOLE: (votes, labels), WRONG: (votes[wrong], labels[wrong])}
     for name, attack in ATTACKS.items():
-        image, votes = run[f"{attack}_image"], run[f"{attack}_votes"][:, :columns]
-        kept = ~wrong[image] & (votes[:, -1] != labels[image])
-        chosen[name] = votes[kept], labels[image[kept]]
+        _, kept = _chosen(run, name, z)
+        image, votes = run[f"{attack}_image"][kept], run[f"{attack}_votes"][kept, :columns]
+        chosen[name] = votes, labels[image]
     return chosen
+
+
+def _chosen(run: Mapping, attack: str, z: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of an attack's images count for Z-NN: those it got right, and those it now misses."""
+    image, votes = (run[f"{ATTACKS[attack]}_{name}"] for name in ("image", "votes"))
+    truth = run["labels"][image]
+    attacked = run["test_votes"][image, z // 2] == truth
+    return attacked, attacked & (votes[:, z // 2] != truth)
 
 
 def accuracies(runs: Sequence[Mapping], z: int) -> pd.DataFrame:
@@ -79,30 +90,109 @@ def compare(slopes: pd.DataFrame, attack: str, other: str = WRONG) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def rises(table: pd.DataFrame) -> pd.DataFrame:
-    """The whole rise A_1 − A_Z (points) of every run, a column for each set."""
-    wide = table.pivot(index=["run", "set"], columns="k", values="accuracy")
-    return (wide[1] - wide[max(wide.columns)]).unstack("set")
+def measures(slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What steepness is measured by: S_j, and the rises A_1 − A_{Z−2} and A_1 − A_Z (points).
+
+    Parameters
+    ----------
+    slopes
+        As :func:`compare` takes it.
+
+    Returns
+    -------
+    dict
+        By name a table with a row for each run and a column for each set. The last S_j is left
+        out, since it divides by A_Z = 0.
+    """
+    slope, step = (
+        slopes.pivot(index="run", columns=["j", "set"], values=name)
+        for name in ("slope", "difference")
+    )
+    js = sorted(slopes["j"].unique())
+    rises = {f"A1 − A{last + 2}": sum(step[j] for j in js if j <= last) for last in js[-2:]}
+    return {f"S{j}": slope[j] for j in js[:-1]} | rises
 
 
-def beyond_noise(table: pd.DataFrame) -> pd.DataFrame:
-    """Of each attack the rise A_1 − A_Z (points), the control's, and the paired difference."""
-    rise, rows = rises(table), []
-    for attack in ADVERSARIAL:
-        pairs = rise[[attack, CONTROL]].dropna().to_numpy()
-        mean, low, high = results.mean_interval(pairs[:, 0] - pairs[:, 1])
-        of_attack, of_noise = pairs.mean(0) if len(pairs) else (np.nan, np.nan)
-        share = 100 * of_noise / of_attack if of_attack else np.nan
-        rows.append((attack, of_attack, of_noise, mean, low, high, share, len(pairs)))
-    columns = ["attack", "rise", "control", "beyond", "low", "high", "control share", "runs"]
-    return pd.DataFrame(rows, columns=columns)
+def beside_noise(runs: Sequence[Mapping], z: int) -> dict[tuple[str, str], pd.DataFrame]:
+    """A_K of each attack's images beside those of noise, counted in three ways.
+
+    Returns
+    -------
+    dict
+        By attack and one of `COUNTED` a table like that of :func:`accuracies`. Shared images have
+        a version in both sets, so that the two differ in nothing but the change of the pixels.
+    """
+    rows = []
+    for run, result in enumerate(runs, 1):
+        versions = {name: _right(result, name, z) for name in ATTACKS}
+        images = {name: table.groupby(level=0).mean() for name, table in versions.items()}
+        for attack in ADVERSARIAL:
+            shared = images[attack].index.intersection(images[CONTROL].index)
+            for name in (attack, CONTROL):
+                counted = versions[name], images[name], images[name].loc[shared]
+                rows += [
+                    (attack, how, run, name, k, table[k].mean(), len(table))
+                    for how, table in zip(COUNTED, counted, strict=True)
+                    for k in table
+                ]
+    names = ["attack", "counted", "run", "set", "k", "accuracy", "images"]
+    whole = pd.DataFrame(rows, columns=names)
+    return {key: part[names[2:]] for key, part in whole.groupby(names[:2], sort=False)}
+
+
+def _right(run: Mapping, attack: str, z: int) -> pd.DataFrame:
+    """Is K-NN right, 100 or 0, on the set of an attack: a row for each version of an image."""
+    _, kept = _chosen(run, attack, z)
+    image, votes = (run[f"{ATTACKS[attack]}_{name}"][kept] for name in ("image", "votes"))
+    ks = range(1, z + 1, 2)
+    right = 100.0 * (votes[:, : len(ks)] == run["labels"][image][:, None])
+    return pd.DataFrame(right, index=image, columns=ks)
+
+
+def beyond_noise(slopes: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Of each attack the measures of steepness, noise's, and the paired difference.
+
+    Parameters
+    ----------
+    slopes
+        As :func:`compare` takes it, for each table of :func:`beside_noise`.
+    """
+    rows = []
+    for (attack, counted), table in slopes.items():
+        images = table.groupby("set")["images"].mean()
+        for quantity, values in measures(table).items():
+            finite = values[np.isfinite(values).all(axis=1)]
+            found = results.mean_interval(finite[attack] - finite[CONTROL])
+            means = finite[attack].mean(), finite[CONTROL].mean(), *found
+            sizes = images[attack], images[CONTROL], len(finite), len(values)
+            rows.append((attack, counted, quantity, *means, *sizes))
+    columns = ["attack", "counted", "quantity", "attacked", "noise", "beyond", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "images", "images of noise", "runs used", "of"])
+
+
+def fooling(runs: Sequence[Mapping], z: int) -> pd.DataFrame:
+    """How many of an attack's images LeNet-5 gets wrong (%), over runs: of all, of its set."""
+    rows = [
+        (attack, *(100 * fooled[part].mean() if part.any() else np.nan for part in parts))
+        for attack, key in ATTACKS.items()
+        for run in runs
+        for fooled, parts in [(run[f"{key}_fools_net"], _chosen(run, attack, z))]
+    ]
+    table = pd.DataFrame(rows, columns=["attack", "all attacked", "adversarial set"])
+    grouped, columns = table.groupby("attack", sort=False), list(table)[1:]
+    spread = {f"{name} std": (name, "std") for name in columns}
+    means = grouped.agg(**{name: (name, "mean") for name in columns}, **spread)
+    order = [name for column in columns for name in (column, f"{column} std")]
+    return means[order].assign(runs=len(runs)).reset_index()
 
 
 def made_of(table: pd.DataFrame) -> pd.DataFrame:
-    """For each set its mean accuracies, their ratios, and the rise in points."""
+    """For each set its mean accuracies, their ratios, the rise in points, and its first step."""
     mean = table.groupby(["set", "k"], sort=False)["accuracy"].mean().unstack()
     parts = {f"A{k}": mean[k] for k in mean}
     parts |= {f"S{j} of the means": mean[j] / mean[j + 2] for j in list(mean)[:-2]}
-    parts["rise"] = mean[1] - mean[max(mean)]
+    *_, first, z = mean
+    parts["rise"] = mean[1] - mean[z]
+    parts["first step in % of it"] = 100 * (mean[first] - mean[z]) / parts["rise"]
     images = table[table["k"] == 1].groupby("set")["images"].mean()
     return pd.DataFrame(parts).assign(images=images).drop(WHOLE).reset_index()

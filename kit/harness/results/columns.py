@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRINTED = " (printed)"  # ends the names of columns with the paper's values
-COUNTS = ("searches", "runs", "repeats")  # columns that say how many a mean is over
-IMAGES = "images"  # likewise, but equal images in several repeats are no repeats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +66,6 @@ def keys(frame: pd.DataFrame) -> list[str]:
     names, means = list(frame), [column.name for column in read(frame) if column.std]
     measures = means or [name for name in names if is_float_dtype(frame[name])]
     return names[: names.index(measures[0])] if measures else names
-
-
-def count(frame: pd.DataFrame) -> str:
-    """Name of the column that says over how many the means are; empty where there is none."""
-    return next((name for name in (*COUNTS, IMAGES) if name in frame), "")
 
 
 def _column(frame: pd.DataFrame, name: str, after: list[str]) -> Column:

@@ -1,30 +1,46 @@
-"""A run's tables against committed ones: do the new numbers lie where repeats would?"""
+"""A run against committed results: do the numbers that its verdicts read lie where they should?"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kit.harness.results import columns
+from kit.harness.results import claims
+from kit.harness.results.power import ERROR
+from kit.harness.results.verdicts import SCALES
 
-CONFIDENCE = 0.95
+Numbers = Mapping[str, Any]  # of one part of a verdict, as claims.json holds them
 
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """One number of a table: both values, and where the new one was to be expected."""
+    """One number that a verdict reads: both values, and where the new one was to be expected.
 
-    table: str
-    row: str
-    column: str
+    Attributes
+    ----------
+    claim, about, unit
+        Which number it is.
+    committed, new
+        Both values; the new one is NaN where it has none any more.
+    low, high
+        Ends of the interval in which the new one should lie.
+    visible
+        The shift that would be noticed with a chance of 80 %, in standard deviations of a repeat.
+    """
+
+    claim: str
+    about: str
+    unit: str
     committed: float
     new: float
     low: float
     high: float
+    visible: float
 
     @property
     def inside(self) -> bool:
@@ -33,12 +49,12 @@ class Compared:
 
 
 def compare(new: Path, committed: Path) -> list[Compared]:
-    """Compare all means with a standard deviation in the tables of two runs of a notebook.
+    """Compare what the verdicts of two runs of a notebook were read off.
 
-    A new mean over m repeats is expected in the prediction interval of the committed ones,
-    mean ± t · std · √(1/n + 1/m), at least one test image wide to either side. The intervals hold
-    together with 95 % confidence (Bonferroni): of many numbers some lie far off by chance.
-    Tables with deviations over images are left out: those do not say how far repeats lie apart.
+    The difference of both values is judged by the deviations of both runs' repeats together
+    (Student's t), and allowed one test image at least. The intervals hold together with 95 %
+    confidence (Bonferroni): of many numbers some lie far off by chance. Where the runs used other
+    images, the luck of these is added, if it is known; numbers for which it is not are left out.
 
     Parameters
     ----------
@@ -48,71 +64,55 @@ def compare(new: Path, committed: Path) -> list[Compared]:
     Returns
     -------
     list of Compared
-        Empty where the tables have no such numbers in common.
+        Empty where the verdicts have no such numbers in common.
     """
+    same_images = _images(new) == _images(committed)
     pairs = [
-        pair
-        for path in sorted(committed.glob("*.csv"))
-        if (new / path.name).is_file()
-        for pair in _pairs(path, new / path.name, _repeats(committed), _repeats(new))
+        (about, old, other)
+        for about, old, other in _pairs(claims.read(new), claims.read(committed))
+        if min(old["n"]) > 1 and old["estimate"] is not None and (same_images or old["shared"])
     ]
-    resolution = _resolution(committed)
-    return [_judged(resolution, len(pairs), *pair) for pair in pairs]
+    return [
+        judged(*about, old, other, ERROR / len(pairs), same_images) for about, old, other in pairs
+    ]
 
 
-def _pairs(path: Path, other: Path, n: int, m: int) -> list[tuple[Any, ...]]:
-    """Table, row, column, both means, largest committed one, std, and over how many each mean is.
-
-    Committed means over fewer than two repeats are left out, and those that had no value; one that
-    has none any more is not.
-    """
-    import pandas as pd
-
-    old, new = pd.read_csv(path), pd.read_csv(other)
-    # Ours, and not the paper's.
-    means = {
-        column.name: column.std
-        for column in columns.read(old)
-        if column.std and not column.name.endswith(columns.PRINTED)
-    }
-    keys, count = columns.keys(old), columns.count(old)
-    if count == columns.IMAGES or not means or not keys or not {*keys, *means} <= set(new):
-        return []
-    rows, both = [], old.merge(new, on=keys, suffixes=("", " (new)"))
-    names = both[keys].astype(str).agg(", ".join, axis=1)
-    for name, (_, row) in zip(names, both.iterrows(), strict=True):
-        sizes = (row[count], row.get(f"{count} (new)", row[count])) if count else (n, m)
-        for column, std in means.items():
-            values = row[column], row[f"{column} (new)"]
-            if sizes[0] > 1 and sizes[1] > 0 and not np.isnan(row[column]):
-                top = old[column].abs().max()
-                rows.append((path.stem, name, column, *values, top, row[std], *sizes))
-    return rows
+def _pairs(
+    new: list[claims.Claim], committed: list[claims.Claim]
+) -> Iterator[tuple[tuple[str, str], Numbers, Numbers]]:
+    """What a number is about, and what both runs say of it."""
+    found = {(c["claim"], c["dataset"], c["part"]): c.get("numbers", []) for c in new}
+    for claim in committed:
+        ours = found.get((claim["claim"], claim["dataset"], claim["part"]), [])
+        for old, other in zip(claim.get("numbers", []), ours, strict=False):
+            about = ", ".join(filter(None, (claims.about(claim), old["name"])))
+            yield (claim["claim"], about), old, other
 
 
-def _judged(
-    resolution: float, count: int, table: str, row: str, column: str, old: float, new: float,
-    top: float, std: float, n: float, m: float,
-) -> Compared:  # fmt: skip
-    from scipy import stats
+def judged(
+    claim: str, about: str, old: Numbers, new: Numbers, error: float, same_images: bool
+) -> Compared:
+    """One number of both runs, at an accepted chance of a false alarm."""
+    from scipy import special
 
-    level = (1 - CONFIDENCE) / 2 / count
-    reach = stats.t.ppf(1 - level, n - 1) * (0 if np.isnan(std) else std) * np.sqrt(1 / n + 1 / m)
-    percent = top > 1 or "(%)" in column  # one image is no measure of a distance of 0.03
-    reach = max(reach, resolution if percent else 0, 1e-5 * abs(old))  # tables hold six digits
-    return Compared(table, row, column, old, new, old - reach, old + reach)
+    scale, shown = SCALES[old["scale"]]
+    samples = [np.maximum(numbers["n"], 1) for numbers in (old, new)]
+    sizes = np.array([1 / (1 / sample).sum() for sample in samples])
+    freedom = np.array([(sample - 1).sum() for sample in samples])
+    variances = sizes * [numbers["error"] ** 2 if numbers["error"] else 0 for numbers in (old, new)]
+    spread = np.sqrt((freedom * variances).sum() / freedom.sum())  # of one repeat
+    factor = np.sqrt((1 / sizes).sum())
+    limit = special.stdtrit(freedom.sum(), 1 - error / 2)
+    luck = 0 if same_images else old["shared"] + new["shared"]
+    reach = limit * np.hypot(spread * factor, np.sqrt(luck))
+    middle = scale(old["estimate"])
+    reach = max(reach, old["resolution"], 1e-9 * abs(middle))  # rounding
+    visible = float(special.nctdtrinc(freedom.sum(), 0.2, limit) * factor)
+    value = np.nan if new["estimate"] is None else new["estimate"]
+    ends = float(shown(middle - reach)), float(shown(middle + reach))
+    return Compared(claim, about, old["unit"], old["estimate"], value, *ends, visible)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-
-
-def _repeats(folder: Path) -> int:
-    """Over how many a mean is where its table does not say it."""
-    given = _manifest(folder)["parameters"]
-    return next((given[name] for name in ("folds", "runs") if name in given), 0)
-
-
-def _resolution(folder: Path) -> float:
-    """One test image of the smallest data set, in %."""
-    return max((100 / data["test"] for data in _manifest(folder)["data"].values()), default=0.0)
+def _images(folder: Path) -> set[str]:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return {data["fingerprint"] for data in manifest["data"].values()}

@@ -7,9 +7,7 @@ import bisect
 import numpy as np
 
 MIN_REPEATS = 3  # two repeats may agree by luck, and then their interval has no width
-# In each of two samples: a skewed one of three, against one that hardly varies, seems to differ
-# three times as often as it should.
-MIN_CONTROLS = 5
+MIN_CONTROLS = 5  # in each of two samples: fewer say little of how far they spread
 ERROR = 0.05  # accepted chance of a verdict by luck
 
 

@@ -123,11 +123,15 @@ class Part:
         return said + (self._needed() if self.outcome() == UNDECIDED else "")
 
     def numbers(self) -> dict[str, Any]:
-        """All of it as JSON values; None where there is no number."""
+        """All of it as JSON values; None where there is no number.
+
+        ``error``, ``shared`` and ``resolution`` are on the scale on which it is judged.
+        """
         value, low, high = self._shown(self.estimate.interval())
         shown = {
             "estimate": value, "low": low, "high": high, "p": self.p(),
             "error": self.estimate.error, "shared": self.estimate.shared,
+            "resolution": self.estimate.resolution,
         }  # fmt: skip
         finite = {name: number if np.isfinite(number) else None for name, number in shown.items()}
         return {

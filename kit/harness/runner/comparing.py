@@ -23,7 +23,7 @@ def prepare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> None:
     ------
     ValueError
         There is no such folder, it lacks a notebook, or the run writes there; or the notebooks
-        chosen make no tables.
+        chosen make no claims.
     """
     if folder.resolve() == committed.resolve():
         raise ValueError(
@@ -34,7 +34,7 @@ def prepare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> None:
             f"--compare {committed}: there is no such folder; use one like figures/paper."
         )
     if not with_results(chosen):
-        raise ValueError(f"{chosen[0].name} makes no tables that --compare could compare.")
+        raise ValueError(f"{chosen[0].name} makes no claims that --compare could compare.")
     for notebook in with_results(chosen):
         if not (committed / notebook.name / "manifest.json").is_file():
             raise ValueError(
@@ -45,27 +45,40 @@ def prepare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> None:
 
 
 def with_results(chosen: Sequence[Notebook]) -> list[Notebook]:
-    """Those that make tables: 00 only shows."""
+    """Those that judge claims: 00 only shows."""
     return [notebook for notebook in chosen if notebook.experiment]
 
 
 def compare(chosen: Sequence[Notebook], folder: Path, committed: Path) -> int:
-    """Show table by table how many means lie where they should; 3 where one does not."""
-    from kit.harness.results.comparison import compare as compare_tables  # loads pandas
+    """Show claim by claim how many numbers lie where they should; 3 where one does not."""
+    from kit.harness.results.comparison import compare as compare_numbers
 
     rows, outside = [], []
     for notebook in with_results(chosen):
-        numbers = compare_tables(folder / notebook.name, committed / notebook.name)
+        numbers = compare_numbers(folder / notebook.name, committed / notebook.name)
         if not numbers:
-            say(f"{notebook.name}: no table has rows in common with {committed}.", sys.stdout)
+            say(
+                f"{notebook.name}: its verdicts and those of {committed} have no numbers in common "
+                "that can be compared (other data sets, one repeat, or other images whose luck is "
+                "not known).",
+                sys.stdout,
+            )
         outside += [number for number in numbers if not number.inside]
-        for table in dict.fromkeys(number.table for number in numbers):
-            of_table = [number for number in numbers if number.table == table]
-            rows.append((table, len(of_table), sum(not number.inside for number in of_table)))
-    say("\n" + tabulate(rows, ("table", "means compared", "outside")), sys.stdout)
+        for claim in dict.fromkeys(number.claim for number in numbers):
+            of_claim = [number for number in numbers if number.claim == claim]
+            out = sum(not number.inside for number in of_claim)
+            rows.append((claim, len(of_claim), out, max(n.visible for n in of_claim)))
+    heads = ("claim", "numbers compared", "outside", "visible shift")
+    say("\n" + tabulate(rows, heads, floatfmt=".1f"), sys.stdout)
+    if rows:
+        say(
+            "Visible shift: would be noticed with a chance of 80 %, in standard deviations of the "
+            "repeats.",
+            sys.stdout,
+        )
     for n in outside:
         say(
-            f"{n.table}, {n.row}, {n.column}: {n.new:.6g} instead of {n.committed:.6g} "
+            f"{n.claim}, {n.about}: {n.new:.6g} {n.unit} instead of {n.committed:.6g} "
             f"[{n.low:.6g}, {n.high:.6g}]",
             sys.stdout,
         )
