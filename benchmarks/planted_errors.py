@@ -150,7 +150,7 @@ ERRORS = [
     ("3.C2: to differ is to be larger", f"{THREE}claims.py", "(smaller if below else larger)[name]", "larger[name]", OF_KNN),
     ("3.C2 without what runs share", f"{THREE}claims.py", "_shared(beyond, about) if about else 0.0", "0.0", OF_KNN),
     ("3.C2 with the sets swapped", f"{THREE}tables.py", "sample[[attack, other]]", "sample[[other, attack]]", OF_KNN),
-    ("3.C2 without the runs that have no slope", f"{THREE}claims.py", "found if finite.all() else found.doubted(why)", "found", OF_KNN),
+    ("3.C2 without the runs that have no slope", f"{THREE}claims.py", "found.doubted(why) if ratios and not finite.all() else found", "found", OF_KNN),
     ("3.C3 to one side alone", f"{THREE}claims.py", "for end in (limit, -limit)", "for end in (limit,)", OF_KNN),
     ("3.C3 by the best and the worst K", f"{THREE}claims.py", "change, shared = whole[1] - whole[max(whole)],", "change, shared = whole.max(axis=1) - whole.min(axis=1),", OF_KNN),
     ("3.C3 on the misclassified images", f"{THREE}claims.py", 'accuracies["set"] == WHOLE', 'accuracies["set"] == WRONG', OF_KNN),

@@ -8,6 +8,7 @@ independent.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -96,15 +97,15 @@ def _exceeds(
     a: pd.Series, b: pd.Series, ratios: bool, one_image: float, about: About | None
 ) -> results.Verdict:
     finite = np.isfinite(a) & np.isfinite(b)
-    ours, other = (results.shown_number(round(float(part[finite].mean()), 9)) for part in (a, b))
-    beyond, against = (a - b).where(finite), f"({ours} against {other})"
+    beyond = (a - b).where(finite)
     shared = _shared(beyond, about) if about else 0.0
-    if not ratios:
-        return results.positive(beyond, f"points {against}", one_image, shared=shared)
-    found = results.positive(beyond, against, shared=shared)
+    unit, resolution = ("in slope", 0.0) if ratios else ("points", one_image)
+    (part,) = results.positive(beyond, unit, resolution, shared=shared).parts
+    means = tuple(round(float(each[finite].mean()), 9) for each in (a, b))  # −1e−15 is zero
+    found = results.Verdict((dataclasses.replace(part, means=means),))
     # Runs without a finite slope are not missing at random: their denominator was zero.
     why = f"a slope is finite in {finite.sum()} of {len(finite)} runs alone"
-    return found if finite.all() else found.doubted(why)
+    return found.doubted(why) if ratios and not finite.all() else found
 
 
 def _beside_wrong(slopes: pd.DataFrame, attack: str, about: About) -> Iterator[Judged]:
