@@ -12,6 +12,7 @@ import pandas as pd
 
 from kit import runtime
 from kit.experiments.neuroevolution_gm import measures, tables
+from kit.harness import results
 
 if TYPE_CHECKING:
     from kit.experiments.neuroevolution_gm.measures import Draw
@@ -134,5 +135,4 @@ def on_new_images(values: np.ndarray) -> tuple[np.ndarray, float]:
     """
     if values.ndim == 1:
         return values, 0.0
-    over_runs = np.ma.masked_invalid(values[:, 1:]).mean(axis=0)
-    return values[:, 0], float(np.ma.filled(over_runs.var(ddof=1), np.nan))
+    return values[:, 0], results.of_shared_images(values[:, 1:])

@@ -65,15 +65,10 @@ class Measured:
         return results.above(values, border, unit, resolution, shared, scale=scale, below=below)
 
     def _shared(self, quantity: Quantity, scale: str) -> float:
-        """How much the mean over the folds varies from one draw of the test images to the next.
-
-        Where folds attack different images, some of that shows between the folds as well, and so
-        counts twice: the interval is rather too wide than too narrow.
-        """
+        """How much the folds vary together from one draw of the test images to the next."""
         judged = SCALES[scale].judged
-        means = [_mean(judged(quantity(each))) for each in self.drawn]
-        known = np.array(means)[np.isfinite(means)]
-        return float(known.var(ddof=1)) if len(known) > 1 else 0.0
+        drawn = [judged(quantity(each)) for each in self.drawn]
+        return results.of_shared_images(np.transpose(drawn)) if drawn else 0.0
 
 
 def verdicts(dataset: str, curves: Regimes, drawn: Sequence[Regimes], resolution: float) -> Judged:
