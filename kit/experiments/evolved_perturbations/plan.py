@@ -21,7 +21,7 @@ from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
 
 READINGS = 10  # in the first epoch of a course
-COURSES = 5  # δ* that every optimizer trains on for longer, one training each
+COURSES = 3  # δ* that every optimizer trains on for longer, one training each
 
 
 def plan(c: Settings) -> Plan[Task]:
