@@ -81,7 +81,7 @@ ERRORS = [
     ("2.X1 without the control", f"{TWO}claims.py", 'c[label][f"ASR {attack}"] - c[label][f"ASR {CONTROL}"]', 'c[label][f"ASR {attack}"]', OF_TWO),
     ("2.X2's regimes swapped", f"{TWO}claims.py", 'c["overfitting"][f"{LAST}: L2"] - c["normal"][f"{LAST}: L2"]', 'c["normal"][f"{LAST}: L2"] - c["overfitting"][f"{LAST}: L2"]', OF_TWO),
     ("2.X3 with the crafting epoch", f"{TWO}claims.py", 'c["overfitting"][f"ASR {LAST}"][:, :-1]', 'c["overfitting"][f"ASR {LAST}"]', OF_TWO),
-    ("intervals for these test images alone", f"{TWO}claims.py", "return float(known.var(ddof=1)) if len(known) > 1 else 0.0", "return 0.0", OF_TWO),
+    ("intervals for these test images alone", f"{TWO}claims.py", "return results.of_shared_images(np.transpose(drawn)) if drawn else 0.0", "return 0.0", OF_TWO),
     ("other images for each fold", f"{TWO}resampling.py", 'times[:, fold[images]] if images else times', 'times[::-1, fold[images]] if images else times', OF_TWO),
     ("unchanged images in the norms drawn anew", f"{TWO}resampling.py", '[0][1] > 0', '[0][1] >= 0', OF_TWO),
     ("the spread of CLEVER is its square", f"{TWO}resampling.py", "np.sqrt(np.maximum(squares - means**2, 0))", "np.maximum(squares - means**2, 0)", OF_TWO),
