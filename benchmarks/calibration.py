@@ -207,7 +207,8 @@ def _resplits(random: np.random.Generator, n: int, corrected: bool) -> Verdict:
 def _nested(random: np.random.Generator, n: int, corrected: bool) -> Verdict:
     images, nets = random.normal(0, 1, 300), random.normal(0, 0.1, (n, 1))
     fooled = random.normal(images + nets, 1, (n, 300)) > 0
-    shared = fooled.mean(0).var(ddof=1) / 300 if corrected else 0.0
+    draws = random.multinomial(300, np.full(300, 1 / 300), size=200) / 300  # bootstraps
+    shared = results.of_shared_images(fooled @ draws.T) if corrected else 0.0
     return positive(fooled.mean(1) - 0.5, "", shared=shared)
 
 

@@ -39,7 +39,7 @@ def _art(build):
     return run
 
 
-CW = {
+MINIMAL = {
     "foolbox CW": _foolbox(
         foolbox.attacks.L2CarliniWagnerAttack(
             binary_search_steps=5, steps=100, stepsize=0.05, initial_const=1.0

@@ -9,7 +9,8 @@ values would make a GPU wait, and :func:`kit.training.fit` has looked at them be
 - Labels are torch.int64 tensors of shape (N,), whole numbers from 0 to classes − 1. Other types
   are not converted: bytes that count beyond 255 classes, or floats, would pass for labels.
 - Models are torch.nn.Modules from images to finite logits of shape (N, classes), of two classes or
-  more, with weights of the images' type.
+  more, with weights of the images' type. In evaluation mode an image's logits depend on nothing
+  else: neither on chance nor on the images beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,7 +29,9 @@ from kit.constraints import number
 
 NORMS = ("linf", "l2")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+BRIGHT = 32  # bytes that show something are brighter
 LARGEST = 1e16  # of numbers that are squared and summed: with more that would leave float32
+_LOOKING = contextvars.ContextVar("looking", default=False)
 _SIZES = contextvars.ContextVar[list[Tensor] | None]("sizes", default=None)
 _DIVERGED = (
     f"The model returns NaN, infinity or numbers beyond {LARGEST:g}, or its gradient does: its "
@@ -69,6 +73,7 @@ def check_pairs(x: Tensor, y: Tensor) -> None:
     check_shape(x)
     check_labels(y, len(x))
     check_shapes(x)
+    _check_values(x, y)
 
 
 def check_shapes(x: Tensor) -> None:
@@ -127,11 +132,12 @@ def check_data(x: Tensor, y: Tensor, classes: int | None = None) -> None:
 
 
 def check_module(model: nn.Module) -> None:
-    """Refuse anything but a torch.nn.Module, with a ValueError."""
+    """Refuse anything but a torch.nn.Module whose weights have values, with a ValueError."""
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"The model is {_describe(model)}: give a torch.nn.Module from images to logits."
         )
+    _check_values(*model.parameters(), *model.buffers())
 
 
 def check_batch(model: nn.Module, x: Tensor, y: Tensor, device: torch.device | None = None) -> int:
@@ -160,11 +166,51 @@ def check_attack(model: nn.Module, x: Tensor, y: Tensor) -> int:
 def check_model(model: nn.Module, x: Tensor, device: torch.device | None = None) -> int:
     """Refuse a model that gives no logits of two classes or more; how many of them it gives.
 
-    It looks at the first image, in the mode that the model is in.
+    It looks at the first image. Call it in evaluation mode: a model whose logits chance or other
+    images change is refused, and of one that returns probabilities it warns.
     """
     check_module(model)
+    image = x[:1].detach().to(device)
     with torch.no_grad():
-        return check_logits(run(model, x[:1].detach().to(device)), 1).shape[1]
+        logits = check_logits(run(model, image), 1)
+    _check_steady(model, image)
+    return logits.shape[1]
+
+
+def _check_steady(model: nn.Module, image: Tensor) -> None:
+    """Refuse logits that chance or other images change; warn of probabilities."""
+    other = (image + 0.5) % 1  # differs in every pixel
+    token = _LOOKING.set(True)
+    try:
+        with torch.no_grad():  # two images each time: of other numbers the rounding may differ
+            logits, again = (run(model, torch.cat([image, second])) for second in (other, image))
+    finally:
+        _LOOKING.reset(token)
+    exact = torch.finfo(logits.dtype).eps
+    # Not of NaN: who computes with the logits says what is wrong with them.
+    changed = (again - logits[:1]).abs().max() > exact**0.5 * again.abs().max()
+    near_one = (logits.sum(1) - 1).abs().max() <= max(1e-4, exact)
+    # Read at once: each reading makes a GPU wait.
+    restless, sums_to_one = torch.stack([changed, near_one & (logits.min() >= 0)]).tolist()
+    if restless:
+        raise ValueError(
+            "The model gives another output for the same image when it is run again, beside "
+            "another image: in evaluation mode nothing may be random or depend on other images; "
+            "let dropout and noise depend on self.training, and call no train() in forward."
+        )
+    if sums_to_one:
+        warnings.warn(
+            "The model seems to return probabilities: its outputs for an image are not negative "
+            "and sum to 1. Losses and attacks take them for logits, and their numbers would be "
+            "wrong: leave out the softmax at its end.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def looking() -> bool:
+    """Is a model run only to see whether it is one? Who watches it from outside leaves that out."""
+    return _LOOKING.get()
 
 
 def run(model: Callable[[Tensor], Any], x: Tensor) -> Any:
@@ -225,6 +271,7 @@ def check_gradient(model: nn.Module, x: Tensor) -> int:
     with torch.enable_grad():
         shown = image.clone().requires_grad_()
         logits = check_logits(run(model, shown), 1)
+    _check_steady(model, image)
     other = (image + 0.5) % 1  # differs in every pixel
     if not _has_gradient(logits, shown):
         with torch.enable_grad():
@@ -328,8 +375,8 @@ def seen_in_the_end() -> Iterator[None]:
             raise DivergedError(_DIVERGED)
 
 
-def check_vectors(**named: Tensor) -> None:
-    """Refuse what distances cannot be measured between, with a ValueError.
+def check_vectors(**named: Tensor) -> list[Span]:
+    """Refuse what distances cannot be measured between, with a ValueError; from where to where.
 
     Parameters
     ----------
@@ -345,16 +392,20 @@ def check_vectors(**named: Tensor) -> None:
     """
     for name, x in named.items():
         _check_vector(x, name)
-    for name, (low, high) in zip(named, _spans(*named.values()), strict=True):
+    spans = _spans(*named.values())
+    for name, (low, high) in zip(named, spans, strict=True):
         if not (low >= -LARGEST and high <= LARGEST):
             raise ValueError(
                 f"The {name} reach from {low:.3g} to {high:.3g}: use finite numbers, up to "
                 f"{LARGEST:g} in size."
             )
+    return spans
 
 
 def check_same_shape(x_train: Tensor, x: Tensor) -> None:
     """Refuse training images and queries that are no vectors, or differ in shape.
+
+    It warns where the ones look like images from 0 to 1 and the others like bytes.
 
     Examples
     --------
@@ -363,11 +414,20 @@ def check_same_shape(x_train: Tensor, x: Tensor) -> None:
         ...
     ValueError: Training images are of shape (3, 8, 8), queries of (8, 8, 3): use one shape.
     """
-    check_vectors(**{"training images": x_train, "queries": x})
+    spans = check_vectors(**{"training images": x_train, "queries": x})
     if x_train.shape[1:] != x.shape[1:]:
         ours, theirs = tuple(x_train.shape[1:]), tuple(x.shape[1:])
         raise ValueError(
             f"Training images are of shape {ours}, queries of {theirs}: use one shape."
+        )
+    (low, high), (other_low, other_high) = sorted(spans, key=lambda span: span[1])
+    alike = high > 1 or not BRIGHT < other_high <= 255 or min(low, other_low) < 0
+    if len(x_train) and len(x) and not alike:
+        warnings.warn(
+            f"Training images reach up to {spans[0][1]:.3g}, queries up to {spans[1][1]:.3g}: if "
+            "both are images, scale them alike, as x / 255 does; their distances say nothing else.",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 
@@ -471,6 +531,7 @@ def _check_classes(labels: Span, classes: int | None, who: str) -> None:
 
 def _spans(*tensors: Tensor) -> list[Span]:
     """Of each tensor, all read at once: every reading makes a GPU wait. Of an empty one, zeros."""
+    _check_values(*tensors)
     ends = [
         end.double().to(tensors[0].device)
         for tensor in tensors
@@ -478,6 +539,11 @@ def _spans(*tensors: Tensor) -> list[Span]:
     ]
     values = torch.stack(ends).tolist()
     return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _check_values(*tensors: Tensor) -> None:
+    if any(tensor.is_meta for tensor in tensors):
+        raise ValueError("Tensors on the device meta hold no values: use one such as cpu or cuda.")
 
 
 def _describe(values: Any) -> str:

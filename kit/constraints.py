@@ -133,6 +133,21 @@ def number(
     return Constraint(holds, allowed, {"type": "number"} | finite, float)
 
 
+def generator(kind: type, words: str) -> Constraint:
+    """A random generator of NumPy's or PyTorch's, named in `words`; a seed is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> words = "a numpy.random.Generator, such as numpy.random.default_rng(0)"
+    >>> generator(np.random.Generator, words).check("rng", 3)
+    Traceback (most recent call last):
+        ...
+    ValueError: rng is 3: give a numpy.random.Generator, such as numpy.random.default_rng(0).
+    """
+    return Constraint(lambda value: isinstance(value, kind), f"give {words}", {})
+
+
 def divides_one() -> Constraint:
     """A number in (0, 1] that goes into 1 a whole number of times."""
 

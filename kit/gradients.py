@@ -140,6 +140,17 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return others - logits.gather(1, y[:, None])[:, 0]
 
 
+def spread(logits: Tensor) -> Tensor:
+    """The largest logit minus the least, a constant without gradient, shape (N,).
+
+    Examples
+    --------
+    >>> spread(torch.tensor([[3.0, 1.0, 0.5], [1.0, 1.0, 1.0]]))
+    tensor([2.5000, 0.0000])
+    """
+    return (logits.amax(1) - logits.amin(1)).detach()
+
+
 def per_image(values: Tensor, like: Tensor) -> Tensor:
     """One number per image, shaped to be multiplied with images.
 

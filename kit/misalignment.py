@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kit.checks import check_attack
+from kit.checks import check_attack, check_vectors
 from kit.gradients import frozen, in_batches, loss_gradient
 from kit.training import input_gradients
 from kit.training.losses import Loss, Model, mean_cross_entropy
@@ -20,6 +20,7 @@ from kit.training.losses import Loss, Model, mean_cross_entropy
 # A gradient whose largest entry is smaller than this counts as zero: the image is saturated, and
 # one over its length would leave float32's range in the double backward.
 SATURATED = 1e-30
+INEXACT = 0.01  # of a length of 1 in half precision, at most
 
 
 def unit(grads: Tensor) -> Tensor:
@@ -125,6 +126,8 @@ def cosines(model: nn.Module, x: Tensor, y: Tensor, reference: Tensor) -> Tensor
     with frozen(model):
         check_attack(model, x, y)
         _check_reference(x, reference)
+        check_vectors(**{"reference's gradients": reference})
+        _check_units(reference)
         return in_batches(
             lambda *batch: _between(loss_gradient(model, *batch[:2]), batch[2]), x, y, reference
         )
@@ -151,7 +154,8 @@ def gradient_alignment(model: Model, x: Tensor, y: Tensor, reference: Tensor) ->
     Raises
     ------
     ValueError
-        `reference` does not have the shape of `x`.
+        `reference` does not have the shape of `x`; on a CPU also if its lengths are not 1: since it
+        runs in every batch, a GPU is not asked for them.
 
     Examples
     --------
@@ -165,6 +169,8 @@ def gradient_alignment(model: Model, x: Tensor, y: Tensor, reference: Tensor) ->
     True
     """
     grads = input_gradients(model, x, y, create_graph=True)
+    if isinstance(reference, Tensor) and reference.device.type == "cpu":
+        _check_units(reference)
     return _mean_cosine(_between(grads, reference))
 
 
@@ -174,6 +180,17 @@ def _check_reference(x: Tensor, reference: Tensor) -> None:
         raise ValueError(
             f"The reference's gradients have shape {shape} and the images {tuple(x.shape)}: "
             "compute them on the same images."
+        )
+
+
+def _check_units(reference: Tensor) -> None:
+    """Refuse other lengths than 1, and 0 of a zero gradient: their cosines would be none."""
+    lengths = torch.linalg.vector_norm(reference.flatten(1), dim=1, dtype=torch.float64)
+    if not ((lengths == 0) | ((lengths - 1).abs() <= INEXACT)).all():
+        low, high = lengths.min(), lengths.max()
+        raise ValueError(
+            f"The reference's gradients have lengths from {low:.3g} to {high:.3g}: make them unit "
+            "vectors, as reference_gradients gives them, or by unit(grads).view_as(grads)."
         )
 
 
@@ -220,7 +237,8 @@ def misaligned(reference: Tensor, *, strength: float = 1.0, variant: str = "cosi
     Raises
     ------
     ValueError
-        λ is negative, or the variant is unknown.
+        λ is negative, the variant is unknown, or the reference's gradients are no unit vectors;
+        while training, also if there are fewer of them than training images.
 
     Examples
     --------
@@ -236,6 +254,8 @@ def misaligned(reference: Tensor, *, strength: float = 1.0, variant: str = "cosi
         raise ValueError(f"strength (λ) is {strength}: use a number from 0 on.")
     if variant not in VARIANTS:
         raise ValueError(f"Unknown variant {variant!r}: use one of {', '.join(VARIANTS)}.")
+    check_vectors(**{"reference's gradients": reference})
+    _check_units(reference)
     if strength == 0:
         return mean_cross_entropy
     combine = VARIANTS[variant]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from kit.checks import check_batch, check_module
+from kit.checks import check_batch, check_module, looking
 from kit.gradients import frozen, l2_norm
 
 
@@ -34,10 +34,12 @@ def passes(model: nn.Module) -> Iterator[Passes]:
     torch's autograd that comes through the model, on its way to the images or to the weights. So a
     loss on input gradients (double backward) takes two: one for these, and one for the loss.
 
-    Of each image FGSM takes one pass of both kinds, PGD one for each step, CW as many as it is
+    Of each image FGSM takes one pass of both kinds, PGD one for each step, CW one for each step of
+    each search step and a forward pass more, the search for the nearest image as many as it is
     given steps and two forward passes more, and DeepFool for each step one forward pass and a
     backward pass for every other class. Input checks add a pass of both kinds of the first
     image; DeepFool's add a forward pass more, and one of every image where it is given no labels.
+    What checks run only to see whether outputs stay the same is not counted.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def passes(model: nn.Module) -> Iterator[Passes]:
     count, inside = Passes(), True
 
     def see(model: nn.Module, shown: tuple[Tensor, ...], logits: Tensor) -> None:
-        images, tasks = len(shown[0]), set[int]()
+        images, tasks, counts = len(shown[0]), set[int](), inside and not looking()
 
         def note(gradient: Tensor) -> None:
             task = torch._C._current_graph_task_id()  # of this call of autograd
@@ -76,7 +78,7 @@ def passes(model: nn.Module) -> Iterator[Passes]:
             if gradient.requires_grad and torch._C._current_graph_task_id() in tasks:
                 gradient.register_hook(note)
 
-        if inside:
+        if counts:
             count.forward += images
             for tensor, hook in ((logits, note), (shown[0], note_second)):
                 if getattr(tensor, "requires_grad", False):
@@ -150,12 +152,16 @@ def trace(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[Trace]:
     image = distance = torch.empty(0)
 
     def look(model: nn.Module, shown: tuple[Tensor, ...]) -> None:
+        if looking():
+            return
         nonlocal image, distance  # now, since the model may work in place on what it is shown
         images = shown[0].detach()
         image = _origins(images, x)
         distance = l2_norm(images - x[image])
 
     def listen(model: nn.Module, shown: tuple[Tensor, ...], logits: Tensor) -> None:
+        if looking():
+            return
         logits, label = logits.detach(), y[image]
         loss = cross_entropy(logits, label, reduction="none")
         values = (image, loss, distance, logits.argmax(1) != label)

@@ -72,6 +72,7 @@ def fast(w):
 # Each public function that takes tensors or models, as a caller would call it.
 CALLS = {
     "attacks.nearest_l2": lambda w: attacks.nearest_l2(w.net, *w.few, details=True),
+    "attacks.cw_l2": lambda w: attacks.cw_l2(w.net, *w.few, steps=10, search_steps=3, details=True),
     "attacks.deepfool": lambda w: [
         attacks.deepfool(w.net, *w.few), attacks.deepfool(w.net, w.few[0])
     ],

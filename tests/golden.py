@@ -113,7 +113,12 @@ def _overfitting_vs_robustness():
             split=colour, snapshots=crafted, epoch=3, fold=2, eps=0.29, norm="linf", pgd_steps=3,
             images=12, attacks=["cw", "fgsm", "pgd", "noise"],
         ),
+        regimes.textbook.task(
+            split=colour, snapshots=crafted, epoch=3, images=12,
+            steps=10, search_steps=3, lr=0.05, initial_const=1.0,
+        ),
         regimes.gradient_metrics.task(**common, images=20, eps_step=0.1),
+        regimes.smallest_steps.task(**common, images=20, eps_step=0.1, eps_max=0.3),
         regimes.clever.task(**common, epoch=2, images=6, batches=8, batch_size=10, radius=0.1),
     ]  # fmt: skip
 
@@ -140,11 +145,13 @@ def _evolved_perturbations():
     return [
         chain[-1],
         evolved.train_perturbed.task(**common, optimizer="adabound", lr=0.05, crop=1, flip=True),
+        evolved.course.task(**common, optimizer="sgd", lr=0.5, readings=2),
         evolved.interpolate.task(**common, lr_adam=0.05, lr_sgd=1.0, alphas=4),
         evolved.background.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
         evolved.grad_cam.task(**{**common, "net": "graynet"}, lr=1e-2, images=3),
         evolved.candidate_errors.task(**about, genomes=[pale, white, pale]),
         search_steps.choose.task(**about, genomes=[white, pale], count=2, repeats=2),
+        search_steps.blind.task(split=searched, search=search, generations=2, count=2),
         search_steps.baseline_fitness.task(
             split=searched, search=search,
             baselines=[noises.LEFT, noises.SHORTCUT, noises.uniform(1, 2)],

@@ -46,7 +46,7 @@ def square(*, n):
 class Settings:
     """Stand for an experiment's settings."""
 
-    all_datasets = ()
+    all_datasets = read_datasets = ()
 
     def __init__(self, values):
         self.values = values

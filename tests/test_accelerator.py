@@ -38,7 +38,7 @@ SMALLER = {
         "train": 60, "test": 30, "search_train": 30, "epochs": 1, "search_seeds": 1, "pixels": [1],
         "rescored": 1, "uniforms": 1, "alphas": 3, "cam_images": 1, "batch_size": 50,
         "optimizers": {"adam": 1e-3, "sgd": 0.1}, "table_repeats": 1, "popsize": 2,
-        "generations": 1,
+        "generations": 1, "curve_epochs": 1,
     },
     "02_overfitting_vs_robustness": {
         "train": 60, "test": 20, "metric_images": 3, "attack_images": 2, "eps_step": 0.5,
@@ -163,6 +163,10 @@ def pgd(w, steps, norm="linf"):
     kit.attacks.pgd(w.net, *w.few, eps=0.1, norm=norm, steps=steps)
 
 
+def cw(w, steps, search_steps=1):
+    kit.attacks.cw_l2(w.net, *w.few, steps=steps, search_steps=search_steps)
+
+
 def nearest(w, steps):
     kit.attacks.nearest_l2(w.net, *w.few, steps=20 * steps)
 
@@ -185,6 +189,8 @@ LOOPS = {
     "fit_many, stacked": (stacked, 96, 0, 0),
     "PGD": (pgd, 42, 0, 0),
     "PGD in L2": (lambda w, n: pgd(w, n, "l2"), 54, 0, 0),
+    "CW": (cw, 100, 0, 0),
+    "CW's search": (lambda w, n: cw(w, 2, n), 220, 0, 0),
     "nearest L2": (nearest, 20 * 104, 0, 0),
     "DeepFool": (lambda w, n: kit.attacks.deepfool(w.net, *w.few, overshoot=0, steps=n), 360, 1, 0),
     "CLEVER": (clever, 460, 1, 0),
@@ -216,8 +222,9 @@ def test_a_loop_makes_the_host_wait_no_more_than_it_must(name, world):
 def test_an_epoch_waits_once(world):
     with accelerator.ledger() as ledger:
         epoch(world, 3, epochs=2)
-    # Each epoch's history; before them the values of the data, and the logits of one image.
-    assert ledger.waits.total() == 2 + 2, ledger.waits
+    # Each epoch's history; before them the values of the data, the logits of one image, and
+    # whether they stay the same.
+    assert ledger.waits.total() == 2 + 3, ledger.waits
     assert ledger.uploads.total() == 2 + 10, ledger.uploads  # the order, and LeNet-5's parameters
 
 
@@ -225,6 +232,7 @@ def test_an_epoch_waits_once(world):
 
 WORK = {
     "PGD": lambda w: kit.attacks.pgd(w.net, w.x, w.y, eps=0.1, steps=3),
+    "CW": lambda w: kit.attacks.cw_l2(w.net, w.x, w.y, steps=5, search_steps=2),
     "nearest L2": lambda w: kit.attacks.nearest_l2(w.net, w.x, w.y, steps=20),
     "DeepFool": lambda w: kit.attacks.deepfool(w.net, w.x, w.y),
     "CLEVER": lambda w: kit.robustness.clever(w.net, w.x[:1], batches=2, batch_size=200),

@@ -1,6 +1,7 @@
 """Attacks: alike to their peers, exact on linear models, strict, polite to the model."""
 
 import copy
+import functools
 import itertools
 
 import foolbox
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, gradients, nets, training
-from kit.attacks import nearest, projected_gradient
+from kit import attacks, checks, data, gradients, nets, training
+from kit.attacks import carlini_wagner, projected_gradient
 
 
 class Fragile(nn.Module):
@@ -43,6 +44,7 @@ def random_net(shape, classes, seed):
         return nn.Sequential(*layers)
 
 
+SMALL = dict(steps=15, search_steps=3, lr=0.05, initial_const=1.0)  # a budget for CW
 ATTACKS = {
     "fgsm": lambda model, x, y: attacks.fgsm(model, x, y, eps=0.1),
     "all_targets": lambda model, x, y: attacks.fgsm_all_targets(
@@ -58,6 +60,10 @@ ATTACKS = {
     ),
     "pgd_random": lambda model, x, y: attacks.pgd(model, x, y, eps=0.1, steps=5),
     "pgd_l2_random": lambda model, x, y: attacks.pgd(model, x, y, eps=0.5, norm="l2", steps=5),
+    "cw": lambda model, x, y: attacks.cw_l2(model, x, y, **SMALL),
+    "cw_targeted": lambda model, x, y: attacks.cw_l2(
+        model, x, y, targeted=True, confidence=0.1, **SMALL
+    ),
     "nearest": lambda model, x, y: attacks.nearest_l2(model, x, y, steps=30),
     "nearest_targeted": lambda model, x, y: attacks.nearest_l2(
         model, x, y, targeted=True, confidence=0.1, steps=30
@@ -461,7 +467,13 @@ def test_pgd_stays_in_the_ball(net, digits, norm, steps):
         assert x_adv.max() <= 1
 
 
-# --- the nearest example in L2 ---
+# --- the nearest example in L2: Carlini & Wagner's attack, and the kit's ---
+
+MINIMAL = {
+    "CW": functools.partial(attacks.cw_l2, steps=60, search_steps=4, lr=0.05, initial_const=5.0),
+    "nearest": functools.partial(attacks.nearest_l2, steps=30),
+}
+each_minimal = pytest.mark.parametrize("attack", MINIMAL.values(), ids=MINIMAL)
 
 
 def test_nearest_fools_with_no_more_than_foolbox(net, correct):
@@ -476,13 +488,14 @@ def test_nearest_fools_with_no_more_than_foolbox(net, correct):
     assert norms(result.x_adv - x).mean() <= norms(theirs - x).mean()
 
 
+@each_minimal
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("confidence", [0, 3])
-def test_nearest_success_is_what_the_model_says(net, correct, targeted, confidence):
-    x, y = correct
+def test_success_is_what_the_model_says(net, correct, attack, targeted, confidence):
+    x, y = correct[0][:50], correct[1][:50]
     aim = (y + 1) % 10 if targeted else y
-    options = dict(targeted=targeted, confidence=confidence, steps=20)
-    result = attacks.nearest_l2(net, x, aim, details=True, **options)
+    options = dict(targeted=targeted, confidence=confidence)
+    result = attack(net, x, aim, details=True, **options)
     assert result.success.float().mean() > 0.3
     assert torch.equal(result.x_adv[~result.success], x[~result.success])
     assert torch.equal(result.c.isnan(), ~result.success)
@@ -497,14 +510,15 @@ def test_nearest_success_is_what_the_model_says(net, correct, targeted, confiden
         assert (beyond - confidence > 5e-5 * logits[result.success].abs().amax(1)).all()
         hit = logits.argmax(1)[result.success]
         assert (hit == aim[result.success] if targeted else hit != aim[result.success]).all()
-    assert torch.equal(attacks.nearest_l2(net, x, aim, **options), result.x_adv)
+    assert torch.equal(attack(net, x, aim, **options), result.x_adv)
 
 
-def test_nearest_confidence_costs_distance(net, correct):
+@each_minimal
+def test_confidence_costs_distance(net, correct, attack):
     x, y = correct[0][:10], correct[1][:10]
     sizes = []
     for confidence in 0, 1, 4:
-        result = attacks.nearest_l2(net, x, y, confidence=confidence, details=True)
+        result = attack(net, x, y, confidence=confidence, details=True)
         assert result.success.all()
         lead = gradients.margin(net(result.x_adv).detach(), y)
         assert lead.min() >= confidence
@@ -528,27 +542,30 @@ def test_nearest_finds_about_the_nearest_of_all_targets(net, correct):
     assert ratio.median() < 1.1
 
 
+@each_minimal
 @pytest.mark.parametrize("targeted", [False, True])
-def test_nearest_leaves_what_needs_no_change(net, correct, targeted):
+def test_what_needs_no_change_gets_none(net, correct, attack, targeted):
     x, y = correct[0][:30], correct[1][:30]
     done = torch.arange(30) % 3 == 0
     wrong = (y + 1) % 10
     aim = torch.where(done, y, wrong) if targeted else torch.where(done, wrong, y)
-    result = attacks.nearest_l2(net, x, aim, targeted=targeted, details=True)
+    result = attack(net, x, aim, targeted=targeted, details=True)
     assert torch.equal(result.x_adv[done], x[done])
     assert result.success[done].all()
     assert result.c[done].isnan().all()
-    assert (norms(result.x_adv - x)[~done] > 0).all()
+    assert torch.equal(norms(result.x_adv - x)[~done] > 0, result.success[~done])
+    assert result.success[~done].float().mean() > 0.7
 
 
+@each_minimal
 @pytest.mark.parametrize("targeted", [False, True])
-def test_nearest_gives_up_on_what_cannot_be_fooled(targeted):
+def test_what_cannot_be_fooled_comes_back_clean(attack, targeted):
     x = random(12, 1, 4, 4)
     weight = torch.stack([torch.ones(16), torch.zeros(16), -torch.ones(16)])
     far = Linear(weight, torch.tensor([1.0, 0.0, -1.0]))  # class 0 leads wherever there is a box
     for model in far, Deaf(1.0, 0.0, -1.0), CONSTANT["zero weights"](1.0, 0.0, -1.0):
         y = torch.full((12,), 1 if targeted else 0)
-        result = attacks.nearest_l2(model, x, y, targeted=targeted, details=True)
+        result = attack(model, x, y, targeted=targeted, details=True)
         assert torch.equal(result.x_adv, x)
         assert not result.success.any()
         assert result.c.isnan().all()
@@ -643,7 +660,8 @@ def test_nearest_is_as_near_as_the_best_of_many_passes(net, correct):
     assert ours.mean() < 1.01 * best.mean()
 
 
-def test_nearest_keeps_the_nearest_of_all_successes(net, correct):
+@each_minimal
+def test_the_nearest_of_all_successes_is_kept(net, correct, attack):
     """Of the images that it has looked at none that fools lies nearer than the one it returns."""
     seen = []
 
@@ -654,11 +672,11 @@ def test_nearest_keeps_the_nearest_of_all_successes(net, correct):
 
     for x, y in zip(correct[0][:10].split(1), correct[1][:10].split(1), strict=True):
         seen.clear()
-        result = attacks.nearest_l2(Watched(), x, y)
+        result = attack(Watched(), x, y)
         images, logits = (torch.cat(part).detach() for part in zip(*seen, strict=True))
         spread = logits.amax(1) - logits.amin(1)
         lead = gradients.margin(logits, y.expand(len(images)))
-        fooled = lead > 1.01 * nearest.ROUNDING * spread
+        fooled = lead > 1.01 * carlini_wagner.ROUNDING * spread
         assert norms(result - x)[0] <= norms(images - x)[fooled].min() * (1 + 1e-6)
 
 
@@ -686,16 +704,119 @@ def test_nearest_moves_pixels_at_the_edge_of_the_box(share):
     assert norms(result.x_adv - x.view(1, 1, 8, 8))[0] == pytest.approx(0.3, rel=0.1)
 
 
-def test_nearest_details_do_not_depend_on_the_batch(exact, correct, monkeypatch):
+@each_minimal
+def test_details_do_not_depend_on_the_batch(exact, correct, monkeypatch, attack):
     x, y = correct[0][:20].double(), (correct[1][:20] + 1) % 10
-    options = dict(targeted=True, steps=20, details=True)
-    result = attacks.nearest_l2(exact, x, y, **options)
-    again = attacks.nearest_l2(exact, x, y, **options)
+    options = dict(targeted=True, details=True)
+    result = attack(exact, x, y, **options)
+    again = attack(exact, x, y, **options)
     monkeypatch.setattr(gradients, "BATCH", 3)
-    split = attacks.nearest_l2(exact, x, y, **options)
+    split = attack(exact, x, y, **options)
     for one, same, other in zip(result, again, split, strict=True):
         torch.testing.assert_close(one, same, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+# --- Carlini & Wagner's alone ---
+
+
+@pytest.mark.parametrize("confidence", [0, 2])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_cw_as_foolbox(net, correct, targeted, confidence):
+    x, y = correct[0][:30], correct[1][:30]
+    aim = (y + 1) % 10 if targeted else y
+    budget = dict(steps=50, initial_const=0.3, confidence=confidence)
+    kinds = foolbox.criteria.Misclassification, foolbox.criteria.TargetedMisclassification
+    peer = foolbox.attacks.L2CarliniWagnerAttack(
+        binary_search_steps=4, stepsize=0.05, abort_early=False, **budget
+    )
+    theirs = peer(foolbox.PyTorchModel(net, (0, 1)), x, kinds[targeted](aim), epsilons=None)[1]
+    ours = attacks.cw_l2(
+        net, x, aim, targeted=targeted, search_steps=4, lr=0.05, details=True, **budget
+    )
+    assert torch.equal(ours.success, theirs.flatten(1).any(1))  # black is foolbox's failure
+    size, peers = (norms(x_adv - x)[ours.success] for x_adv in (ours.x_adv, theirs))
+    assert size.mean() == pytest.approx(peers.mean().item(), rel=0.01)
+    # Most take the same way, step by step; a few part from it where rounding decides.
+    assert ((size / peers - 1).abs() < 1e-3).float().mean() > 0.5
+
+
+def art_cw(model, x, y, classes, *, steps, search_steps, lr, initial_const):
+    pytest.importorskip("art", reason="the Adversarial Robustness Toolbox is only for comparison")
+    from art.attacks.evasion import CarliniL2Method
+    from art.estimators.classification import PyTorchClassifier
+
+    known = PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, clip_values=(0, 1),
+        device_type="cpu",
+    )  # fmt: skip
+    attack = CarliniL2Method(
+        known, max_iter=steps, binary_search_steps=search_steps, learning_rate=lr,
+        initial_const=initial_const, batch_size=len(x), verbose=False,
+    )  # fmt: skip
+    return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+
+
+def test_cw_as_art_on_a_linear_model():
+    """Where the way down does not matter: ART has no Adam but searches along each gradient."""
+    model, x, y = half_space(0.3, 64)
+    budget = dict(steps=50, search_steps=6, lr=0.01, initial_const=1.0)
+    theirs = norms(art_cw(model, x, y, 2, **budget) - x)
+    ours = norms(attacks.cw_l2(model, x, y, **budget) - x)
+    assert ours.mean() == pytest.approx(theirs.mean().item(), rel=0.05)
+
+
+def test_cw_comes_at_least_as_near_as_art(net, correct):
+    x, y = correct[0][:20], correct[1][:20]
+    budget = dict(steps=30, search_steps=4, lr=0.05, initial_const=1.0)
+    theirs = art_cw(net, x, y, 10, **budget)
+    ours = attacks.cw_l2(net, x, y, details=True, **budget)
+    assert ours.success.all()
+    assert (training.predict(net, theirs) != y).all()
+    assert norms(ours.x_adv - x).mean() < norms(theirs - x).mean()
+
+
+def test_cw_moves_as_adam_does():
+    """Its first step changes each w by the learning rate, whatever the size of the gradient."""
+    model, x, y = half_space(0.3, 64, scale=10.0)
+    seen = []
+    hook = model.register_forward_pre_hook(lambda _, shown: seen.append(shown[0].detach()))
+    attacks.cw_l2(model, x, y, steps=2, search_steps=1, lr=0.01)
+    hook.remove()
+    start, moved = (torch.atanh(2 * image - 1) for image in seen[-2:])
+    torch.testing.assert_close((moved - start).abs(), torch.full_like(x, 0.01), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("scale", [0.5, 5.0])
+def test_cw_searches_for_the_smallest_c(scale):
+    model, x, y = half_space(0.2, 64, scale=scale)
+    least = 2 * 0.2 / scale  # from this c on the minimum lies beyond the boundary
+    options = dict(steps=150, lr=0.02, initial_const=least / 500, details=True)
+    assert not attacks.cw_l2(model, x, y, search_steps=3, **options).success.any()
+    assert attacks.cw_l2(model, x, y, search_steps=4, **options).success.all()
+    result = attacks.cw_l2(model, x, y, search_steps=9, **options)
+    assert result.success.all()
+    assert (result.c > 0.95 * least).all()
+    ratio = norms(result.x_adv - x) / 0.2
+    assert ratio.min() > 1 - 1e-4
+    assert ratio.max() < 1.02
+
+
+def test_cw_tries_one_c_after_another(monkeypatch):
+    """Ten times as much after failures, then halfway between failure and success."""
+    lost, real = [], carlini_wagner.gradient
+
+    def gradient(loss, w):
+        lost.append(loss.item())
+        return real(loss, w)
+
+    monkeypatch.setattr(carlini_wagner, "gradient", gradient)
+    model, x, y = half_space(0.2, 64)  # it takes a c of 0.4
+    budget = dict(steps=100, search_steps=7, lr=0.02, initial_const=0.02)
+    attacks.cw_l2(model, x[:1], y[:1], **budget)
+    # At the start of a descent nothing has been moved: the loss is c times what is missing.
+    c = [loss / lost[0] for loss in lost[:: budget["steps"]]]
+    assert c == pytest.approx([1, 10, 100, 55, 32.5, 21.25, 15.625], rel=1e-3)
 
 
 # --- what holds for all of them ---
@@ -719,6 +840,7 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
     before = x.clone()
     toward = attacks.nearest_l2(model, x, y, targeted=True, steps=24, details=True)
     away = attacks.nearest_l2(model, x, y, steps=24, details=True)
+    published = attacks.cw_l2(model, x, y, details=True, **SMALL)
     result = {
         "fgsm": attacks.fgsm(model, x, y, eps=eps),
         "targeted": attacks.fgsm(model, x, y, eps=eps, targeted=True),
@@ -729,13 +851,15 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
         "pgd": attacks.pgd(model, x, y, eps=eps, steps=3),
         "pgd_targeted": attacks.pgd(model, x, y, eps=eps, steps=3, step_size=eps, targeted=True),
         "pgd_l2": attacks.pgd(model, x, y, eps=2 * eps, norm="l2", steps=3, step_size=eps),
+        "cw": published.x_adv,
         "nearest": away.x_adv,
         "nearest_targeted": toward.x_adv,
     }
     assert torch.equal(x, before)
-    assert (training.predict(model, away.x_adv)[away.success] != y[away.success]).all()
+    for found in away, published:
+        assert (training.predict(model, found.x_adv)[found.success] != y[found.success]).all()
     assert (training.predict(model, toward.x_adv)[toward.success] == y[toward.success]).all()
-    for found in away, toward:
+    for found in away, toward, published:
         assert found.success.dtype == torch.bool
         assert torch.equal(found.x_adv[~found.success], x[~found.success])
     for name, x_adv in result.items():
@@ -748,7 +872,7 @@ def test_attacked_images_are_images(shape, count, classes, eps, dtype, black_or_
         assert x_adv.max() <= 1
         if name.endswith("l2"):
             assert norms(x_adv - original).max() <= 2 * eps + 1e-6
-        elif name != "deepfool" and not name.startswith("nearest"):
+        elif name not in ("deepfool", "cw", "nearest", "nearest_targeted"):
             assert (x_adv - original).abs().max() <= eps + 1e-6
 
 
@@ -770,7 +894,9 @@ def test_images_do_not_meet(exact, correct, attack):
 def test_batches_do_not_matter(exact, correct, monkeypatch, attack, at_once):
     x, y = correct[0][:10].double(), correct[1][:10]
     together, sizes = attack(exact, x, y), set()
-    hook = exact.register_forward_pre_hook(lambda _, args: sizes.add(len(args[0])))
+    hook = exact.register_forward_pre_hook(
+        lambda _, args: None if checks.looking() else sizes.add(len(args[0]))
+    )
     monkeypatch.setattr(gradients, "BATCH", at_once)
     try:
         result = attack(exact, x, y)
@@ -935,6 +1061,19 @@ def test_deepfool_options_out_of_range(net, correct, options):
 def test_pgd_options_out_of_range(net, correct, options):
     with pytest.raises(ValueError, match=r"^(steps|step_size|seed) is .*: (it must be|use) a "):
         attacks.pgd(net, *correct, eps=0.1, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("steps", 0), ("steps", 1.5), ("search_steps", 0), ("lr", 0), ("lr", float("inf")),
+        ("initial_const", 0), ("initial_const", -1), ("confidence", -0.1),
+        ("confidence", float("inf")), ("confidence", float("nan")),
+    ],
+)  # fmt: skip
+def test_cw_options_out_of_range(net, correct, option, value):
+    with pytest.raises(ValueError, match=f"^{option} is {value}: (use|it must be) a .*number"):
+        attacks.cw_l2(net, *correct, **{option: value})
 
 
 @pytest.mark.parametrize(

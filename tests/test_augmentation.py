@@ -1,5 +1,6 @@
 """Augmentation: windows of a framed image, some mirrored; one generator, one result."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -190,3 +191,9 @@ def test_as_an_augmentation_of_training():
 def test_a_negative_frame():
     with pytest.raises(ValueError, match="padding is -1"):
         data.random_crops(torch.rand(2, 1, 4, 4), torch.Generator(), padding=-1)
+
+
+@pytest.mark.parametrize("seed", [3, None, np.random.default_rng(3)])
+def test_a_seed_is_no_generator(seed):
+    with pytest.raises(ValueError, match=r"^generator is .*: give a torch\.Generator, such as "):
+        data.random_crops(torch.rand(2, 1, 4, 4), seed)

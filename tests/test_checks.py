@@ -8,6 +8,7 @@ import importlib
 import inspect
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -61,8 +62,10 @@ def labels():
 
 
 NOISE = perturbations.uniform(CLASSES, 1, SHAPE)
+UNITS = torch.full((COUNT, *SHAPE), 1 / 8)
 # Each function by its name, called on a model, images and labels; and by what it looks at.
 WHOLE = {  # values too
+    "attacks.cw_l2": lambda m, x, y: attacks.cw_l2(m, x, y, steps=5, search_steps=2),
     "attacks.nearest_l2": lambda m, x, y: attacks.nearest_l2(m, x, y, steps=10),
     "attacks.deepfool": lambda m, x, y: attacks.deepfool(m, x, y, steps=2),
     "attacks.fgsm": lambda m, x, y: attacks.fgsm(m, x, y, eps=0.1),
@@ -95,7 +98,7 @@ WHOLE = {  # values too
     ),
     "explain.sharpness": lambda m, x, y: explain.sharpness(m, x, y, steps=1),
     "misalignment.cosines": lambda m, x, y: misalignment.cosines(
-        m, x, y, torch.ones(COUNT, *SHAPE)
+        m, x, y, UNITS
     ),
     "misalignment.reference_gradients": lambda m, x, y: misalignment.reference_gradients(m, x, y),
     "perturbations.one_pixel_shortcut": lambda m, x, y: perturbations.one_pixel_shortcut(
@@ -132,7 +135,7 @@ VECTORS = {  # images of any shape and range, any number of classes
 }  # fmt: skip
 BATCHES = {  # what runs in every batch of a training: no pixels
     "misalignment.gradient_alignment": lambda m, x, y: misalignment.gradient_alignment(
-        m, x, y, torch.ones(COUNT, *SHAPE)
+        m, x, y, UNITS
     ),
     "perturbations.apply": lambda m, x, y: perturbations.apply(NOISE, x, y),
     "training.input_gradients": lambda m, x, y: training.input_gradients(m, x, y),
@@ -302,6 +305,13 @@ def test_images_that_do_not_fit(name, fault):
     refused(name, small_net(), MISFITS[fault](), labels())
 
 
+@pytest.mark.parametrize("name", WHOLE | VECTORS | BATCHES | RUN_ONLY)
+def test_what_holds_no_values_is_refused(name):
+    refused(name, small_net(), images().to("meta"), labels().to("meta"))
+    if parameters(name) & MODELS and name not in BATCHES:
+        refused(name, small_net().to("meta"), images(), labels())
+
+
 @pytest.mark.parametrize("name", WHOLE | RUN_ONLY)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("model_too", [False, True])
@@ -421,12 +431,27 @@ def test_any_tensor_as_images(name, x):
 class Returning(nn.Module):
     """The logits of a net in another form."""
 
-    def __init__(self, form):
+    def __init__(self, form, before=None):
         super().__init__()
-        self.net, self.form = small_net(), form
+        self.net, self.form, self.before = small_net(), form, before or (lambda x: x)
 
     def forward(self, x):
-        return self.form(self.net(x))
+        return self.form(self.net(self.before(x)))
+
+
+def always_dropping(x):
+    return nn.functional.dropout(x, training=True)
+
+
+class Restless(nn.Module):
+    """Goes into training mode by itself."""
+
+    def __init__(self, *first):
+        super().__init__()
+        self.net = nn.Sequential(*first, small_net())
+
+    def forward(self, x):
+        return self.train().net(x)
 
 
 def scaled(factor):
@@ -453,6 +478,10 @@ MODEL_FAULTS = {
     "maps": lambda: Returning(lambda z: z[:, :, None, None]),
     "minus infinity for a class": lambda: Returning(lambda z: z.masked_fill(z > 9, -torch.inf)
                                                     - torch.tensor([0, 0, torch.inf])),
+    "dropout at all times": lambda: Returning(lambda z: z, before=always_dropping),
+    "noise": lambda: Returning(lambda z: z + 0.01 * torch.randn_like(z)),
+    "dropout in its own mode": lambda: Restless(nn.Dropout()),
+    "batch norms in their own mode": lambda: Restless(),
 }  # fmt: skip
 KINDS_OF_MODEL = ("a function", "nothing", "a class")
 
@@ -663,7 +692,39 @@ def test_a_net_that_is_dead_at_one_image_alone_is_attacked():
 
 def test_probabilities_have_a_gradient():
     net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), CLASSES), nn.Softmax(1))
-    assert attacks.fgsm(net, images(), labels(), eps=0.1).shape == images().shape
+    with pytest.warns(RuntimeWarning, match="probabilities"):
+        assert attacks.fgsm(net, images(), labels(), eps=0.1).shape == images().shape
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if parameters(name) & MODELS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_probabilities_each_call_warns(name, dtype):
+    net, x = nn.Sequential(small_net(), nn.Softmax(1)).to(dtype), images().to(dtype)
+    if dtype != torch.float32 and "fooling_rate" in name:  # is given two types here
+        return
+    with pytest.warns(RuntimeWarning, match="seems to return probabilities: .* leave out the"):
+        CALLS[name](net, x, labels())
+
+
+def test_logits_pass_in_silence():
+    """Those of one image may be no negative numbers that sum to 1, and all of them may."""
+    net = nn.Sequential(nn.AvgPool2d((8, 2)), nn.Flatten())  # of a bright column: 1, 0, 0, 0
+    x = torch.zeros(1, *SHAPE)
+    x[..., :2] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.accuracy(net, x, torch.tensor([0]))
+        training.accuracy(nn.Sequential(small_net(), nn.LogSoftmax(1)), images(), labels())
+
+
+def test_a_model_is_looked_at_by_two_images_and_two_more():
+    """Once for each call, however many steps an attack has; who counts passes leaves them out."""
+    net, sizes = small_net(), []
+    net[0].register_forward_hook(lambda layer, args, out: sizes.append(len(out)))
+    with watching.passes(net) as count:
+        attacks.pgd(net, images(), labels(), eps=0.1, steps=3)
+    assert sizes == [1, 2, 2, *[COUNT] * 3]
+    assert count.forward == 1 + 3 * COUNT
 
 
 @pytest.mark.parametrize("size", [0, -5, 1.5])
@@ -682,6 +743,26 @@ def test_queries_are_of_the_training_images_shape():
     for find in (neighbors.predict, neighbors.exact.predict):
         with pytest.raises(ValueError, match="use one shape"):
             find(x, torch.arange(6) % 2, x.permute(0, 2, 3, 1), ks=(1,))
+
+
+@pytest.mark.parametrize("find", [neighbors.predict, neighbors.exact.predict])
+def test_bytes_beside_floats_are_told(find):
+    """Whatever the queries show, the darkest training images would be the nearest."""
+    x, y, dark = images(), labels(), 0 * images()
+    for train, queries in ((255 * x, x), (x, 255 * x), (255 * x, dark)):
+        with pytest.warns(RuntimeWarning, match="scale them alike"):
+            find(train, y, queries, ks=(1,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for train, queries in (
+            (x, x),
+            (255 * x, 200 * x),
+            (5 * x, x),
+            (99 * x - 9, x),
+            (999 * x, x),
+            (x, x[:0]),
+        ):
+            find(train, y, queries, ks=(1,))
 
 
 def test_each_net_of_a_population_is_one_of_its_own():

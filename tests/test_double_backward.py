@@ -455,6 +455,7 @@ def operations(net, loss, x, y):
 def test_a_gm_step_launches_three_times_what_a_plain_step_does(name, times):
     """With PyTorch's double backward it is 8 times, with resnet34 8.5, hand_a 5.6, hand_b 6.2."""
     net, x = kit.nets.build(name, (3, 16, 16)), random(4, 3, 16, 16)
-    y, gm = torch.arange(4), kit.misalignment.misaligned(random(4, 3, 16, 16, seed=1))
+    units = kit.misalignment.unit(random(4, 3, 16, 16, seed=1)).view(x.shape)
+    y, gm = torch.arange(4), kit.misalignment.misaligned(units)
     plain = operations(net, kit.training.mean_cross_entropy, x, y)
     assert operations(net, gm, x, y) <= times * plain

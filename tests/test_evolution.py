@@ -48,6 +48,12 @@ def test_one_seed_one_search(digits, undisturbed):
     assert not np.array_equal(other[0].candidates, undisturbed[0].candidates)
 
 
+def test_an_earlier_generation_in_which_all_failed_is_refused(digits):
+    history = [[0.1, 0.2], [np.nan, np.nan]]
+    with pytest.raises(ValueError, match="fitness_history has no number for generation 2"):
+        searched(digits, popsize=2, fitness_history=history)
+
+
 @pytest.mark.parametrize("done", [0, 1, 2, 3, 4])
 def test_a_search_goes_on_from_the_fitness_values_alone(digits, undisturbed, done):
     history = [generation.fitness for generation in undisturbed[:done]]

@@ -347,7 +347,19 @@ def test_background_share_by_hand():
     assert shares[:3] == [0.5, 1, 0]
     assert math.isnan(shares[3])
     assert explain.background_share(maps, x, darker_than=0.01)[:2].tolist() == [0.25, 1]
-    assert explain.background_share(maps, x, darker_than=2)[:3].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("low", "limit", "words"),
+    [(-0.1, 0.1, "The maps reach down to -0.1: "), (torch.nan, 0.1, "The maps reach down to nan: "),
+     (0.0, 25, "darker_than is 25: "), (0.0, -0.1, "darker_than is -0.1: ")],
+)  # fmt: skip
+def test_no_share_of_signed_maps_and_no_limit_beyond_white(low, limit, words):
+    """Parts of both signs have no share in [0, 1]."""
+    maps, x = torch.ones(2, 3, 3), torch.zeros(2, 1, 3, 3)
+    maps[1, 0, 0] = low
+    with pytest.raises(ValueError, match=f"^{words}"):
+        explain.background_share(maps, x, darker_than=limit)
 
 
 def test_background_is_dark_in_every_channel():
@@ -843,8 +855,8 @@ def test_integrated_gradients_in_batches(count, steps):
     counting, x, y = Counting(net), random(count, 1, 8, 8), torch.arange(count) % 10
     maps = explain.integrated_gradients(counting, x, y, steps=steps)
     assert max(counting.seen) <= gradients.BATCH
-    checked, *counted = counting.seen  # on one image, before the others
-    assert checked == 1
+    checked, counted = counting.seen[:3], counting.seen[3:]  # on a few images, before the others
+    assert checked == [1, 2, 2]
     assert sum(counted) == count * steps
     whole = IntegratedGradients(net).attribute(x, target=y, n_steps=steps).sum(1).detach()
     torch.testing.assert_close(maps, whole.float(), rtol=1e-4, atol=1e-6)

@@ -148,6 +148,30 @@ def test_too_few_gradients_are_refused():
         kit.training.fit(net, data.x_train, data.y_train, epochs=1, loss=loss)
 
 
+@pytest.mark.parametrize("raw", [lambda u: 0.5 * u, lambda u: u * torch.nan, torch.ones_like])
+def test_gradients_of_another_length_are_refused(raw):
+    """Their products with unit vectors would be no cosines."""
+    data = kit.data.load("digits", train=30, test=20)
+    net, (x, y) = kit.nets.build("linear", data.shape), (data.x_train, data.y_train)
+    units = misalignment.reference_gradients(net, x, y)
+    units[0] = 0  # an image without a gradient
+    for use in (
+        lambda grads: misalignment.cosines(net, x, y, grads),
+        lambda grads: misalignment.gradient_alignment(net, x, y, grads),
+        misalignment.misaligned,
+    ):
+        use(units)
+        use(units.float())
+        with pytest.raises(ValueError, match=r"make them unit vectors|use finite numbers"):
+            use(raw(units))
+
+
+@pytest.mark.parametrize("reference", [None, [[0.0]], torch.ones(3), torch.ones(3, 1, 4, 4).int()])
+def test_what_is_no_gradient_is_refused(reference):
+    with pytest.raises(ValueError, match=r"^The reference's gradients are [^\n]*\.$"):
+        misalignment.misaligned(reference)
+
+
 class Reads(TorchDispatchMode):
     """Counts the numbers that Python reads off a device, each of which makes a GPU wait."""
 
@@ -163,7 +187,7 @@ def test_a_step_never_waits_for_the_device(name):
     x, y, rows = torch.rand(4, 3, 16, 16), torch.arange(4), torch.arange(4)
     net, loss = (
         kit.nets.build(name, (3, 16, 16)).train(),
-        misalignment.misaligned(torch.ones_like(x)),
+        misalignment.misaligned(misalignment.unit(torch.ones_like(x)).view(x.shape)),
     )
     with Reads() as reads:
         loss(net, x, y, rows)[0].backward()

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import warnings
 
 import networkx as nx
 import numpy as np
@@ -359,3 +360,32 @@ def test_a_candidate_without_a_fitness_is_replaced():
     assert all(math.isnan(member.fitness) for member in first.population)
     assert max(last.replaced) >= 0
     assert not all(math.isnan(member.fitness) for member in last.population)
+
+
+def test_a_search_of_candidates_without_a_fitness_says_so():
+    options = dict(population=2, generations=1, space=SMALL, least=2)
+    with pytest.warns(RuntimeWarning, match="every candidate is not a number") as said:
+        list(evolve(lambda genome, _: math.nan, **options))
+    assert len(said) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = iter([math.nan, 0.1, math.nan, math.nan, math.nan, math.nan])
+        *_, last = evolve(lambda genome, _: next(scores), **options)
+    assert max(member.fitness for member in last.population if not math.isnan(member.fitness))
+
+
+@pytest.mark.parametrize("value", [None, "good", [0.5, 0.4]])
+def test_a_fitness_is_a_number(value):
+    with pytest.raises(ValueError, match=r"^evaluate returned .*: it must return a number, .*\.$"):
+        list(evolve(lambda genome, _: value, population=2, generations=0, space=SMALL, least=2))
+
+
+def test_a_seed_is_no_generator():
+    genome = HAND_ENGINEERED["hand_a"]
+    for call in (
+        lambda rng: mutate(genome, rng), lambda rng: offspring([genome], 1, rng), random_genome,
+        lambda rng: initial(2, 1.0, rng), lambda rng: mutate_once(genome, rng),
+    ):  # fmt: skip
+        for rng in (3, None, np.random.RandomState(3)):
+            with pytest.raises(ValueError, match=r"^rng is .*: give a numpy\.random\.Generator, "):
+                call(rng)

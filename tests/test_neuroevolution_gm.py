@@ -15,7 +15,15 @@ import kit
 from kit import runtime
 from kit.experiments import neuroevolution_gm as study
 from kit.experiments.images import split
-from kit.experiments.neuroevolution_gm import claims, roles, search_steps, tables, training
+from kit.experiments.neuroevolution_gm import (
+    claims,
+    evidence,
+    measures,
+    roles,
+    search_steps,
+    tables,
+    training,
+)
 from kit.experiments.neuroevolution_gm.roles import (
     BEST,
     MISALIGNED,
@@ -387,13 +395,13 @@ def test_fooling_rates_count_what_they_say():
 
 def test_the_epsilon_of_a_level_lies_between_its_neighbours():
     eps, accuracy = np.array([0, 0.1, 0.2]), np.array([90.0, 40.0, 0.0])
-    assert tables.epsilon_at(20, eps, accuracy) == pytest.approx(0.15)
-    assert np.isnan(tables.epsilon_at(-1, eps, accuracy))
-    assert np.isnan(tables.epsilon_at(95, eps, accuracy))
+    assert measures.epsilon_at(20, eps, accuracy) == pytest.approx(0.15)
+    assert np.isnan(measures.epsilon_at(-1, eps, accuracy))
+    assert np.isnan(measures.epsilon_at(95, eps, accuracy))
 
 
 def test_accuracies_by_net_and_images(run):
-    table = tables.accuracies(run.nets.values())
+    table = measures.accuracies(run.nets.values())
     assert set(table["net"]) == set(map(roles.label, roles.COMPARED))
     of_ref = table[table["net"] == "Ref"].set_index("images")["accuracy"]
     e = run.nets[REFERENCE].examined
@@ -402,53 +410,174 @@ def test_accuracies_by_net_and_images(run):
 
 
 def test_every_claim_is_judged_on_the_tables_of_the_runs(computed, run):
-    """What the claims read is what the tables are made of; each has a row for each of its nets."""
-    scale = computed["reduced"]
-    over_runs = {
-        "full": tables.accuracies(run.nets.values()),
-        "fooled": tables.fooled(run, cells.fooling_rates),
-        "against": tables.defended(run), "stronger": tables.own_and_twin(run),
-        "swept": tables.sweep(run),
-    }  # fmt: skip
-    made = {name: tables.over_runs([table]) for name, table in over_runs.items()}
-    carried = {"reduced": tables.transferred(scale)}
-    evidence = claims.Evidence(
-        **made, reduced=made["full"], carried=carried, resolution={"full": 1.0, "reduced": 1.0}
-    )
-    judged = [claim for claim, *_ in claims.verdicts(settings().sources, evidence)]
+    """What the claims read is what the tables show, before the images are drawn anew."""
+    c = settings()
+    gathered = evidence.gathered(computed, c, cells.fooling_rates)
+    judged = [claim for claim, *_ in claims.verdicts(c.sources, gathered)]
     assert set(judged) == set(study.STUDY.claims)
+    shown = {
+        "full": measures.accuracies(run.nets.values()), "beside": measures.beside_defenses(run),
+        "fooled": measures.fooled(run, cells.fooling_rates), "against": measures.defended(run),
+        "stronger": measures.own_and_twin(run), "swept": measures.sweep(run),
+        "elsewhere": measures.on_other_examples(run, c.sources),
+        "maps": measures.map_distances([run]),
+    }  # fmt: skip
+    for name, table in shown.items():
+        first = getattr(gathered, name).drop(columns="run").map(lambda cell: np.ravel(cell)[0])
+        table = table.drop(columns="run", errors="ignore").reset_index(drop=True)
+        pd.testing.assert_frame_equal(first.infer_objects(), table, check_dtype=False)
+    assert gathered.comparable == []
+    assert list(gathered.carried) == ["reduced"]  # the full data were not run
+
+
+def test_tables_have_a_row_for_each_of_their_nets(computed, run):
+    scale = computed["reduced"]
     by = {"fooled": ["attack", "net"], "swept": ["variant", "strength"]}
-    for name in ("fooled", "against", "stronger", "swept"):
+    shown = {
+        "fooled": measures.fooled(run, cells.fooling_rates), "against": measures.defended(run),
+        "stronger": measures.own_and_twin(run), "swept": measures.sweep(run),
+    }  # fmt: skip
+    for name, table in shown.items():
         columns = by.get(name, ["net"])
-        mean = tables.mean_and_std(made[name], columns)
-        assert len(mean) == len(made[name].drop_duplicates(columns))
-        assert set(mean) - {f"{column} std" for column in made[name]} == set(made[name]) - {"run"}
-    assert list(tables.wide(carried["reduced"], ["dataset", "net"])["net"]) == [
-        roles.label(role) for role in run.transfer["digits"]
-    ]
-    other = tables.on_other_nets(made["full"], settings().sources)
-    assert list(other["net"]) == ["Ref", "Ref+GM", "NE+GM 1"]
-    assert set(other["source"]) == {"linear"}
+        mean = tables.mean_and_std(tables.over_runs([table]), columns)
+        assert len(mean) == len(table.drop_duplicates(columns))
+        assert set(mean) - {f"{column} std" for column in table} == set(table)
+    carried = tables.wide(measures.transferred(scale), ["dataset", "net"])
+    assert list(carried["net"]) == [roles.label(role) for role in run.transfer["digits"]]
+
+
+def test_other_nets_examples_are_the_papers_grid(run):
+    """A row for each source and a column for each net, as the printed values beside them."""
+    table = tables.over_runs([measures.accuracies(run.nets.values())] * 2)
+    grid = tables.on_other_nets(table, ["linear"])
+    nets = ["Ref", "Ref+GM", "NE+GM 1"]
+    assert list(grid) == ["source", *(f"{net}{end}" for net in nets for end in ("", " std"))]
+    assert list(grid["source"]) == ["linear"]
+    of_ref = table[(table["net"] == "Ref") & (table["images"] == "linear")]["accuracy"]
+    assert grid.loc[0, "Ref"] == of_ref.iloc[0]
+    beside = results.beside_printed(study.STUDY.printed("4.T2"), grid.assign(source="vgg11"))
+    assert list(beside.filter(like="printed").loc[0]) == [42.98, 52.35, 55.23]
+
+
+def test_sources_keep_their_order():
+    rows = [(net, source, run, 1.0) for net in ("Ref", "Ref+GM", "NE+GM 1")
+            for source in ("vgg11", "resnet18") for run in (1, 2)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["net", "images", "run", "accuracy"])
+    for sources in (["vgg11", "resnet18"], ["resnet18", "vgg11"]):
+        assert list(tables.on_other_nets(table, sources)["source"]) == sources
+
+
+def test_of_two_nets_count_the_images_that_both_get_right():
+    """Right alike, and fooled, so that a net with more clean errors has no advantage."""
+    a = net(example([0, 1, 2, 0], [0, 0, 0, 0]), "reference")  # right on 0, 1, 2; then on 0
+    b = net(example([0, 1, 0, 3], [0, 1, 0, 0]), "misaligned")  # right on 0, 1, 3; then on 0, 1
+    (row,) = measures.pairwise([(a, b)], ["L∞-PGD"]).to_dict("records")
+    assert (row["net fooled"], row["other fooled"], row["difference"]) == (50, 0, -50)
+    also = net(example([9, 1, 2, 3], [9, 1, 2, 3]), "evolved")
+    (row,) = measures.pairwise([(a, b)], ["L∞-PGD"], right=[also]).to_dict("records")
+    assert (row["net fooled"], row["other fooled"]) == (100, 0)  # image 1 alone
+
+
+def net(examined, part):
+    return study.Net(roles.Role(part), "linear", None, examined)
+
+
+def test_defenses_meet_images_that_the_reference_gets_right(run):
+    examined = {
+        REFERENCE: example([0, 9, 2, 3], [9, 9, 9, 9]),
+        BEST: example([0, 1, 2, 9], [0, 9, 2, 9]),
+        roles.HARDENED[1]: example([0, 1, 2, 3], [9, 1, 9, 3]),
+    }
+    made = {role: study.Net(role, "linear", None, each) for role, each in examined.items()}
+    fast = {roles.HARDENED[1]: made.pop(roles.HARDENED[1])}
+    (row,) = measures.beside_defenses(dataclasses.replace(run, nets=made, defenses=fast)).to_dict(
+        "records"
+    )
+    assert (row["net"], row["other net"]) == ("NE+GM 1", "Ref, fast AT")
+    assert (row["net fooled"], row["other fooled"]) == (0, 100)  # of images 0 and 2
+
+
+def test_the_luck_of_the_images_is_what_the_runs_share():
+    """The mean over runs varies from draw to draw as their common images make it."""
+    rng = np.random.default_rng(0)
+    images = np.where(rng.random(1000) < 0.3, 100.0, 0.0)  # wrong for all runs, or right
+    draw = evidence.bootstraps(seed=0)
+    values = np.array([images[draw(1000)].mean(1) + by for by in (-1, 0, 1)])
+    of_runs, shared = evidence.on_new_images(values)
+    np.testing.assert_allclose(of_runs, images.mean() + np.array([-1, 0, 1]))
+    assert shared == pytest.approx(images.var() / 1000, rel=0.25)
+    assert evidence.on_new_images(of_runs)[1] == 0
+    values[0, 1:] = np.nan  # a draw may leave a run without a value
+    assert evidence.on_new_images(values)[1] == pytest.approx(shared)
+    assert np.isnan(evidence.on_new_images(np.full((3, 5), np.nan))[1])
+
+
+def test_images_are_drawn_alike_for_all_runs():
+    draw = evidence.bootstraps(seed=0)
+    ids = draw(50)
+    np.testing.assert_array_equal(ids, draw(50))
+    assert ids.shape == (1 + evidence.DRAWS, 50)
+    np.testing.assert_array_equal(ids[0], range(50))
+    np.testing.assert_array_equal(ids, evidence.bootstraps(seed=0)(50))
+    assert not np.array_equal(ids, evidence.bootstraps(seed=1)(50))
+    assert len(np.unique(ids[1])) < 50  # with replacement
+
+
+def test_plain_references_are_the_control_of_the_maps(run):
+    """As far apart as those of two runs; with one run there is none."""
+    maps = {role: run.attributions[role]["maps"] for role in run.attributions}
+    turned = {role: {"maps": -m} for role, m in maps.items()}
+    other = dataclasses.replace(run, attributions=turned)
+    table = measures.map_distances([run, other]).set_index(["run", "net"])
+    assert table.loc[(1, measures.ANOTHER), "distance"] == pytest.approx(2)
+    cosines = run.nets[RETRAINED].examined["cosines"]
+    assert table.loc[(1, "Ref retrained"), "cosine"] == pytest.approx(cosines.mean())
+    assert measures.ANOTHER not in set(measures.map_distances([run])["net"])
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "scales"),
+    [
+        ("cifar10", {"full": 50_000, "reduced": 10_000}, ["full", "reduced"]),
+        ("cifar10", {"full": 10_000, "reduced": 10_000}, ["reduced"]),
+        ("digits", {"full": 50_000, "reduced": 10_000}, []),
+    ],
+)
+def test_printed_values_are_of_the_papers_data_and_sizes(computed, name, train, scales):
+    scale, sized = computed["reduced"], {}
+    for size, count in train.items():
+        about = dataclasses.replace(scale.split.about, train=count)
+        images = dataclasses.replace(scale.split, name=name, about=about)
+        sized[size] = dataclasses.replace(scale, split=images)
+    assert tables.comparable(sized) == scales
+
+
+def test_what_was_not_run_is_not_shown_twice():
+    assert list(tables.scales(settings())) == ["reduced"]
+    both = tables.scales(settings(full={"epochs": 3}))
+    assert {size: config.epochs for size, config in both.items()} == {"full": 3, "reduced": 1}
 
 
 def test_what_the_search_chose_is_read_off_its_results(computed, run):
-    table = tables.chosen(run, computed["reduced"].split).set_index("net")
+    table = measures.chosen(run, computed["reduced"].split).set_index("net")
     assert list(table.index) == ["Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM"]
     fitness = sorted((net["fitness"] for net in run.search[-1]["population"]), reverse=True)
     assert table.loc["NE+GM 2", "in the search"] == pytest.approx(100 * fitness[1])
     e = run.nets[BEST].examined
     shares = [np.mean(given == e["true"]) for given in (e["clean"], e["adversarial"]["L∞-PGD"])]
     assert table.loc["NE+GM 1", "in the end"] == pytest.approx(100 * min(shares))
-    progress = tables.search_progress(run)
+    progress = measures.search_progress(run)
     assert progress["evolved"][-1] == pytest.approx(
         100 * max(child["fitness"] for born in run.children for child in born)
     )
     assert len(progress["random"]) == len(run.random)
-    assert len(tables.replacements(run)) == sum(map(len, run.children[1:]))
-    under = tables.under_attack(run, settings().epsilon, level=23.1)
+    assert len(measures.replacements(run)) == sum(map(len, run.children[1:]))
+    under = measures.under_attack(run, settings().epsilon, level=23.1)
     assert list(under["quantity"])[-1] == "ε at which it is 23.1 %"
     assert len(under) == 8
-    assert set(tables.map_distances(run)["net"]) == {"Ref", "Ref+GM", "NE+GM 1"}
+    assert set(measures.map_distances([run])["net"]) == {
+        "Ref", "Ref+GM", "NE+GM 1", "Ref retrained",
+    }  # fmt: skip
 
 
 def scores(**nets):
@@ -472,29 +601,12 @@ def test_a_claim_needs_all_of_its_parts(clean, wanted):
         ref=([80, 81, 82], [0, 0, 1]), ref_gm=([80, 80, 80], [40, 41, 42]),
         ne=(clean, [50, 52, 51]),
     )  # fmt: skip
-    above = claims._withstands(table, "L∞-PGD", 0.1, study.STUDY.printed("4.T1"))
+    above = claims._withstands(table, "L∞-PGD", 0.1, claims.NOTHING)
     kept = claims._clean_kept(table, 0.1)
-    assert [verdict for verdict, _ in [*above, kept]] == [results.REPRODUCED] * 2 + [wanted]
-    verdict, evidence = results.combine([*above, kept])
-    assert verdict == wanted
-    assert f"clean NE+GM 1 − Ref: −{81 - clean[1]} points" in evidence
-
-
-def test_other_data_count_once_where_both_scales_are_one_experiment():
-    table = scores(ref=([1, 1, 1], [0, 0, 0]), ref_gm=([1, 1, 1], [0, 0, 0]),
-                   ne=([2, 2, 2], [1, 1, 1])).assign(dataset="MNIST")  # fmt: skip
-    other = table.assign(accuracy=table["accuracy"] + 1)
-    for carried, labels in (
-        ({"full": table, "reduced": table.copy()}, ["trained anew on MNIST"]),
-        (
-            {"full": other, "reduced": table},
-            ["trained anew on MNIST, full", "trained anew on MNIST"],
-        ),
-        ({}, []),
-    ):
-        one_image = {"full": 0.1, "reduced": 0.1}
-        evidence = claims.Evidence(*[table] * 4, carried, *[table] * 2, one_image)
-        assert [label for _, label, _ in claims._about_other_data(evidence)] == labels
+    assert [verdict.outcome for verdict in [*above, kept]] == [results.REPRODUCED] * 2 + [wanted]
+    found = results.all_of([*above, kept])
+    assert found.outcome == wanted
+    assert f"clean, NE+GM 1 − Ref: −{81 - clean[1]} points" in found.evidence
 
 
 def test_signed_and_absolute_are_compared_at_equal_clean_accuracy():
@@ -507,9 +619,19 @@ def test_signed_and_absolute_are_compared_at_equal_clean_accuracy():
         )
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["variant", "strength", "clean", "adversarial", "run"])
-    verdict, evidence = claims.signed_against_absolute(table, 0.1)
-    assert verdict == results.REPRODUCED
-    assert "7.2 points" in evidence  # 27.2 on average against 20, half way between 10 and 30
+    found = claims.signed_against_absolute(table, 0.1)
+    assert found.outcome == results.REPRODUCED
+    assert "7.2 points" in found.evidence  # 27.2 on average against 20, between 10 and 30
+    # Every draw of the images has curves of its own.
+    for k, name in enumerate(("clean", "adversarial")):
+        table[name] = [np.array([value, value, value + 3 * k]) for value in table[name]]
+    signed = table["variant"].eq("cosine")
+    table.loc[signed, "adversarial"] = table.loc[signed, "adversarial"].map(
+        lambda cell: cell + np.array([0, 0, 2])
+    )
+    (part,) = claims.signed_against_absolute(table, 0.1).parts
+    assert part.estimate.value == pytest.approx(7.2)
+    assert part.estimate.shared == pytest.approx(2)  # of 7.2 and 9.2
 
 
 def test_wide_keeps_the_order_and_counts_the_runs():

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ PAPERS = [path for path in PATHS if not path.stem.startswith("00_")]  # the tour
 TINY = {
     "01_evolved_perturbations": {
         "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
+        "curve_epochs": 2,
         "search_seeds": 2, "larger_seeds": 1, "control_seeds": 1, "rescored": 2, "repeats": 1,
         "uniforms": 2, "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 5, "cam_images": 5,
     },
@@ -76,6 +78,12 @@ def test_no_cell_is_there_twice_or_unfinished(path):
     sources = [cell.source for cell in cells(path)]
     assert len(set(sources)) == len(sources)
     assert not [source for source in sources if "TODO" in source]
+
+
+def test_nothing_is_announced_on_a_terminal_that_it_does_not_show(path):
+    """It shows what is printed, and nothing that is displayed."""
+    for cell in cells(path):
+        assert not re.search(r"print\(.*:\W*\)\n\s*display\(", cell.source), cell.source
 
 
 def test_the_header_says_what_it_takes_and_what_came_out(path):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from kit import attacks, data, nets, runtime, training
+from kit import attacks, data, nets, robustness, runtime, training
 from kit.experiments import overfitting_vs_robustness as study
-from kit.experiments.overfitting_vs_robustness import claims, tables
+from kit.experiments.overfitting_vs_robustness import claims, resampling, tables
 from kit.experiments.overfitting_vs_robustness import steps as made
 from kit.harness import results, steps
 
@@ -66,18 +66,23 @@ def test_every_golden_file_has_its_step():
 def test_every_fold_is_measured_in_every_way():
     one = planned()
     for regime in one.regimes.values():
-        assert len(regime.best) == len(regime.last) == len(regime.gradients) == 3
+        for measured in (regime.best, regime.last, regime.textbook):
+            assert len(measured) == 3
+        for measured in (regime.gradients, regime.coarse):
+            assert len(measured) == 3
         assert [len(fold) for fold in regime.clever] == [3, 3, 3]  # epochs 1, 2 and 3
         read = [
             *regime.best,
             *regime.last,
+            *regime.textbook,
             *regime.gradients,
+            *regime.coarse,
             *(task for fold in regime.clever for task in fold),
         ]
         for task in read:
             fields = [v for v in task.arguments.values() if isinstance(v, steps.Field)]
             assert {field.task for field in fields} == {regime.trained}
-    assert len(set(keys(one))) == 2 * (1 + 3 + 3 + 3 + 9)
+    assert len(set(keys(one))) == 2 * (1 + 5 * 3 + 9)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +199,54 @@ def test_examples_are_crafted_on_one_snapshot_and_judged_by_all(computed, label,
     assert fooled[result["cw_norms"][0, 1] > 0].all()
 
 
+@pytest.mark.parametrize("label", ["normal", "overfitting"])
+def test_cw_as_published_takes_the_same_images(regimes, label):
+    regime = regimes[label]
+    best, result = regime.best[1], regime.textbook[1]
+    digits = data.load("digits", train=90, test=60)
+    kept = regime.trained["snapshots"][1]
+    snapshots = [
+        nets.restore("lenet5", digits.shape, 10, {k: v[e] for k, v in kept.items()})
+        for e in range(3)
+    ]
+    x, y = (part[best["image"]] for part in (digits.x_test, digits.y_test))
+    budget = {"steps": 10, "search_steps": 10, "lr": 0.01, "initial_const": 0.01}  # ART's
+    x_adv = attacks.cw_l2(snapshots[best["epoch"] - 1], x, y, **budget)
+    judged = [training.predict(snapshot, x_adv).numpy() for snapshot in snapshots]
+    assert np.array_equal(result["textbook_predictions"], judged)
+    moved = (x_adv - x).flatten(1).norm(dim=1).numpy()
+    assert result["textbook_norms"][0, 1] == pytest.approx(moved, abs=1e-6)
+    assert result["passes"]["textbook"]["backward"] == 100 * len(x)
+    crafted = regime.crafted[1]
+    assert set(crafted["passes"]) == {"textbook", "cw", "fgsm", "pgd", "noise"}
+    assert np.array_equal(crafted["textbook_predictions"], judged)
+
+
+def test_passes_are_together_where_both_were_counted(regimes):
+    best, textbook = regimes["normal"].best[0], regimes["normal"].textbook[0]
+    older = {name: best[name] for name in best if name != "passes"}
+    regime = dataclasses.replace(regimes["normal"], best=[older], textbook=[textbook])
+    assert "passes" not in regime.crafted[0]
+
+
+def test_the_smallest_steps_are_those_of_empirical_robustness(regimes):
+    digits = data.load("digits", train=90, test=60)
+    for regime in regimes.values():
+        metrics = tables.gradient_curves(regime)
+        for fold, result in enumerate(regime.coarse):
+            kept = regime.trained["snapshots"][fold]
+            for epoch, relative in enumerate(result["relative"]):
+                weights = {k: v[epoch] for k, v in kept.items()}
+                net = nets.restore("lenet5", digits.shape, 10, weights)
+                found = robustness.empirical_robustness(
+                    net, digits.x_test[:20], eps_step=0.1, eps_max=0.3, details=True
+                )
+                assert np.isfinite(relative).sum() == found.successes
+                curve = metrics["coarse empirical robustness"][fold, epoch]
+                assert curve == pytest.approx(found.value, nan_ok=True)
+                assert metrics["coarse successes"][fold, epoch] == found.successes
+
+
 def test_nothing_classified_correctly(monkeypatch, regimes):
     """No image to attack: rates are not defined, and nothing fails."""
     wrong = training.predict
@@ -204,12 +257,15 @@ def test_nothing_classified_correctly(monkeypatch, regimes):
     assert result["image"].shape == (0,)
     assert result["cw_predictions"].shape == (3, 0)
     assert result["pgd_norms"].shape == (2, 3, 0)
-    regime = dataclasses.replace(regimes["normal"], best=[result])
+    options = dict(planned().regimes["normal"].textbook[0].arguments)
+    published = made.textbook(**options | {"snapshots": snapshots, "epoch": 1})
+    assert published["textbook_predictions"].shape == (3, 0)
+    regime = dataclasses.replace(regimes["normal"], best=[result], textbook=[published])
     curves = cells.attack_curves(regime)
     assert np.isnan(curves["ASR CW"]).all()
     assert np.isnan(curves["accuracy before attack"]).all()
-    table = tables.distances([result])
-    assert table["images"].tolist() == [0] * 4
+    table = tables.distances(regime.crafted)
+    assert table["images"].tolist() == [0] * 5
     assert table["L2"].isna().all()
     assert np.isnan(tables.mean_norms([result], "cw")["L2"]).all()
 
@@ -261,26 +317,26 @@ def fake(predictions, norms, epoch=2):
 def test_rates_and_norms_follow_from_the_stored_results():
     norms = [[[3, 0], [2, 0], [1, 0]], [[1, 0], [0.5, 0], [0.5, 0]]]
     fold = fake([[1, 0], [1, 1], [0, 0]], norms)
-    curves = cells.attack_curves(study.Regime(None, [fold], [], [], []))
+    curves = cells.attack_curves(study.Regime(None, [fold], [], [{}], [], [], []))
     assert curves["ASR CW"].tolist() == [[50, 100, 0]]
     assert curves["test accuracy"].tolist() == [[50, 100, 100]]
     assert curves["accuracy before attack"].tolist() == [[50, 100, 100]]
     table = tables.distances([fold]).set_index(["attack", "values"])
     assert table.loc[("CW", "all channels"), ["L0", "L2", "Linf"]].tolist() == [3, 2, 1]
     assert table.loc[("PGD", "one channel"), ["L0", "L2", "Linf"]].tolist() == [1, 0.5, 0.5]
-    assert table["images"].tolist() == table["unchanged"].tolist() == [1] * 8
+    assert table["images"].tolist() == table["unchanged"].tolist() == [1] * 10
     assert table["no gradient"].groupby("attack").first().to_dict() == {
-        "CW": 0, "FGSM": 1, "PGD": 0, "random signs": 0,
+        "CW": 0, "FGSM": 1, "PGD": 0, "nearest L2": 0, "random signs": 0,
     }  # fmt: skip
     assert tables.mean_norms([fold], "cw")["L2"].tolist() == [2]
 
 
 def test_gradient_passes_stand_in_the_table_where_all_folds_counted_them():
     older = fake([[1, 0]] * 3, np.ones((2, 3, 2)))
-    passes = {"cw": 200, "fgsm": 2, "pgd": 80, "noise": 0}
+    passes = {"textbook": 200, "cw": 210, "fgsm": 2, "pgd": 80, "noise": 0}
     counted = older | {"passes": {k: {"forward": 0, "backward": n} for k, n in passes.items()}}
     table = tables.distances([counted, counted])
-    assert table["gradient passes"].tolist() == [100, 100, 1, 1, 40, 40, 0, 0]
+    assert table["gradient passes"].tolist() == [100, 100, 105, 105, 1, 1, 40, 40, 0, 0]
     for folds in ([older], [counted, older], [older, counted]):
         without = tables.distances(folds)
         assert without.columns.tolist() == table.columns.tolist()[:-1]
@@ -292,7 +348,9 @@ def test_what_crafts_is_no_climb_measured_otherwise():
     success = flat.copy()
     success[0, 3] = success[1, 5] = success[2, 4] = 100
     steady = {f"{output} mean": np.ones((3, 2)) for output in study.OUTPUTS}
-    steady |= {"empirical robustness": flat, "ASR CW": flat, "ASR CW, last": flat}
+    steady |= {"empirical robustness": flat, "accuracy before attack": flat}
+    steady |= {f"ASR {name}": flat for name in ("CW", "nearest L2", "nearest L2, last")}
+    steady["crafting epoch"] = np.array([6, 6, 6])
     overfitting = steady | {"ASR CW": success, "crafting epoch": np.array([4, 6, 5])}
     climb = tables.otherwise(steady, overfitting)["2.C2, CW's climb over the second half only"]
     assert climb[2] == 0
@@ -302,7 +360,7 @@ def test_what_crafts_is_no_climb_measured_otherwise():
 def test_curves_are_recomputed_from_the_stored_predictions(regimes):
     for regime in regimes.values():
         curves = cells.attack_curves(regime)
-        for fold, result in enumerate(regime.best):
+        for fold, result in enumerate(regime.crafted):
             truth = result["labels"][result["image"]]
             for attack, key in study.ATTACKS.items():
                 wrong = [sum(p != truth) / len(truth) for p in result[f"{key}_predictions"]]
@@ -336,23 +394,70 @@ def test_tables_over_the_epochs_are_recomputed_fold_by_fold(regimes):
 
 def test_distances_are_recomputed_from_the_norms(regimes):
     for regime in regimes.values():
-        table = tables.distances(regime.best).set_index("attack")
+        table = tables.distances(regime.crafted).set_index("attack")
         assert set(table["values"]) == {"all channels"}  # of grey images both are one
         for attack, key in study.ATTACKS.items():
-            norms = [norm for fold in regime.best for norm in fold[f"{key}_norms"][0].T]
+            norms = [norm for fold in regime.crafted for norm in fold[f"{key}_norms"][0].T]
             moved = np.array([norm for norm in norms if norm[1] > 0], float)
             assert table.loc[attack, "images"] == len(moved)
             assert table.loc[attack, "unchanged"] == len(norms) - len(moved)
-            wanted = moved.mean(0), moved.std(0, ddof=1)
+            wanted = moved.mean(0), moved.std(0, ddof=1) if len(moved) > 1 else [np.nan] * 3
             means = table.loc[attack, ["L0", "L2", "Linf"]].tolist()
             assert means == pytest.approx(wanted[0], abs=1e-6)  # the table rounds
             spread = table.loc[attack, ["L0 std", "L2 std", "Linf std"]].tolist()
-            assert spread == pytest.approx(wanted[1], abs=1e-6)
+            assert spread == pytest.approx(wanted[1], abs=1e-6, nan_ok=True)
 
 
 def test_panels_show_the_curves_with_a_word():
     shown = tables.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
     assert shown == {"normal: attacked": {"CW": ([1], 90)}}
+
+
+# --- the luck of the images --------------------------------------------------------------------
+
+
+def test_images_that_count_once_give_the_curves_themselves(regimes):
+    curves = all_curves(regimes)
+    for label, regime in regimes.items():
+        once = resampling.reweighted(regime, np.ones((1, 60)))
+        assert len(once) == 31
+        for name, values in once.items():
+            np.testing.assert_allclose(values[0], curves[label][name], rtol=1e-5)
+
+
+def test_an_image_drawn_twice_counts_twice(regimes):
+    """As if it stood twice among the test images; one that is not drawn does not count."""
+    regime, random = regimes["overfitting"], np.random.default_rng(1)
+    images = random.integers(0, 60, 60)
+    times = np.bincount(images, minlength=60)
+    found = resampling.reweighted(regime, times[None])
+    for fold, result in enumerate(regime.best):
+        right = result["test_predictions"][:, images] == result["labels"][images]
+        assert found["test accuracy"][0, fold] == pytest.approx(100 * right.mean(1))
+        attacked = [i for i, image in enumerate(result["image"]) for _ in range(times[image])]
+        truth = result["labels"][result["image"][attacked]]
+        wrong = 100 * (result["fgsm_predictions"][:, attacked] != truth).mean(1)
+        assert found["ASR FGSM"][0, fold] == pytest.approx(wrong)
+        lengths = result["fgsm_norms"][0, 1, attacked]
+        assert found["FGSM: L2"][0, fold] == pytest.approx(lengths[lengths > 0].mean())
+    scored = [image for image in images if image < 3]
+    scores = regime.clever[2][1]["logits_scores"][scored]
+    assert found["logits mean"][0, 2, 1] == pytest.approx(scores.mean())
+    assert found["logits spread"][0, 2, 1] == pytest.approx(scores.std(), rel=1e-4, abs=1e-6)
+
+
+def test_all_folds_and_both_regimes_are_drawn_at_once(regimes):
+    """Equal regimes stay equal in every draw; another seed draws otherwise."""
+    equal = {"normal": regimes["normal"], "overfitting": regimes["normal"]}
+    drawn = resampling.drawn(equal, seed=0, draws=4)
+    assert len(drawn) == 4
+    for draw in drawn:
+        for name, values in draw["normal"].items():
+            np.testing.assert_array_equal(values, draw["overfitting"][name])
+    accuracy = [draw["normal"]["test accuracy"] for draw in drawn]
+    assert not np.array_equal(accuracy[0], accuracy[1])
+    (other,) = resampling.drawn(equal, seed=1, draws=1)
+    assert not np.array_equal(other["normal"]["test accuracy"], accuracy[0])
 
 
 # --- verdicts ----------------------------------------------------------------------------------
@@ -377,35 +482,39 @@ def alike(*rates):
     ],
 )
 def test_a_settled_rate(rates, verdict):
-    early = np.ones(len(rates), dtype=int)  # the crafting epochs
-    assert claims.settled(np.asarray(rates, float), early, 0.0)[0] == verdict
+    early = np.ones(len(rates), dtype=int)
+    curves = {"ASR CW": np.asarray(rates, float), "crafting epoch": early}
+    of = claims.Measured({"overfitting": curves}, (), 0.0)
+    assert claims.settled(of).outcome == verdict
 
 
 def all_curves(regimes):
-    curves, norms = {}, {}
-    for label, regime in regimes.items():
-        curves[label] = {
+    return {
+        label: {
             "validation": 100 * regime.trained["validation_accuracy"],
-            **cells.attack_curves(regime), **tables.clever_curves(regime),
+            **cells.attack_curves(regime),
+            **tables.clever_curves(regime),
+            "CLEVER epochs": np.array([1, 2, 3]),
             "crafting epoch": np.array([fold["epoch"] for fold in regime.best]),
-            "ASR CW, last": cells.wrong(regime.last, lambda fold: fold["cw_predictions"]),
+            "ASR nearest L2, last": cells.wrong(regime.last, lambda fold: fold["cw_predictions"]),
             **tables.gradient_curves(regime),
-        }  # fmt: skip
-        norms[label] = tables.norms(regime)
-    return curves, norms
+            **tables.norms(regime),
+        }
+        for label, regime in regimes.items()
+    }
 
 
 def test_verdicts_name_every_claim(regimes):
-    curves, norms = all_curves(regimes)
-    judged = list(claims.verdicts("digits", curves, norms, 1.0))
+    curves, drawn = all_curves(regimes), resampling.drawn(regimes, seed=0, draws=3)
+    judged = list(claims.verdicts("digits", curves, drawn, 1.0))
     assert {claim for claim, *_ in judged} == set(study.STUDY.claims)
-    assert all(verdict in results.VERDICTS and evidence for *_, (verdict, evidence) in judged)
-    (spread,) = (e for c, label, (_, e) in claims.verdicts("cifar10", curves, norms, 1.0)
+    assert all(v.outcome in results.VERDICTS and v.evidence for *_, v in judged)
+    (spread,) = (v.evidence for c, label, v in claims.verdicts("cifar10", curves, drawn, 1.0)
                  if (c, label) == ("2.C3", "logits"))  # fmt: skip
     assert spread.startswith("spread: ")
     frame = tables.with_intervals(tables.otherwise(**curves))
     assert frame["folds used"].max() == 3
-    assert len(frame) == 4 + len(study.OUTPUTS)
+    assert len(frame) == 9 + len(study.OUTPUTS)
     missing = list(study.STUDY.not_tested(["digits", "cifar10"]))
     assert {title for _, title in missing} == {"STL-10"}
 

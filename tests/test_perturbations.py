@@ -277,6 +277,12 @@ def test_uniform(shape, classes, pixels, seed):
     assert torch.equal(noise, perturbations.uniform(classes, pixels, shape, seed=seed))
 
 
+def test_noise_for_no_class_is_refused():
+    for make in (perturbations.left_column, lambda n, shape: perturbations.uniform(n, 1, shape)):
+        with pytest.raises(ValueError, match="classes is 0: it must be a positive whole number"):
+            make(0, (1, 4, 4))
+
+
 def test_uniform_follows_the_seed_alone():
     noises = [perturbations.uniform(10, 2, (3, 8, 8), seed=seed) for seed in range(20)]
     assert len({noise.numpy().tobytes() for noise in noises}) == 20

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models import Deaf, Diverged, Linear, random
 from torch import nn
 
-from kit import attacks, data, gradients, nets, robustness, training
+from kit import attacks, checks, data, gradients, nets, robustness, training
 from kit.attacks.noise import uniform_ball
 
 # In the package the function's name hides that of its module.
@@ -527,7 +527,8 @@ def test_clever_samples_lie_in_the_box_and_in_the_ball(correct):
 
     class Watching(nn.Module):
         def forward(self, x):
-            seen.append(x.detach())
+            if not checks.looking():
+                seen.append(x.detach())
             return torch.stack([x.sum((1, 2, 3)), 2 * x.sum((1, 2, 3))], 1)
 
     image = correct[0][:1]

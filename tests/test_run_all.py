@@ -18,8 +18,9 @@ from small_notebooks import FINISH, OUT
 
 import run_all
 from kit import runtime
+from kit.data.splits import Split
 from kit.harness import runner, steps
-from kit.harness.runner import checking
+from kit.harness.runner import checking, command_line
 from kit.harness.steps import archive
 
 KNOWN = runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS)
@@ -263,6 +264,13 @@ def test_what_the_rest_takes(stored, unknown, seconds, text):
 
     estimate = Estimate(3, stored, unknown, seconds, 1e9, 5e6)
     assert checking.cost(estimate, 2).startswith(f"steps: {text}")
+
+
+def test_check_says_where_an_estimate_is_rough():
+    estimate = steps.Estimate(3, 0, 0, 400.0, 1e9, 5e6, rough=True)
+    assert "about 6 min 40 s (judged by other data sets: it may be far off), " in checking.cost(
+        estimate, 2
+    )
 
 
 def test_on_a_gpu_check_says_how_much_of_its_memory_is_taken():
@@ -525,6 +533,39 @@ def test_check_says_what_would_be_downloaded(capsys, tmp_path):
     shown = capsys.readouterr().out
     assert "data set kmnist: not there, would be downloaded" in shown
     assert "steps: known once the data are there" in shown
+
+
+def test_check_names_the_data_sets_that_architectures_carry_over_to(capsys, tmp_path):
+    """And fetches none of them to find out what the rest takes."""
+    options = ["--check", "--data", str(tmp_path), "-p", "04.transfer_datasets=[digits, kmnist]"]
+    assert run_all.main(options) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("data set digits: there") == 1
+    assert "data set kmnist: not there, would be downloaded" in shown
+    assert "steps: known once the data are there" in shown
+    assert run_all.main([*options[:-1], "04.transfer_datasets=[kmist]"]) == 2
+    assert "did you mean 'kmnist'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["01.datasets=[digits]"], ["02.folds=4"], ["03.train=300"], ["04.train=300"],
+        ["04.transfer_datasets=[digits]", "04.full={train: 400, size: 0}"],
+    ],
+)  # fmt: skip
+def test_the_images_that_a_study_names_are_those_that_its_plan_reads(overrides):
+    notebook = command_line.find(KNOWN, overrides[0][:2])
+    options = command_line.parse([part for one in overrides for part in ("-p", one)])
+    values = command_line.configure(KNOWN, options, PROFILES)[notebook.name]
+    settings = notebook.experiment.Settings.read(values)
+    leaves = list(steps.leaves(notebook.experiment.plan(settings)))
+    leaves += [
+        part for leaf in leaves if isinstance(leaf, steps.Task)
+        for part in steps.leaves(leaf.arguments)
+    ]  # fmt: skip
+    read = {str(leaf.asked_for) for leaf in leaves if isinstance(leaf, Split)}
+    assert read == {str(images.asked_for) for images in settings.images()}
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n", True), (None, True), ("y", False)])

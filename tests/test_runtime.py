@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kit import files, runtime
-from kit.harness import machine
+from kit.harness import machine, steps
 
 
 def test_folders_do_not_depend_on_the_working_directory(tmp_path, monkeypatch):
@@ -36,9 +36,15 @@ def test_a_gpu_that_is_not_there_is_one_sentence():
         runtime.device("cuda:99")
 
 
-def test_negative_jobs_are_refused():
-    with pytest.raises(ValueError, match="jobs is -1"):
-        machine.workers(-1, torch.device("cpu"))
+@pytest.mark.parametrize("jobs", [-1, 1.5, True, None, "2"])
+def test_jobs_are_a_number_from_0_on(jobs):
+    """A pool would refuse some of them in its own words, and take others for none."""
+    for call in (
+        lambda: machine.workers(jobs, "cpu"), lambda: steps.compute([], jobs=jobs),
+        lambda: steps.estimate([], jobs=jobs),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"^jobs is {jobs!r}: use 0 \(one process per core\)"):
+            call()
 
 
 def test_threads_are_put_back():

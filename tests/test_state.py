@@ -94,6 +94,10 @@ def watched(of):
         return attacks.pgd(of.model, of.x, of.y, eps=0.1, steps=2)
 
 
+def units(of):
+    return misalignment.unit(of.x_adv).view(of.x_adv.shape)
+
+
 def closest(of):
     return list(
         neuroevolution.evolve(
@@ -108,6 +112,12 @@ SEARCH = dict(classes=3, popsize=2, generations=1, epochs=1, discriminator_epoch
 PROPOSER = dict(popsize=2, sigma=0.3, place=0.5, value=0.75, options=None, seed=0)
 # How every public function is called that takes tensors, models or seeds.
 CALLS = {
+    "attacks.carlini_wagner.missing": lambda of: attacks.carlini_wagner.missing(
+        of.logits, of.y, 0.0, False
+    ),
+    "attacks.carlini_wagner.cw_l2": lambda of: attacks.cw_l2(
+        of.model, of.x, of.y, steps=5, search_steps=2
+    ),
     "attacks.nearest.nearest_l2": lambda of: attacks.nearest_l2(of.model, of.x, of.y, steps=10),
     "attacks.deep_fool.deepfool": lambda of: attacks.deepfool(of.model, of.x, steps=3),
     "attacks.fast_gradient.fgsm": lambda of: attacks.fgsm(of.model, of.x, of.y, eps=0.1),
@@ -183,13 +193,14 @@ CALLS = {
     "gradients.outputs": evaluated(lambda of: gradients.outputs(of.model, of.x)),
     "gradients.per_image": lambda of: gradients.per_image(of.y, of.x),
     "gradients.predictions": evaluated(lambda of: gradients.predictions(of.model, of.x)),
+    "gradients.spread": lambda of: gradients.spread(of.logits),
     "gradients.steepest": lambda of: gradients.steepest(of.x, "l2"),
-    "misalignment.cosines": lambda of: misalignment.cosines(of.model, of.x, of.y, of.x_adv),
+    "misalignment.cosines": lambda of: misalignment.cosines(of.model, of.x, of.y, units(of)),
     "misalignment.gradient_alignment": evaluated(
-        lambda of: misalignment.gradient_alignment(of.model, of.x, of.y, of.x_adv)
+        lambda of: misalignment.gradient_alignment(of.model, of.x, of.y, units(of))
     ),
     "misalignment.misaligned": evaluated(
-        lambda of: misalignment.misaligned(of.x_adv)(of.model, of.x, of.y, of.y)
+        lambda of: misalignment.misaligned(units(of))(of.model, of.x, of.y, of.y)
     ),
     "misalignment.reference_gradients": lambda of: misalignment.reference_gradients(
         of.model, of.x, of.y

@@ -539,6 +539,28 @@ def test_the_record_of_a_like_task_counts():
     assert steps.estimate(trained.task(net="small", n=11), 1, "cpu").seconds == pytest.approx(1.1)
 
 
+def test_the_record_of_the_same_data_set_counts():
+    """Where there is none, the estimate says so: images of another size take another time."""
+
+    @step(version=1, work=lambda split, n: n)
+    def attacked(*, split, n):
+        return {}
+
+    def note(name, n, seconds):
+        task = attacked.task(split=Split(name), n=n)
+        record = {"step": attacked.name, "version": 1, "arguments": task.keyed, "work": float(n),
+                  "seconds": seconds, "memory": 1.0}  # fmt: skip
+        Store().write(*task.identity, {}, record)
+
+    wanted = attacked.task(split=Split("digits"), n=10)
+    note("cifar10", 11, 110.0)
+    first = steps.estimate(wanted, 1, "cpu")
+    assert (first.seconds, first.rough) == (100, True)
+    note("digits", 100, 20.0)
+    then = steps.estimate(wanted, 1, "cpu")
+    assert (then.seconds, then.rough) == (2, False)
+
+
 # --- identity: names, code, keys, results ------------------------------------------------------
 
 SQUARE = """
@@ -845,7 +867,7 @@ import torch
 from kit.harness.steps import step
 
 CONFIG = {{"k": {k}}}
-TABLE = (1, {k})
+TABLE, FIXED = (1, {k}), (1, 2)
 WEIGHTS = np.array([{k}])
 SEEN, CACHE, COUNT = [], {{}}, types.SimpleNamespace(calls=0)
 SPACE = types.SimpleNamespace(k={k})
@@ -883,7 +905,7 @@ def by_{what}(*, n):
     SEEN.append(n)
     CACHE[n] = len(SEEN)
     COUNT.calls = n
-    rows = [OBJECTS, TABLE]
+    rows = [OBJECTS, FIXED]
     rows.append(1)  # changes none of what was read just before
     return {{"value": float({expression})}}
 """

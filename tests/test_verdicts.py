@@ -248,6 +248,18 @@ def test_resplits_of_one_pool_share_variance():
     assert estimate.interval() == pytest.approx((2.5 - reach, 2.5 + reach))
 
 
+def test_what_repeats_share_is_how_they_vary_together():
+    random = np.random.default_rng(0)
+    luck, own = random.normal(0, 2, (1, 4000)), random.normal(0, 3, (5, 4000))
+    assert results.of_shared_images(luck + own) == pytest.approx(4, rel=0.15)
+    assert results.of_shared_images(own) == pytest.approx(0, abs=0.15)
+    with_gaps = luck + own
+    with_gaps[0, :7] = np.nan
+    assert results.of_shared_images(with_gaps) == pytest.approx(4, rel=0.15)
+    for nothing in (luck, own[:, :1], np.full((3, 4), np.nan)):
+        assert results.of_shared_images(nothing) == 0
+
+
 # --- words ---------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from models import random
 from torch import nn
 
 import kit
-from kit import attacks, data, misalignment, nets, training, watching
+from kit import attacks, checks, data, misalignment, nets, training, watching
 
 SHAPE = (1, 8, 8)
 
@@ -81,7 +81,9 @@ def test_images_that_deepfool_is_done_with_cost_nothing_more(net, right):
     x, y = right
     found = counted(net, lambda: attacks.deepfool(net, x, y, classes=4))
     seen = []
-    hook = net.register_forward_hook(lambda model, shown, logits: seen.append(len(shown[0])))
+    hook = net.register_forward_hook(
+        lambda model, shown, logits: None if checks.looking() else seen.append(len(shown[0]))
+    )
     attacks.deepfool(net, x, y, classes=4)
     hook.remove()
     steps = seen[2:]  # without the check and the number of classes
@@ -101,6 +103,14 @@ def test_passes_of_nearest_l2_are_its_budget(net, right, steps, classes, batch, 
     )
     assert backward == steps * n + CHECK
     assert forward == backward + 2 * n
+
+
+def test_passes_of_cw_are_its_budget(net, right):
+    """And a look at each image: does it fool already?"""
+    (x, y), n = right, len(right[0])
+    forward, backward = counted(net, lambda: attacks.cw_l2(net, x, y, steps=7, search_steps=3))
+    assert backward == 7 * 3 * n + CHECK
+    assert forward == backward + n
 
 
 def test_nearest_l2_takes_no_gradient_of_images_that_fool_already(net, right):
@@ -208,6 +218,7 @@ def test_an_attack_does_the_same_when_it_is_watched(net, right, name):
     x, y = right
     for attack in (
         lambda: attacks.pgd(net, x, y, eps=0.1, steps=3),
+        lambda: attacks.cw_l2(net, x, y, steps=10, search_steps=2),
         lambda: attacks.nearest_l2(net, x, y, steps=20),
         lambda: attacks.deepfool(net, x, y, steps=5),
     ):  # fmt: skip
@@ -279,6 +290,7 @@ def test_a_trace_of_deepfool_ends_where_an_image_fools(net, right):
     [
         lambda net, x, y: attacks.pgd(net, x, y, eps=0.3),
         lambda net, x, y: attacks.pgd(net, x, y, eps=2.0, norm="l2"),
+        lambda net, x, y: attacks.cw_l2(net, x, y, steps=20, search_steps=2, lr=0.1),
         lambda net, x, y: attacks.nearest_l2(net, x, y),
         lambda net, x, y: attacks.nearest_l2(net, x, y, confidence=5),
         lambda net, x, y: attacks.nearest_l2(net, x, (y + 1) % 10, targeted=True),

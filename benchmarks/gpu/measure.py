@@ -261,7 +261,8 @@ def attacks(session: Session) -> Rows:
     x, y = data.x_test, data.y_test
     ways = {
         "PGD, 40 steps": lambda: kit.attacks.pgd(net, x, y, eps=8 / 255),
-        "CW": lambda: kit.attacks.nearest_l2(net, x, y),
+        "nearest L2": lambda: kit.attacks.nearest_l2(net, x, y),
+        "CW, 5 × 100 steps": lambda: kit.attacks.cw_l2(net, x, y, steps=100, search_steps=5),
         "DeepFool": lambda: kit.attacks.deepfool(net, x, y),
         "CLEVER": lambda: kit.robustness.clever(net, x[:10], batches=10, batch_size=100),
         "K-NN": lambda: kit.neighbors.predict(data.x_train, data.y_train, x),

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from kit.attacks.carlini_wagner import ROUNDING, missing
 from kit.checks import check_attack
 from kit.constraints import number, whole
-from kit.gradients import frozen, gradient, in_batches, l2_norm, margin, outputs, per_image
+from kit.gradients import frozen, gradient, in_batches, l2_norm, outputs, per_image, spread
 
-# A success must stand above rounding, which differs between batches: by this share of the spread
-# of the logits, which a constant added to all of them does not change.
-ROUNDING = 1e-4
 WIDE = 0.2  # share of the passes for the wide search
 RACE = 0.06  # for each candidate, before the nearest two go on
 DUEL = 0.08  # for each of these, before the nearest goes on alone
@@ -143,22 +141,18 @@ class _Objective:
 
     def missing(self, logits: Tensor, y: Tensor) -> Tensor:
         """Logits missing to success, f + κ, and the rounding to stand above; shape (N,)."""
-        lead = margin(logits, y)
-        return (lead if self.targeted else -lead) + self._beyond(logits)
+        return missing(logits, y, self.confidence, self.targeted)
 
     def missing_to(self, logits: Tensor, y: Tensor, aim: Tensor) -> Tensor:
         """The same, where only class `aim` counts among the others (targeted: all of them)."""
         if self.targeted:
             return self.missing(logits, y)
         own, other = logits.gather(1, y[:, None]), logits.gather(1, aim[:, None])
-        return (own - other)[:, 0] + self._beyond(logits)
+        return (own - other)[:, 0] + (self.confidence + ROUNDING * spread(logits))
 
-    def _beyond(self, logits: Tensor) -> Tensor:
-        return self.confidence + ROUNDING * _spread(logits)
-
-    def entropy(self, logits: Tensor, y: Tensor, spread: Tensor) -> Tensor:
+    def entropy(self, logits: Tensor, y: Tensor, unit: Tensor) -> Tensor:
         """What the wide search lowers: (minus) the cross-entropy of the scaled logits."""
-        loss = cross_entropy(logits * (SPREAD / spread)[:, None], y, reduction="none")
+        loss = cross_entropy(logits * (SPREAD / unit)[:, None], y, reduction="none")
         return loss if self.targeted else -loss
 
 
@@ -260,7 +254,7 @@ def _search(
 
 def _wide_search(objective: _Objective, x: Tensor, y: Tensor, logits: Tensor, steps: int) -> Tensor:
     """The nearest success on spheres that grow and shrink; the last image where there is none."""
-    spread = _or_inf(_spread(logits))
+    unit = _or_inf(spread(logits))
     x_adv, nearest = x, x
     distance = torch.full(y.shape, torch.inf, dtype=x.dtype, device=x.device)
     scale = radius = torch.zeros_like(distance)
@@ -269,7 +263,7 @@ def _wide_search(objective: _Objective, x: Tensor, y: Tensor, logits: Tensor, st
         with torch.enable_grad():
             logits = outputs(objective.model, image)
             short = objective.missing(logits, y)
-            value = short if t == 0 else objective.entropy(logits, y, spread)
+            value = short if t == 0 else objective.entropy(logits, y, unit)
             grad = gradient(value.sum(), image)
         short, moved = short.detach(), l2_norm(x_adv - x)
         nearer = (short < 0) & (moved < distance)
@@ -306,8 +300,3 @@ def _linear_minimum(x: Tensor, x_adv: Tensor, short: Tensor, grad: Tensor) -> tu
 def _or_inf(size: Tensor) -> Tensor:
     """To divide by: infinity instead of zero, so that the quotient is zero."""
     return torch.where(size > 0, size, torch.inf)
-
-
-def _spread(logits: Tensor) -> Tensor:
-    """The largest logit minus the least, as a constant."""
-    return (logits.amax(1) - logits.amin(1)).detach()

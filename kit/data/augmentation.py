@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from kit import constraints
 from kit.checks import check_images, check_shape
+
+_GENERATOR = constraints.generator(
+    torch.Generator, "a torch.Generator, such as torch.Generator().manual_seed(0)"
+)
 
 
 def as_bytes(x: torch.Tensor) -> np.ndarray:
@@ -38,7 +43,7 @@ def random_crops(
     Raises
     ------
     ValueError
-        padding is negative, or x is no batch of images.
+        padding is negative, x is no batch of images, or `generator` is none.
 
     Examples
     --------
@@ -49,6 +54,7 @@ def random_crops(
     if padding < 0:
         raise ValueError(f"padding is {padding}: use a whole number of pixels from 0 on.")
     check_shape(x)
+    _GENERATOR.check("generator", generator)
     count, channels, height, width = x.shape
     framed = torch.nn.functional.pad(x, [padding] * 4)
     corners = torch.randint(2 * padding + 1, (2, count, 1), generator=generator)

@@ -111,6 +111,11 @@ def replay(strategy: Any, fitness_history: Sequence[ArrayLike]) -> str:
                 f"fitness_history has values of shape {total.shape} for generation {number}: give "
                 f"one for each of its {len(candidates)} candidates."
             )
+        if np.isnan(total).all():
+            raise ValueError(
+                f"fitness_history has no number for generation {number}: one candidate of it at "
+                "least must have a fitness."
+            )
         if stopped := tell(strategy, candidates, total):
             return stopped
     return ""

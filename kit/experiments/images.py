@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,21 @@ def _note(split: Split, root: str | Path) -> Path | None:
 class ImageSettings(Settings):
     """Parameters of a study on images."""
 
+    def images(self) -> Iterator[Split]:
+        """Which images a run reads, not yet looked at."""
+        for name in self.all_datasets:
+            yield self.on(name).images_of(name)
+
+    def images_of(self, name: str, seed: int | None = None) -> Split:
+        """As many images of a data set as these parameters say, of their size."""
+        seed = self.seed if seed is None else seed
+        return Split(name, self.train, self.test, getattr(self, "size", 0), seed)
+
+    @property
+    def read_datasets(self) -> list[str]:
+        """Every data set whose images a run reads."""
+        return list(dict.fromkeys(images.name for images in self.images()))
+
     def is_there(self, dataset: str) -> bool:
         """Are its images on disk?"""
         return present(dataset, self.data_root)
@@ -117,12 +133,10 @@ class ImageSettings(Settings):
         """
         from kit.data import NAMES, load  # import torch
 
-        names = []
-        for name in self.all_datasets:
-            config = self.on(name)
-            images = Split(name, config.train, config.test, getattr(config, "size", 0), config.seed)
-            if not known(images, config.data_root):
-                if name not in NAMES:
-                    load(name, config.data_root)  # says that there is no such data set
-                names.append(name)
-        return names
+        names = dict[str, None]()
+        for images in self.images():
+            if not known(images, self.data_root):
+                if images.name not in NAMES:
+                    load(images.name, self.data_root)  # says that there is no such data set
+                names[images.name] = None
+        return list(names)

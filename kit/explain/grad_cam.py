@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kit.checks import check_attack, check_images, check_maps, check_module
+from kit.constraints import number
 from kit.gradients import BATCH, gradient
 from kit.nets import eval_mode
 
@@ -152,7 +153,8 @@ def background_share(maps: Tensor, x: Tensor, *, darker_than: float = DARK) -> T
     Raises
     ------
     ValueError
-        There is not one map of an image's size for each image.
+        There is not one map of an image's size for each image, a map has negative values, as
+        signed attributions have, or `darker_than` is out of range.
 
     Examples
     --------
@@ -162,5 +164,11 @@ def background_share(maps: Tensor, x: Tensor, *, darker_than: float = DARK) -> T
     """
     check_images(x)
     check_maps(maps, (len(x), *x.shape[2:]))
+    number(least=0, to=1).check("darker_than", darker_than)
+    if not maps.min() >= 0:
+        raise ValueError(
+            f"The maps reach down to {float(maps.min()):.3g}: a share is one of values from 0 on; "
+            "of signed maps take maps.relu() or maps.abs()."
+        )
     dark = x.amax(1) < darker_than
     return (maps * dark).sum((1, 2)) / maps.sum((1, 2))

@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import runtime
+from kit.constraints import Constraint, is_whole
 
 if TYPE_CHECKING:
     import torch
+
+
+JOBS = Constraint(
+    lambda value: is_whole(value) and value >= 0,
+    "use 0 (one process per core) or a positive whole number",
+    {"type": "integer", "minimum": 0},
+)
 
 
 def device_type(name: str) -> str:
@@ -97,8 +105,7 @@ def workers(jobs: int, kind: str) -> int:
     kind
         Type of the device: ``"cpu"`` or ``"cuda"``.
     """
-    if jobs < 0:
-        raise ValueError(f"jobs is {jobs}: use 0 (one process per core) or a positive number.")
+    jobs = JOBS.check("jobs", jobs)
     if jobs or kind == "cuda":
         return jobs or 1
     import joblib  # knows what share of the cores a container may use

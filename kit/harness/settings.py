@@ -133,6 +133,11 @@ class Settings:
         """Every data set of a run: `datasets`, and what a paper has besides."""
         return list(self.datasets)
 
+    @property
+    def read_datasets(self) -> list[str]:
+        """Every data set whose images a run reads; it may read some that have no parameters."""
+        return self.all_datasets
+
     def is_there(self, dataset: str) -> bool:
         """Is a data set on disk?"""
         return True

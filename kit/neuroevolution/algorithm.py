@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -162,18 +163,30 @@ def evolve(
     generations = whole(0).check("generations", generations)
     seed = SEED.check("seed", seed)
     genomes = initial(population, least, generator(seed, 0), space=space)
-    last = compete(0, None, [Member(genome, evaluate(genome, 1)) for genome in genomes])
+    last = compete(0, None, [Member(genome, _measured(evaluate, genome, 1)) for genome in genomes])
     yield last
     for number in range(1, generations + 1):
         rng = generator(seed, number)
         genomes = offspring(last.genomes, children, rng, space=space, times=times)
-        born = [Member(genome, evaluate(genome, number), number) for genome in genomes]
+        born = [Member(genome, _measured(evaluate, genome, number), number) for genome in genomes]
         last = compete(number, last.population, born)
         yield last
 
 
+def _measured(evaluate: Callable[[Genome, int], float], genome: Genome, number: int) -> float:
+    value = evaluate(genome, number)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"evaluate returned {value!r}: it must return a number, or NaN where training failed."
+        ) from None
+
+
 def compete(number: int, population: Sequence[Member] | None, born: Sequence[Member]) -> Generation:
     """What is left of a generation after its children are trained.
+
+    It warns while no candidate has a fitness, since none of them is better than another then.
 
     Parameters
     ----------
@@ -185,9 +198,16 @@ def compete(number: int, population: Sequence[Member] | None, born: Sequence[Mem
         The children, in the order of Algorithm 1.
     """
     born = list(born)
-    if population is None:
-        return Generation(number, born, born, list(range(len(born))))
-    after, replaced = select(population, born)
+    after, replaced = born, list(range(len(born)))
+    if population is not None:
+        after, replaced = select(population, born)
+    if all(math.isnan(member.fitness) for member in after):
+        warnings.warn(
+            f"Generation {number}: the fitness of every candidate is not a number, so that none of "
+            "them is the best. Their nets may have diverged: use a smaller learning rate.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return Generation(number, after, born, replaced)
 
 

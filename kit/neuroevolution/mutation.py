@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from kit.constraints import generator
 from kit.nets.genome import JOINS, POOLS, Block, Genome, shapes
 from kit.neuroevolution.spectrum import distance
 
@@ -51,6 +52,7 @@ class Space:
 
 SPACE = Space()
 Rng = np.random.Generator
+_RNG = generator(Rng, "a numpy.random.Generator, such as numpy.random.default_rng(0)")
 
 
 def mutate(
@@ -74,6 +76,7 @@ def mutate(
     >>> SPACE.holds(child)
     True
     """
+    _RNG.check("rng", rng)
     for _ in range(rng.integers(times[0], times[1], endpoint=True)):
         genome = mutate_once(genome, rng, space)
     return genome
@@ -81,6 +84,7 @@ def mutate(
 
 def mutate_once(genome: Genome, rng: Rng, space: Space = SPACE) -> Genome:
     """The genome after one mutation; all kinds that apply to it are equally likely."""
+    _RNG.check("rng", rng)
     for number in rng.permutation(len(MUTATIONS)):
         child = list(MUTATIONS.values())[number](genome, rng, space)
         if child is not None:
@@ -90,6 +94,7 @@ def mutate_once(genome: Genome, rng: Rng, space: Space = SPACE) -> Genome:
 
 def random_genome(rng: Rng, space: Space = SPACE) -> Genome:
     """One convolution after a random number of mutations, fewer than twice a space's blocks."""
+    _RNG.check("rng", rng)
     genome: Genome = [_new_block("conv", [0], rng, space)]
     for _ in range(rng.integers(1, 2 * space.blocks)):
         genome = mutate_once(genome, rng, space)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kit.checks import check_data, check_pairs
-from kit.constraints import SEED
+from kit.constraints import SEED, whole
 from kit.perturbations.genome import Shape, check_pixels
 
 
@@ -85,6 +85,7 @@ def uniform(classes: int, pixels: int, shape: Shape, *, seed: int = 0) -> Tensor
     check_pixels(pixels, shape)
     channels, height, width = shape
     generator = torch.Generator().manual_seed(SEED.check("seed", seed))
+    whole(1).check("classes", classes)
     noise = torch.zeros(classes, channels, height * width, dtype=torch.float32)
     for image in noise:
         places = torch.randperm(height * width, generator=generator)[:pixels]
@@ -97,7 +98,8 @@ def left_column(classes: int, shape: Shape) -> Tensor:
     """The shift of Jacobsen et al. (2018): class c whitens one pixel of the left-most column.
 
     Its row is round(c·(H−1)/(classes−1)), so that the rows spread over the column (our choice: the
-    paper only says that the place depends on the class).
+    paper only says that the place depends on the class). Where there are more classes than rows,
+    neighbours share one, and the noise does not tell them apart.
 
     Parameters
     ----------
@@ -117,7 +119,7 @@ def left_column(classes: int, shape: Shape) -> Tensor:
     >>> [noise[label, 0, :, 0].argmax().item() for label in range(10)]
     [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
     """
-    noise = torch.zeros(classes, *shape, dtype=torch.float32)
+    noise = torch.zeros(whole(1).check("classes", classes), *shape, dtype=torch.float32)
     for label in range(classes):
         noise[label, :, round(label * (shape[1] - 1) / max(classes - 1, 1)), 0] = 1
     return noise

@@ -235,11 +235,15 @@ def check_grid(eps_step: float, eps_max: float) -> None:
 
 
 class EmpiricalRobustness(NamedTuple):
-    """What :func:`empirical_robustness` returns: the mean, each image's ε (NaN: none), how many."""
+    """What :func:`empirical_robustness` returns: the mean, each image's ε (NaN: none), how many.
+
+    ``relative`` are the values of which it is the mean, not finite where there is none.
+    """
 
     value: float
     eps: Tensor
     successes: int
+    relative: Tensor
 
 
 @overload
@@ -316,7 +320,9 @@ def empirical_robustness(
     relative = size / x.detach().flatten(1).amax(1)
     fooled = relative.isfinite()
     value = float(relative[fooled].double().mean()) if fooled.any() else float("nan")
-    return EmpiricalRobustness(value, eps, int(fooled.sum())) if details else value
+    if not details:
+        return value
+    return EmpiricalRobustness(value, eps, int(fooled.sum()), relative)
 
 
 def _smallest_step(model: nn.Module, x: Tensor, grid: list[float]) -> tuple[Tensor, Tensor]:

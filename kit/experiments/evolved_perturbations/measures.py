@@ -9,16 +9,22 @@ import numpy as np
 import pandas as pd
 
 from kit.experiments.evolved_perturbations import tables
-from kit.experiments.evolved_perturbations.settings import PLAIN, RANDOM, Settings
+from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM, Settings
 from kit.experiments.evolved_perturbations.steps import RADII
 from kit.harness import results
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from kit.data.splits import Split
     from kit.experiments.evolved_perturbations.settings import Aim
     from kit.experiments.evolved_perturbations.tree import Search, Searched
     from kit.harness.steps import Result
 
 PARTS = {"F": "fitness", "F_m": "mismatch", "F_d": "divergence"}  # of the score
+# Both ends' in balls of one radius: that of one with larger weights.
+OF_LARGER = f"sharpness at {1000 * RADII[0]:g} ‰ of the larger ‖w‖"
+EDGE = 0.1  # how wide the edge is, of an image's side
 
 
 # --- searches ----------------------------------------------------------------------------------
@@ -26,10 +32,9 @@ PARTS = {"F": "fitness", "F_m": "mismatch", "F_d": "divergence"}  # of the score
 
 def remarks(title: str, generations: Sequence[Mapping]) -> Iterator[str]:
     """What a reader of a search should know: saturation, failed candidates, an early end."""
-    top = [np.nanmax(g["divergence"], initial=-np.inf) for g in generations]
-    full = [number for number, value in enumerate(top, 1) if value >= 0.999]
-    if full:
-        yield f"{title}: F_d first reaches 1 in generation {full[0]}; there only F_m steers"
+    apart = np.concatenate([g["divergence"] for g in generations])
+    if full := int((apart >= 0.999).sum()):
+        yield f"{title}: F_d is 1 for {full} of {len(apart)} candidates: F_m alone ranks these"
     learnt = min(g["learnt"].mean() for g in generations if len(g["learnt"]))
     if learnt < 0.9:
         yield f"{title}: search nets learn only {learnt:.0%} of their images, so F_m says little"
@@ -69,14 +74,90 @@ def best_so_far(searches: Iterable[Search[Result]]) -> np.ndarray:
 
 
 def candidates_harm(searches: Iterable[Search[Result]]) -> pd.DataFrame:
-    """F and clean-test error (%) of every candidate of the first and the last generations."""
-    rows = []
-    for s in searches:
+    """F, its parts and clean-test error (%) of the candidates of first and last generations.
+
+    Those that failed are left out.
+    """
+    parts = []
+    for number, s in enumerate(searches, 1):
         ends = {"first": (s.generations[0], s.first), "last": (s.generations[-1], s.last)}
         for generation, (scored, trained) in ends.items():
-            pairs = zip(scored["fitness"], 100 * trained["error"], strict=True)
-            rows += [(generation, f, error) for f, error in pairs]
-    return pd.DataFrame(rows, columns=["generation", "F", "error"])
+            scores = {name: scored[part] for name, part in PARTS.items()}
+            about = {"search": number, "generation": generation}
+            parts.append(pd.DataFrame({**about, **scores, "error": 100 * trained["error"]}))
+    return pd.concat(parts).dropna().reset_index(drop=True)
+
+
+def signals(searches: Iterable[Search[Result]]) -> pd.DataFrame:
+    """How closely F and its parts go with harm, a row for each search (1.C10).
+
+    CMA-ES ranks the candidates of one generation, so each generation's means are taken off first.
+    ``F_d beside F_m`` is the partial correlation of F_d with harm: of what F_m leaves open of both.
+    """
+    table = candidates_harm(searches)
+    names = [*PARTS, "error"]
+    within = table[names] - table.groupby(["search", "generation"])[names].transform("mean")
+    rows = []
+    for _, candidates in within.groupby(table["search"]):
+        r = candidates.corr()
+        harm, shared = r["error"], r.loc["F_m", "F_d"]
+        left_open = np.sqrt((1 - harm["F_m"] ** 2) * (1 - shared**2))
+        beside = (harm["F_d"] - harm["F_m"] * shared) / left_open
+        rows.append({**harm[list(PARTS)], "F_d beside F_m": beside})
+    return pd.DataFrame(rows)
+
+
+def signals_table(by_pixels: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """:func:`signals` by the number of pixels: means over the searches."""
+    rows = [
+        {"pixels": pixels, **table.mean(), "searches": len(table)}
+        for pixels, table in by_pixels.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+# --- places ------------------------------------------------------------------------------------
+
+
+def near_edge(genomes: ArrayLike, pixels: int, split: Split) -> np.ndarray:
+    """Share (%) of each genome's pixels that lie within a tenth of the side from the edge."""
+    from kit import perturbations
+
+    classes, shape = len(split.about.classes), split.about.shape
+    noise = perturbations.decode(np.asarray(genomes), classes, pixels, shape)
+    perturbed = (noise != 0).any(2).numpy()  # of any channel
+    inner = perturbed[..., *inside(*shape[1:])]
+    return 100 * (1 - inner.sum((1, 2, 3)) / perturbed.sum((1, 2, 3)))
+
+
+def inside(height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns that are not near the edge."""
+    frame = max(1, round(EDGE * min(height, width)))
+    return slice(frame, height - frame), slice(frame, width - frame)
+
+
+def edges(config: Settings, study: Searched[Result]) -> dict[str, np.ndarray]:
+    """:func:`near_edge` of what the searches choose, and of what those on pure noise choose."""
+    least = config.pixels[0]
+    chosen = {
+        "evolved": [
+            search.chosen["genome"]
+            for aim, search in study.searches.items()
+            if (aim.pixels, aim.optimizer, aim.method) == (least, config.search_optimizer, OURS)
+        ],
+        "blind": study.blind["genomes"],
+    }
+    return {kind: near_edge(genomes, least, study.split) for kind, genomes in chosen.items()}
+
+
+def edges_table(shares: Mapping[str, np.ndarray], split: Split) -> pd.DataFrame:
+    """:func:`edges`: mean and spread over searches, and what uniform draws have on average."""
+    names = {"evolved": "evolved", "blind": "search on a score of pure noise"}
+    rows = [(names[kind], v.mean(), v.std(ddof=1), len(v)) for kind, v in shares.items()]
+    table = pd.DataFrame(rows, columns=["noise", "near the edge (%)", "std", "searches"])
+    height, width = split.about.shape[1:]
+    inner = np.zeros((height, width))[inside(height, width)].size
+    return table.assign(**{"uniform draws (%)": 100 * (1 - inner / (height * width))})
 
 
 # --- Grad-CAM ----------------------------------------------------------------------------------
@@ -128,9 +209,18 @@ def line_ends(lines: Sequence[Sequence[Mapping]]) -> pd.DataFrame:
                 for radius, value in zip(RADII, line["sharpness"][end], strict=True)
             }
             row = {"optimizer": optimizer, "search": search, "rise": rise, "rise inwards": inwards}
-            row |= sharp | {part: 100 * at[f"{part}_accuracy"] for part in ("test", "train")}
+            row |= sharp | {OF_LARGER: _sharpness(line, end, RADII[0] * max(line["norm"]))}
+            row |= {part: 100 * at[f"{part}_accuracy"] for part in ("test", "train")}
+            row |= {f"{part} loss": at[f"{part}_loss"] for part in ("test", "train")}
             rows.append(row | {"‖w‖": line["norm"][end]})
     return pd.DataFrame(rows)
+
+
+def _sharpness(line: Mapping, end: int, radius: float) -> float:
+    """Of an end in a ball of any radius: on straight lines between logarithms."""
+    measured = np.log(np.maximum(line["sharpness"][end], 1e-12))
+    radii = np.log(np.multiply(RADII, line["norm"][end]))
+    return float(np.exp(np.interp(np.log(radius), radii, measured)))
 
 
 def along(lines: Sequence[Sequence[Mapping]], quantity: str) -> np.ndarray:

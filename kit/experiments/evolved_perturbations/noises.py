@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 from kit import runtime
-from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM
-from kit.optimizers import TITLES
+from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM, TITLES
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +21,11 @@ _NAMES = {"clean": "clean", "left": "left column [7]", "shortcut": "One-Pixel Sh
 def uniform(pixels: int, draw: int) -> dict[str, Any]:
     """Description of one uniform baseline."""
     return {"kind": "uniform", "pixels": pixels, "draw": draw}
+
+
+def shortcut(draw: int) -> dict[str, Any]:
+    """Description of One-Pixel Shortcut with one choice among equally good pixels."""
+    return SHORTCUT | {"draw": draw}
 
 
 def evolved(
@@ -62,6 +66,8 @@ def make(noise: dict[str, Any], data: Dataset, seed: int) -> torch.Tensor:
     if kind == "left":
         return kit.perturbations.left_column(classes, shape)
     if kind == "shortcut":
+        if "draw" in noise:
+            seed = runtime.derive_seed(seed, "shortcut", noise["draw"])
         return kit.perturbations.one_pixel_shortcut(data.x_train, data.y_train, classes, seed=seed)
     if kind == "uniform":
         draw = runtime.derive_seed(seed, "uniform", noise["draw"])

@@ -20,6 +20,9 @@ from kit.experiments.images import split
 from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
 
+READINGS = 10  # in the first epoch of a course
+COURSES = 3  # δ* that every optimizer trains on for longer, one training each
+
 
 def plan(c: Settings) -> Plan[Task]:
     """The tasks of the study by data set; what does not fit its images is refused."""
@@ -50,7 +53,12 @@ def _searched(config: Settings, name: str) -> Searched[Task]:
         search_steps.baseline_fitness.task(
             split=seen, search=config.options(net, next(iter(ours))), baselines=baselines
         ),
-        _trainings(config, images, net, evolved), **_pictures(config, images, net, ours),
+        _trainings(config, images, net, evolved), _courses(config, images, net, evolved),
+        search_steps.blind.task(
+            split=seen, search=config.options(net, next(iter(ours))),
+            generations=config.generations, count=config.uniforms,
+        ),
+        **_pictures(config, images, net, ours),
         examples={
             pixels: steps.examples.task(
                 split=images, noise=evolved[Aim(pixels, config.search_optimizer)]
@@ -218,6 +226,10 @@ def _training(
         lr=float(config.optimizers[optimizer]), epochs=epochs, batch_size=config.batch_size,
         crop=crop, flip=flip, repeat=repeat,
     )  # fmt: skip
+    return _trained(net, noise, optimizer, repeat, task)
+
+
+def _trained(net: str, noise: dict, optimizer: str, repeat: int, task: Task) -> Training[Task]:
     about = {"pixels": 0, "aim": "", "method": "", "search": 1} | noise
     return Training(
         net, noise["kind"], about["pixels"], about["aim"], about["method"], about["search"],
@@ -228,20 +240,37 @@ def _training(
 def _trainings(
     config: Settings, images: Split, net: str, evolved: dict[Aim, dict]
 ) -> list[Training[Task]]:
-    """1.F3, 1.F5 and the comparisons with the baselines and with other searches."""
+    """1.F5 and the comparisons with the baselines and with other searches."""
     wanted: list[tuple[dict, str, Iterable[int]]] = []
     for aim, noise in evolved.items():
-        other = {config.search_optimizer, aim.optimizer}
-        optimizers = list(config.optimizers) if _is_ours(config, aim) else sorted(other)
+        crossed = aim.method == OURS and aim.pixels == config.pixels[0]  # with the rival (1.X2)
+        optimizers = [config.search_optimizer] + [config.rival] * crossed
         wanted += [(noise, optimizer, _repeats(config, aim)) for optimizer in optimizers]
     several, draws = range(1, max(config.repeats, MIN_REPEATS) + 1), range(1, config.uniforms + 1)
     for optimizer in (config.search_optimizer, config.rival):
-        fixed = (noises.CLEAN, noises.LEFT, noises.SHORTCUT)
-        wanted += [(noise, optimizer, several) for noise in fixed]
+        wanted += [(noise, optimizer, several) for noise in (noises.CLEAN, noises.LEFT)]
         # Every draw is a repeat of its own: the weights it starts from differ too.
+        wanted += [(noises.shortcut(draw), optimizer, [draw]) for draw in several]
         wanted += [(noises.uniform(config.pixels[0], draw), optimizer, [draw]) for draw in draws]
     return [
         _training(config, images, net, noise, optimizer, config.epochs, repeat)
         for noise, optimizer, of_noise in wanted
         for repeat in of_noise
     ]
+
+
+def _courses(
+    config: Settings, images: Split, net: str, evolved: dict[Aim, dict]
+) -> list[Training[Task]]:
+    """1.F3 and 1.X1: the first trainings on each δ* by every optimizer, for longer."""
+    return [
+        _trained(net, noise, name, repeat, steps.course.task(
+            split=images, net=net, noise=noise, optimizer=optimizer, lr=rate,
+            epochs=config.curve_epochs, batch_size=config.batch_size, readings=READINGS,
+            repeat=repeat,
+        ))
+        for aim, noise in evolved.items()
+        if _is_ours(config, aim) and aim.number <= COURSES
+        for name, (optimizer, rate) in config.rates.items()
+        for repeat in _repeats(config, aim)[:1]
+    ]  # fmt: skip

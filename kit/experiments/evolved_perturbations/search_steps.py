@@ -10,6 +10,7 @@ import numpy as np
 import kit
 from kit import runtime
 from kit.data.splits import Split
+from kit.evolution import strategies
 from kit.experiments.evolved_perturbations import noises
 from kit.experiments.evolved_perturbations.settings import Scoring
 from kit.experiments.evolved_perturbations.steps import Options, passes
@@ -140,6 +141,39 @@ def _fitness(data: Dataset, noise: torch.Tensor, search: Options, seed: int) -> 
     return kit.evolution.fitness(
         noise, data.x_train, data.y_train, seed=seed, details=True, **scoring
     )
+
+
+@step(version=1, label="{split}: searches on a score of pure noise")
+def blind(*, split: Split, search: Options, generations: int, count: int) -> dict:
+    """What a search chooses whose scores say nothing: the control for where pixels lie.
+
+    pycma keeps candidates within bounds, and not all places are equally likely then.
+
+    Returns
+    -------
+    dict
+        ``genomes``, shape (count, n): the best candidate of each search by its scores, which are
+        drawn at random.
+    """
+    chosen = []
+    for number in range(count):
+        seed = runtime.derive_seed(split.seed, "blind", search["pixels"], number)
+        random = np.random.default_rng(runtime.derive_seed(seed, "scores"))
+        names = ("strategy", "start", "pixels", "popsize", "sigma", "value", "options")
+        proposer = strategies.proposer(
+            classes=len(split.about.classes), shape=split.about.shape, place=0.5, seed=seed,
+            **{name: search[name] for name in names},
+        )  # fmt: skip
+        tried, scores = list[np.ndarray](), list[float]()
+        for _ in range(generations):
+            candidates = np.array(proposer.ask())
+            drawn = random.standard_normal(len(candidates))
+            tried += [*candidates]
+            scores += [*drawn]
+            if strategies.tell(proposer, candidates, drawn):
+                break
+        chosen.append(tried[int(np.argmax(scores))])
+    return {"genomes": np.array(chosen)}
 
 
 @step(

@@ -6,12 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
+from kit import optimizers as known
 from kit.constraints import MAPPING, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
 from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
-from kit.optimizers import OPTIMIZERS, TITLES
+from kit.optimizers import OPTIMIZERS
+
+LOW = "adam low"  # Adam at a tenth of its rate
+TITLES = {**known.TITLES, LOW: "Adam (low rate)"}
 
 STUDY = Study(
     notebook="01_evolved_perturbations",
@@ -29,6 +33,15 @@ STUDY = Study(
         "1.C7": "The minimum that SGD finds is sharper than Adam's and generalizes better.",
         "1.C8": "Perturbed training moves Grad-CAM's mass to the background (grey data sets).",
         "1.C9": "Clean-test accuracy drops as training on perturbed data goes on.",
+        "1.C10": "F_d is an additional signal of harm beside F_m.",
+        "1.C11": "Evolved perturbations (the smallest Np) hurt more than the left column [7],"
+        " without augmentation.",
+        "1.C12": "The uniform baseline hurts more than the left column [7] because of"
+        " augmentation: without it, it does not.",
+        "1.C13": "A few evolved pixels make a net overfit: it loses clean-test accuracy.",
+        "1.C14": "At SGD's end of the line training and test loss are lower than at Adam's.",
+        "1.C15": "Evolved pixels lie near the edge more often than those of the same search on a"
+        " score of pure noise.",
         "1.X1": "Beyond the paper: SGD exceeds Adam on clean images at equal training accuracy"
         " too.",
         "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against"
@@ -43,8 +56,10 @@ STUDY = Study(
     headline="1.C2",
     shown_by={
         "1.C1": ("1.F2c", "1.F2-harm"), "1.C2": ("1.C2", "1.T1"), "1.C3": ("1.T1",),
-        "1.C4": ("1.F3",), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
-        "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
+        "1.C4": ("1.C2", "1.T1"), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
+        "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.C10": ("1.C10", "1.F2-harm"),
+        "1.C11": ("1.C2",), "1.C12": ("1.C2",), "1.C13": ("1.C2",), "1.C14": ("1.C7", "1.F4"),
+        "1.C15": ("1.C15", "1.F2a"), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
     },
     names={
         "1.F2a": {"mnist": "1.F2a"},
@@ -67,6 +82,7 @@ _POPULATION = Constraint(
 _PIXELS = ListOf(whole(1), "list whole numbers from 1 on, such as [1, 2]", ascending=True)
 _TABLE = ListOf(TEXT, "list names of data sets", least=0)
 OURS, PLAIN, RANDOM = "MDD-ES", "plain", "random"  # how a search searches; words of tasks, too
+DISCRIMINATOR_EPOCHS = 4
 RESCORES = 2  # fresh scores of each candidate that is scored again
 
 
@@ -122,12 +138,12 @@ class Settings(ImageSettings):
     search_epochs: Annotated[int, whole(0)]
     search_optimizer: Annotated[str, _OPTIMIZER]
     discriminator: Annotated[str, _NET]
-    discriminator_epochs: Annotated[int, whole(1)]
     rival: Annotated[str, _OPTIMIZER]
     optimizers: Annotated[dict, Rates(_OPTIMIZER)]
     epochs: Annotated[int, whole(1)]
     batch_size: Annotated[int, whole(1)]
     repeats: Annotated[int, whole(1)]
+    curve_epochs: Annotated[int, whole(1)]
     uniforms: Annotated[int, whole(1)]
     cam_images: Annotated[int, whole(1)]
     alphas: Annotated[int, whole(1)]
@@ -149,6 +165,12 @@ class Settings(ImageSettings):
                 raise ValueError(f"optimizers lacks {name!r}: figures and claims need its rate.")
         if self.rival == self.search_optimizer:
             raise ValueError(f"rival is {self.rival!r}, as search_optimizer is: name another one.")
+
+    @property
+    def rates(self) -> dict[str, tuple[str, float]]:
+        """What trains at which rate, by the names of the optimizers in 1.F3."""
+        given = {name: (name, float(rate)) for name, rate in self.optimizers.items()}
+        return {**given, LOW: ("adam", float(self.optimizers["adam"]) / 10)}
 
     @property
     def all_datasets(self) -> list[str]:
@@ -199,7 +221,7 @@ class Settings(ImageSettings):
         """How a search scores its candidates, each by a net that an optimizer trains."""
         return Scoring(
             net, self.search_epochs or self.epochs, self.batch_size, optimizer,
-            float(self.optimizers[optimizer]), self.discriminator, self.discriminator_epochs,
+            float(self.optimizers[optimizer]), self.discriminator, DISCRIMINATOR_EPOCHS,
         )  # fmt: skip
 
     def length(self, aim: Aim, popsize: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,47 @@ def train_perturbed(
         optimizer=optimizer, lr=lr, augment=crops, on_epoch=watch,
     )  # fmt: skip
     names = ("train_loss", "train_accuracy", "test_accuracy")
+    return dict(zip(names, np.array(rows).T, strict=True))
+
+
+@step(version=1, label="{split}: the course of {net} by {optimizer}", work=passes)
+def course(
+    *, split: Split, net: str, noise: Noise, optimizer: str, lr: float, epochs: int,
+    batch_size: int, readings: int, repeat: int,
+) -> dict:  # fmt: skip
+    """Train a net as :func:`train_perturbed` does, and watch its first epoch more closely.
+
+    Parameters
+    ----------
+    readings
+        In the first epoch, that at its end included.
+
+    Returns
+    -------
+    dict
+        ``epoch``, in the first one with fractions, and what :func:`train_perturbed` returns.
+    """
+    data = split.load()
+    eta = _noise(noise, data, split.seed)
+    perturbed, labels = _watched(data, eta)
+    batches = math.ceil(len(data.x_train) / batch_size)
+    read_before = {batches * reading // readings for reading in range(1, readings)} - {0}
+    number, rows = itertools.count(), []
+
+    def watch(epoch: float, model: torch.nn.Module) -> None:
+        clean = kit.training.accuracy(model, data.x_test, data.y_test)
+        rows.append([epoch, *kit.training.evaluate(model, perturbed, labels), clean])
+
+    def watch_batch(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if (batch := next(number)) in read_before:
+            watch(batch / batches, model)
+        return x
+
+    _train(
+        data, split.seed, net, eta, repeat, epochs=epochs, batch_size=batch_size,
+        optimizer=optimizer, lr=lr, perturb=watch_batch, on_epoch=watch,
+    )  # fmt: skip
+    names = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
     return dict(zip(names, np.array(rows).T, strict=True))
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from kit.experiments.evolved_perturbations.settings import OURS, PLAIN, RANDOM
-from kit.optimizers import TITLES
+from kit.experiments.evolved_perturbations.settings import OURS, TITLES
 
 if TYPE_CHECKING:
     from kit.experiments.evolved_perturbations.settings import Settings
@@ -35,7 +34,8 @@ def _curve(training: Training[Result]) -> pd.DataFrame:
     columns = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
     result = columns.pop("result")
     columns |= {
-        "epoch": np.arange(len(result["test_accuracy"])),
+        # Of a course with parts of the first epoch.
+        "epoch": result.get("epoch", np.arange(len(result["test_accuracy"]))),
         "train_loss": result["train_loss"],
         # Rounded, since accuracies are stored as float32 shares of up to 10⁵ images.
         "train": np.round(100 * result["train_accuracy"], 4),
@@ -94,12 +94,9 @@ def paired(
 
 
 def compared(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
-    """Trainings on every noise of the smallest Np, by the search's optimizer and by its rival."""
+    """Trainings on every noise, by the search's optimizer and by its rival."""
     both = [config.search_optimizer, config.rival]
-    rows = final[(final["kind"] != "evolved") | (final["pixels"] == config.pixels[0])]
-    controls = rows["method"].isin([PLAIN, RANDOM])
-    rows = rows[~controls | (rows["optimizer"] == config.search_optimizer)]
-    return rows[rows["optimizer"].isin(both)].sort_values(
+    return final.sort_values(
         ["optimizer", "kind"], kind="stable",
         key=lambda column: column.map((KINDS if column.name == "kind" else both).index),
     )  # fmt: skip
@@ -136,12 +133,13 @@ def crossed(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
     return summary(rows[both & (rows["method"] == OURS)], ["noise", "optimizer"])
 
 
-def first_reaching(values: np.ndarray, level: float) -> float:
-    """Epoch in which a curve first reaches a level, linearly between two epochs."""
-    after = int(np.argmax(np.asarray(values) >= level))
+def first_reaching(values: np.ndarray, level: float, epochs: np.ndarray) -> float:
+    """Epoch in which a curve first reaches a level, linearly between two readings."""
+    after = int(np.argmax(values >= level))
     if after == 0:
-        return 0.0
-    return float(after - 1 + (level - values[after - 1]) / (values[after] - values[after - 1]))
+        return float(epochs[0])
+    two = slice(after - 1, after + 1)
+    return float(np.interp(level, values[two], epochs[two]))
 
 
 def matched(table: pd.DataFrame, optimizers: Iterable[str]) -> pd.DataFrame:
@@ -152,7 +150,7 @@ def matched(table: pd.DataFrame, optimizers: Iterable[str]) -> pd.DataFrame:
         level = min(curve["train"].max() for curve in curves.values())
         for name in optimizers:
             curve = curves[name]
-            epoch = first_reaching(curve["train"].to_numpy(), level)
+            epoch = first_reaching(curve["train"].to_numpy(), level, curve["epoch"].to_numpy())
             test = float(np.interp(epoch, curve["epoch"], curve["test"]))
             rows.append((pixels, name, search, repeat, level, test, epoch))
     columns = ["pixels", "optimizer", "search", "repeat", "train", "test", "epoch"]

@@ -62,7 +62,11 @@ class Searched(Generic[T]):
     baselines
         Titles of the noises that no search made, and their F.
     trainings
-        For 1.F3, 1.F5 and the baselines.
+        For 1.F5 and the comparisons of noises.
+    courses
+        For 1.F3 and 1.X1: by every optimizer, for longer, and watched closely in the first epoch.
+    blind
+        The genomes that searches on a score of pure noise choose.
     lines, backgrounds
         For the δ* of each search for the smallest Np, of each training on it.
     cam
@@ -77,6 +81,8 @@ class Searched(Generic[T]):
     baselines: list[str]
     baseline_scores: T
     trainings: list[Training[T]]
+    courses: list[Training[T]]
+    blind: T
     lines: list[list[T]]
     backgrounds: list[list[T]]
     cam: T

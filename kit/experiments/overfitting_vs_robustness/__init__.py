@@ -7,9 +7,15 @@ are then tested on them, and measured by CLEVER, loss sensitivity and empirical 
 
 from kit.experiments.overfitting_vs_robustness.plan import Regime, Regimes, plan
 from kit.experiments.overfitting_vs_robustness.settings import IDS, STUDY, Settings, every
-from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, CONTROL, OUTPUTS
+from kit.experiments.overfitting_vs_robustness.steps import (
+    ATTACKS,
+    BUDGET,
+    CONTROL,
+    NEAREST,
+    OUTPUTS,
+)
 
 __all__ = [
-    "ATTACKS", "CONTROL", "IDS", "OUTPUTS", "STUDY", "Regime", "Regimes", "Settings", "every",
-    "plan",
+    "ATTACKS", "BUDGET", "CONTROL", "IDS", "NEAREST", "OUTPUTS", "STUDY", "Regime", "Regimes",
+    "Settings", "every", "plan",
 ]  # fmt: skip

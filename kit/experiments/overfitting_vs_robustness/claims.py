@@ -2,166 +2,333 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from kit.experiments.overfitting_vs_robustness.settings import STUDY
-from kit.experiments.overfitting_vs_robustness.steps import CONTROL, OUTPUTS
+from kit.experiments.overfitting_vs_robustness.steps import CONTROL, NEAREST, OUTPUTS
 from kit.harness import results
+from kit.harness.results.verdicts import SCALES
 
 FROM = 5  # the paper: earlier snapshots "should not be considered"
 SETTLED = (45, 65)  # per cent: "around 50–60 %", give or take 5
 CLIMB = 5  # points: a smaller rise is none
-CONSISTENT = 50  # per cent
 BETWEEN = 2.0  # loss sensitivity: between the ranges that the paper gives for its two regimes
 SIMILAR = 2.0  # means are similar up to this factor
 PEAK = (5, 10)  # epochs: where validation accuracy peaks in the paper when overfitting
+GRIDS = {"ε in steps of 0.1": "coarse empirical robustness", "fine ε": "empirical robustness"}
+LAST = f"{NEAREST}, last"  # the nearest images crafted on the last snapshot
+NOT_BY_IMAGE = (
+    "what single images contribute is not kept, so the interval leaves out the luck of the images"
+)
+SHARED_TRAINING = "the folds share training images, so the interval is that of re-splits"
 
 Curves = Mapping[str, np.ndarray]  # by name, shape (folds, epochs)
+Regimes = Mapping[str, Curves]  # "normal" and "overfitting"
+Quantity = Callable[[Regimes], np.ndarray]  # one number for each fold
+Period = Callable[[np.ndarray], np.ndarray]  # the columns of some epochs
+Judged = Iterator[tuple[str, str, results.Verdict]]
 
 
-def verdicts(
-    dataset: str, curves: Mapping[str, Curves], norms: Mapping[str, Mapping], resolution: float
-) -> Iterator[tuple[str, str, results.Verdict]]:
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Both regimes' curves, and the same on test images drawn anew.
+
+    Attributes
+    ----------
+    curves
+        As :func:`verdicts` takes them.
+    drawn
+        All curves once for each draw.
+    resolution
+        One attacked image in %.
+    """
+
+    curves: Regimes
+    drawn: Sequence[Regimes]
+    resolution: float
+
+    def positive(self, quantity: Quantity, unit: str, resolution: float = 0.0) -> results.Verdict:
+        """Is a quantity positive on new images, too?"""
+        shared = self._shared(quantity, "linear")
+        return results.positive(quantity(self.curves), unit, resolution, shared=shared)
+
+    def above(
+        self, quantity: Quantity, border: float, unit: str, scale: str, *,
+        resolution: float = 0.0, below: bool = False,
+    ) -> results.Verdict:  # fmt: skip
+        """Does it lie above a border, or below it, on new images, too?"""
+        shared = self._shared(quantity, scale)
+        values = quantity(self.curves)
+        return results.above(values, border, unit, resolution, shared, scale=scale, below=below)
+
+    def _shared(self, quantity: Quantity, scale: str) -> float:
+        """How much the folds vary together from one draw of the test images to the next."""
+        judged = SCALES[scale].judged
+        drawn = [judged(quantity(each)) for each in self.drawn]
+        return results.of_shared_images(np.transpose(drawn)) if drawn else 0.0
+
+
+def verdicts(dataset: str, curves: Regimes, drawn: Sequence[Regimes], resolution: float) -> Judged:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence.
 
     Parameters
     ----------
     curves
         For each regime, in %: ``test accuracy``, ``validation``, ``ASR NAME`` of each attack and of
-        ``CW, last`` (crafted on the last snapshot), ``accuracy before attack`` on the attacked
-        images; ``loss sensitivity``, ``empirical robustness``; ``crafting epoch``, shape (folds,);
-        for both outputs of CLEVER ``OUTPUT mean``, ``OUTPUT spread`` and ``OUTPUT at cap (%)``.
-    norms
-        For each regime the mean L2 and Linf of each attack's changes, shape (folds,), by attack
-        (``CW, last`` too) and norm.
+        ``nearest L2, last`` (crafted on the last snapshot), ``accuracy before attack`` on the
+        attacked images; ``loss sensitivity``, ``empirical robustness``, also ``coarse …``;
+        ``crafting epoch``, shape (folds,); for both outputs of CLEVER ``OUTPUT mean``, ``OUTPUT
+        spread`` and ``OUTPUT at cap (%)``, at ``CLEVER epochs``; for each attack ``NAME: L2`` and
+        ``NAME: Linf``, the mean norm of its changes, shape (folds,).
+    drawn
+        Those that are kept image by image, on test images drawn anew, for each draw.
     resolution
         One attacked image in %.
     """
-    normal, overfitting = curves["normal"], curves["overfitting"]
-    # Early snapshots get images wrong that nobody attacked: both ways of counting are judged.
-    success, clean_errors = normal["ASR CW"], 100 - normal["accuracy before attack"]
-    learns = results.positive(change(normal["test accuracy"]), "points", resolution)
-    for label, rates in (("all errors", success), ("beyond clean errors", success - clean_errors)):
-        climb = change(rates, without=normal["crafting epoch"])  # there CW succeeds by construction
-        climbs = results.positive(climb, "points", resolution)
-        yield "2.C1", label, results.all_of({"CW": climbs, "test accuracy": learns})
-    yield "2.C2", "", settled(overfitting["ASR CW"], overfitting["crafting epoch"], resolution)
-    by_spread = STUDY.concerns("CLEVER's spread", dataset)
+    whole = [{label: {**curves[label], **each[label]} for label in curves} for each in drawn]
+    of = Measured(curves, whole, resolution)
+    yield from _success_climbs(of)
+    for attack in ("CW", NEAREST):
+        yield "2.C2", attack, settled(of, attack)
     for output in OUTPUTS:
-        yield "2.C3", output, larger_scores(curves, output, by_spread)
-    yield "2.C4", "", _sensitivity(curves, STUDY.concerns("printed sensitivities", dataset))
-    for label, regime in curves.items():
-        yield from _about_attacks(label, regime, norms[label], resolution)
-    yield "2.C7", "", results.all_of({
-        "normal": results.positive(-change(normal["empirical robustness"]), "lower"),
-        "overfitting": results.positive(change(overfitting["empirical robustness"]), "higher"),
-    })  # fmt: skip
-    validation = normal["validation"], overfitting["validation"]
+        yield "2.C3", output, larger_scores(of, output, STUDY.concerns("CLEVER's spread", dataset))
+    yield "2.C4", "", _sensitivity(of, STUDY.concerns("printed sensitivities", dataset))
+    for label in curves:
+        yield from _about_attacks(of, label)
+    for grid, name in GRIDS.items():
+        yield "2.C7", grid, _smallest_steps(of, name)
+    validation = curves["normal"]["validation"], curves["overfitting"]["validation"]
     yield "2.C8", "climbs and falls", regimes_are_real(*validation)
     yield "2.C8", f"peaks at epochs {PEAK[0]} to {PEAK[1]}", peaks_early(validation[1])
-    farther = norms["overfitting"]["CW, last"]["L2"] - norms["normal"]["CW, last"]["L2"]
-    yield "2.X2", "", results.positive(farther, "farther (L2)")
-    # One epoch before the crafting one, where success is certain.
-    climb = change(overfitting["ASR CW, last"][:, :-1])
-    yield "2.X3", "", results.positive(climb, "points, to the last epoch but one", resolution)
+    yield from _less_when_overfitting(of)
+    for output in OUTPUTS:
+        yield "2.C10", output, _scores_rise(of, output)
+    for attack in ("CW", "FGSM", "PGD"):
+        yield "2.C11", attack, _greatest_where_crafted(of, attack)
+    yield "2.X2", "", of.positive(_farther_at_the_end, "farther (L2)")
+    # To one epoch before the crafting one, where success is certain.
+    yield "2.X3", "", of.positive(
+        lambda c: change(c["overfitting"][f"ASR {LAST}"][:, :-1]),
+        "points, to the last epoch but one", resolution,
+    )  # fmt: skip
 
 
-def _about_attacks(
-    label: str, curves: Curves, norms: Mapping, resolution: float
-) -> Iterator[tuple[str, str, results.Verdict]]:
-    for attack in ("FGSM", "PGD"):
-        rates = late(curves[f"ASR {attack}"])
-        lowest = results.positive(
-            rates.min(1) - CONSISTENT, f"points above {CONSISTENT} %", resolution
-        )
-        yield "2.C5", f"{attack}, {label}", results.all_of({"at its lowest": lowest})
-        beyond = (rates - late(curves[f"ASR {CONTROL}"])).mean(1)
-        judged = results.positive(beyond, "points on average", resolution)
-        yield "2.X1", f"{attack}, {label}", judged
-    closer = {
-        f"{norm}, {other} − CW": results.positive(norms[other][norm] - norms["CW"][norm], "farther")
-        for norm in ("L2", "Linf")
-        for other in ("FGSM", "PGD")
-    }
-    yield "2.C6", label, results.all_of(closer)
+# --- the success of CW -------------------------------------------------------------------------
 
 
-def late(curves: np.ndarray) -> np.ndarray:
-    """From the fifth epoch on, or all of them where there are no more."""
-    return curves[:, FROM - 1 :] if curves.shape[1] > FROM else curves
-
-
-def change(curves: np.ndarray, without: np.ndarray | None = None) -> np.ndarray:
-    """From the fifth epoch (or the first) to the last, for each fold.
+def success(
+    curves: Curves, attack: str = "CW", *, beyond: bool = False, crafting: bool = False
+) -> np.ndarray:
+    """Success of an attack in %, shape (folds, epochs).
 
     Parameters
     ----------
-    without
-        For each fold an epoch that does not count; NaN comes out where no other is left.
+    beyond
+        Without the images that a snapshot gets wrong unattacked. Early ones get most images wrong.
+    crafting
+        Keep the epoch that crafts, a fold's own, where success is certain; otherwise it is NaN.
     """
-    epochs = late(1 + np.arange(curves.shape[1])[None])[0]
-    left_out = np.zeros(len(curves)) if without is None else without
-    counted = [row[epochs != out] for row, out in zip(late(curves), left_out, strict=True)]
-    return np.array([row[-1] - row[0] if len(row) else np.nan for row in counted])
+    rates = curves[f"ASR {attack}"]
+    if beyond:
+        rates = rates - (100 - curves["accuracy before attack"])
+    epochs = 1 + np.arange(rates.shape[1])
+    crafts = epochs == curves["crafting epoch"][:, None]
+    return rates if crafting else np.where(crafts, np.nan, rates)
 
 
-def settled(rates: np.ndarray, crafting: np.ndarray, resolution: float) -> results.Verdict:
-    """Does the last third lie near 50–60 %, and is there no climb? (2.C2).
+def _success_climbs(of: Measured) -> Judged:
+    def climb(beyond: bool = False, crafting: bool = False) -> Quantity:
+        return lambda c: change(success(c["normal"], beyond=beyond, crafting=crafting))
 
-    The epoch that crafts does not count, a fold's own: there CW succeeds by construction.
-    """
-    last = (1 + np.arange(rates.shape[1]))[-max(1, rates.shape[1] // 3) :]
-    counted = [last[last != epoch] for epoch in crafting]
-    level = np.array([
-        row[epochs - 1].mean() if len(epochs) else np.nan
-        for row, epochs in zip(rates, counted, strict=True)
-    ])  # fmt: skip
-    climb, (low, high) = change(rates, without=crafting), SETTLED
+    readings = {
+        "all errors": climb(),
+        "beyond clean errors": climb(beyond=True),
+        "as drawn": climb(crafting=True),
+    }
+    learns = of.positive(lambda c: change(c["normal"]["test accuracy"]), "points", of.resolution)
+    for label, quantity in readings.items():
+        climbs = of.positive(quantity, "points", of.resolution)
+        yield "2.C1", label, results.all_of({"CW": climbs, "test accuracy": learns})
+
+
+def settled(of: Measured, attack: str = "CW") -> results.Verdict:
+    """Does the last third lie near 50–60 %, and is there no climb (2.C2)?"""
+
+    def level(c: Regimes) -> np.ndarray:
+        return inside(_mean(last_third(success(c["overfitting"], attack))), of.resolution)
+
+    def less_than_a_climb(c: Regimes) -> np.ndarray:
+        return CLIMB - change(success(c["overfitting"], attack))
+
+    (low, high), one = SETTLED, of.resolution
     return results.all_of({
-        f"last third − {low} %": results.positive(level - low, "points", resolution),
-        f"{high} % − last third": results.positive(high - level, "points", resolution),
-        f"{CLIMB} points − climb": results.positive(CLIMB - climb, "points", resolution),
+        "last third": of.above(level, low, "%", "logit", resolution=one),
+        "the same": of.above(level, high, "%", "logit", resolution=one, below=True),
+        f"{CLIMB} points − climb": of.positive(less_than_a_climb, "points", one),
     })  # fmt: skip
 
 
-def larger_scores(curves: Mapping[str, Curves], output: str, by_spread: bool) -> results.Verdict:
+def _less_when_overfitting(of: Measured) -> Judged:
+    """The paper's title: CW's success is lower when overfitting, in five readings (2.C9)."""
+
+    def gap(epochs: Period, beyond: bool = False, crafting: bool = False) -> Quantity:
+        return lambda c: lower(c, epochs, beyond=beyond, crafting=crafting)
+
+    readings = {
+        f"{period}, {errors}": gap(epochs, beyond=beyond)
+        for period, epochs in ((f"from epoch {FROM}", late), ("last third", last_third))
+        for errors, beyond in (("all errors", False), ("beyond clean errors", True))
+    }
+    readings["as drawn"] = gap(late, crafting=True)
+    for label, quantity in readings.items():
+        yield "2.C9", label, of.positive(quantity, "points lower when overfitting", of.resolution)
+
+
+def lower(
+    c: Regimes, epochs: Period, attack: str = "CW", *, beyond: bool = False, crafting: bool = False
+) -> np.ndarray:
+    """By how many points an attack succeeds less when overfitting, on average over some epochs.
+
+    Parameters
+    ----------
+    epochs
+        :func:`late` or :func:`last_third`.
+    attack, beyond, crafting
+        As for :func:`success`.
+    """
+    normal, overfitting = (
+        _mean(epochs(success(c[label], attack, beyond=beyond, crafting=crafting)))
+        for label in ("normal", "overfitting")
+    )
+    return normal - overfitting
+
+
+def _greatest_where_crafted(of: Measured, attack: str) -> results.Verdict:
+    """Does an attack succeed most at the epoch that crafted its examples, overfitting (2.C11)?"""
+
+    def lead(c: Regimes) -> np.ndarray:
+        rates, at = c["overfitting"][f"ASR {attack}"], c["overfitting"]["crafting epoch"]
+        others = where_others_peak(late(success(c["overfitting"], attack)))
+        return rates[np.arange(len(at)), at - 1] - others
+
+    return of.positive(lead, "points above the best other epoch", of.resolution)
+
+
+# --- all attacks -------------------------------------------------------------------------------
+
+
+def _about_attacks(of: Measured, label: str) -> Judged:
+    def gap(attack: str) -> Quantity:
+        return lambda c: _mean(late(c[label][f"ASR {attack}"] - c[label][f"ASR {CONTROL}"]))
+
+    def odds_ratio(attack: str) -> Quantity:
+        def lowest(c: Regimes) -> np.ndarray:
+            rates = (late(c[label][f"ASR {name}"]) for name in (attack, CONTROL))
+            fooling, control = (odds(each, of.resolution) for each in rates)
+            return (fooling / control).min(1)
+
+        return lowest
+
+    def farther(other: str, norm: str) -> Quantity:
+        return lambda c: c[label][f"{other}: {norm}"] - c[label][f"CW: {norm}"]
+
+    for attack in ("FGSM", "PGD"):
+        # Not more than half, which the control reaches alone: more than the control, at each epoch.
+        lowest = of.above(odds_ratio(attack), 1, "times the odds of random signs", "log")
+        yield "2.C5", f"{attack}, {label}", results.all_of({"at the lowest": lowest})
+        beyond = of.positive(gap(attack), "points on average", of.resolution)
+        yield "2.X1", f"{attack}, {label}", beyond
+    yield "2.C6", label, results.all_of({
+        f"{norm}, {other} − CW": of.positive(farther(other, norm), "farther")
+        for norm in ("L2", "Linf")
+        for other in ("FGSM", "PGD")
+    })  # fmt: skip
+
+
+def odds(rates: np.ndarray, resolution: float) -> np.ndarray:
+    """Of rates in %."""
+    rates = inside(rates, resolution)
+    return rates / (100 - rates)
+
+
+def inside(rates: np.ndarray, resolution: float) -> np.ndarray:
+    """Rates in %, where half an image stands for none and for all."""
+    half = max(resolution, 1e-6) / 2
+    return np.clip(rates, half, 100 - half)
+
+
+def _farther_at_the_end(c: Regimes) -> np.ndarray:
+    return c["overfitting"][f"{LAST}: L2"] - c["normal"][f"{LAST}: L2"]
+
+
+# --- measures of robustness --------------------------------------------------------------------
+
+
+def larger_scores(of: Measured, output: str, by_spread: bool) -> results.Verdict:
     """Are CLEVER's scores larger when overfitting, at the last measured epoch (2.C3)?
 
     Their mean has to be; where the paper reports similar means, their spread over the images.
     """
-    names = ("mean", "spread", "at cap (%)")
-    normal, overfitting = (
-        {name: curves[label][f"{output} {name}"][:, -1] for name in names}
-        for label in ("normal", "overfitting")
-    )
+
+    def last(c: Regimes, name: str) -> tuple[np.ndarray, np.ndarray]:
+        return c["normal"][f"{output} {name}"][:, -1], c["overfitting"][f"{output} {name}"][:, -1]
+
+    def ratio(name: str) -> Quantity:
+        return lambda c: _ratio(*last(c, name)[::-1])
+
+    times = "times the normal one"
     if by_spread:
-        differences = {
-            "spread": overfitting["spread"] - normal["spread"],
-            "mean − half of the normal one": overfitting["mean"] - normal["mean"] / SIMILAR,
-            "twice the normal one − mean": SIMILAR * normal["mean"] - overfitting["mean"],
+        parts = {
+            "spread": of.above(ratio("spread"), 1, times, "log"),
+            "mean": of.above(ratio("mean"), 1 / SIMILAR, times, "log"),
+            "the same": of.above(ratio("mean"), SIMILAR, times, "log", below=True),
         }
     else:
-        differences = {"mean": overfitting["mean"] - normal["mean"]}
-    larger = {name: results.positive(values, "in score") for name, values in differences.items()}
-    shares = (
-        f"{label} mean {results.shown_number(float(of['mean'].mean()))}, "
-        f"{results.shown_number(float(of['at cap (%)'].mean()))} % at the cap"
-        for label, of in (("normal", normal), ("overfitting", overfitting))
-    )
-    return results.all_of(larger).noted(*shares)
+        parts = {"mean": of.above(ratio("mean"), 1, times, "log")}
+    means, caps = last(of.curves, "mean"), last(of.curves, "at cap (%)")
+    return results.all_of(parts).noted(*(
+        f"{label} mean {results.shown_number(float(mean.mean()))}, "
+        f"{results.shown_number(float(cap.mean()))} % at the cap"
+        for label, mean, cap in zip(("normal", "overfitting"), means, caps, strict=True)
+    ))  # fmt: skip
 
 
-def _sensitivity(curves: Mapping[str, Curves], printed: bool) -> results.Verdict:
+def _scores_rise(of: Measured, output: str) -> results.Verdict:
+    """Does CLEVER rise over the epochs of the normal regime (2.C10)?"""
+
+    def rise(c: Regimes) -> np.ndarray:
+        return change(c["normal"][f"{output} mean"], c["normal"]["CLEVER epochs"])
+
+    return of.positive(rise, "in score")
+
+
+def _sensitivity(of: Measured, printed: bool) -> results.Verdict:
     """Larger when overfitting; on the paper's data also on either side of 2 (2.C4)."""
-    peak = curves["normal"]["loss sensitivity"].max(1)
-    end = curves["overfitting"]["loss sensitivity"][:, -1]
-    parts = {"end of overfitting − peak of normal": results.positive(end - peak, "larger")}
+
+    def peak(c: Regimes) -> np.ndarray:
+        return c["normal"]["loss sensitivity"].max(1)
+
+    def end(c: Regimes) -> np.ndarray:
+        return c["overfitting"]["loss sensitivity"][:, -1]
+
+    times = "times the peak of normal"
+    parts = {"end of overfitting": of.above(lambda c: _ratio(end(c), peak(c)), 1, times, "log")}
     if printed:
-        parts["peak of normal"] = results.positive(BETWEEN - peak, f"below {BETWEEN:g}")
-        parts["end of overfitting"] = results.positive(end - BETWEEN, f"above {BETWEEN:g}")
-    return results.all_of(parts)
+        parts["peak of normal"] = of.above(peak, BETWEEN, "in L2", "log", below=True)
+        parts["the end itself"] = of.above(end, BETWEEN, "in L2", "log")
+    return results.all_of(parts).noted(NOT_BY_IMAGE)
+
+
+def _smallest_steps(of: Measured, name: str) -> results.Verdict:
+    """Does empirical robustness fall normally, and rise when overfitting (2.C7)?"""
+    found = results.all_of({
+        "normal": of.positive(lambda c: -change(c["normal"][name]), "lower"),
+        "overfitting": of.positive(lambda c: change(c["overfitting"][name]), "higher"),
+    })  # fmt: skip
+    return found if "coarse" in name else found.noted(NOT_BY_IMAGE)
 
 
 def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> results.Verdict:
@@ -175,16 +342,13 @@ def regimes_are_real(normal: np.ndarray, overfitting: np.ndarray) -> results.Ver
     last = max(1, min(5, normal.shape[1] // 3))
     climbs = normal[:, -last:].mean(1) - normal[:, -2 * last : -last].mean(1)
     stretches = np.lib.stride_tricks.sliding_window_view(overfitting, last, axis=1).mean(2)
-    # The peak lies before the last stretch: a curve that climbs to its end does not fall. A fold's
-    # own maximum would stand above its end by luck: the other folds say where to look.
+    # The peak lies before the last stretch: a curve that climbs to its end does not fall.
     before = stretches[:, : max(1, stretches.shape[1] - last)]
-    others = before.sum(0) - before
-    peaks = np.take_along_axis(before, others.argmax(1)[:, None], 1)[:, 0]
-    falls = peaks - stretches[:, -1]
+    falls = where_others_peak(before) - stretches[:, -1]
     return results.all_of({
-        "normal": results.positive(climbs, f"points up over the last {last} epochs"),
-        "overfitting": results.positive(falls, f"points down from the peak to the last {last}"),
-    })  # fmt: skip
+        "normal": _of_folds(climbs, f"points up over the last {last} epochs"),
+        "overfitting": _of_folds(falls, f"points down from the peak to the last {last}"),
+    }).noted(SHARED_TRAINING)  # fmt: skip
 
 
 def peaks_early(overfitting: np.ndarray) -> results.Verdict:
@@ -198,7 +362,66 @@ def peaks_early(overfitting: np.ndarray) -> results.Verdict:
         return results.Verdict(notes=(why,))
     best, before, after = 1 + overfitting.argmax(1), PEAK[0] - 1, PEAK[1] + 1
     peaks = results.all_of({
-        f"best epoch − {before}": results.positive(best - before, "epochs", resolution=0.5),
-        f"{after} − best epoch": results.positive(after - best, "epochs", resolution=0.5),
+        f"best epoch − {before}": _of_folds(best - before, "epochs", resolution=0.5),
+        f"{after} − best epoch": _of_folds(after - best, "epochs", resolution=0.5),
     })  # fmt: skip
-    return peaks.noted(f"best epochs: {', '.join(map(str, best))}")
+    return peaks.noted(f"best epochs: {', '.join(map(str, best))}", SHARED_TRAINING)
+
+
+def _of_folds(values: np.ndarray, unit: str, resolution: float = 0.0) -> results.Verdict:
+    """Is a quantity of validation accuracy positive?
+
+    Each fold is validated on images of its own, but two of them train on the same images for the
+    most part. No estimate of what that hides is unbiased (Bengio & Grandvalet 2004); we add what
+    Nadeau & Bengio add for re-splits with as many images in each part.
+    """
+    shared = results.of_resplits(values, test=1, train=len(values) - 1) if len(values) > 1 else 0.0
+    return results.positive(values, unit, resolution, shared=shared)
+
+
+# --- curves ------------------------------------------------------------------------------------
+
+
+def late(curves: np.ndarray, epochs: np.ndarray | None = None) -> np.ndarray:
+    """From the fifth epoch on, or all of them where there are no more; by default all are there."""
+    counted = (1 + np.arange(curves.shape[1]) if epochs is None else epochs) >= FROM
+    return curves[:, counted] if counted.sum() > 1 else curves
+
+
+def last_third(curves: np.ndarray) -> np.ndarray:
+    """The last third of the epochs, at least one."""
+    return curves[:, -max(1, curves.shape[1] // 3) :]
+
+
+def change(curves: np.ndarray, epochs: np.ndarray | None = None) -> np.ndarray:
+    """From the fifth epoch (or the first) to the last, of those that have a value, for each fold.
+
+    NaN comes out where none has.
+    """
+    known = [row[np.isfinite(row)] for row in late(curves, epochs)]
+    return np.array([row[-1] - row[0] if len(row) else np.nan for row in known])
+
+
+def where_others_peak(curves: np.ndarray) -> np.ndarray:
+    """Each fold's value where the mean of the others is largest; NaN where there is none.
+
+    Its own maximum would be large by luck: the other folds say where to look.
+    """
+    known = np.isfinite(curves)
+    values, counts = np.where(known, curves, 0), known.sum(0) - known
+    others = (values.sum(0) - values) / np.maximum(counts, 1)
+    at = np.where(known & (counts > 0), others, -np.inf).argmax(1)
+    return np.take_along_axis(curves, at[:, None], 1)[:, 0]
+
+
+def _mean(curves: np.ndarray) -> np.ndarray:
+    """Of the values that are there, over the last axis; NaN where there are none."""
+    known = np.isfinite(curves)
+    counts = known.sum(-1)
+    total = np.where(known, curves, 0).sum(-1)
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of positive scores; NaN where one of them is not."""
+    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=(a > 0) & (b > 0))

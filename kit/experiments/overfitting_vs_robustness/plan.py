@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kit.data.splits import Split
 from kit.experiments.images import split
 from kit.experiments.overfitting_vs_robustness.settings import Settings
 from kit.experiments.overfitting_vs_robustness.steps import (
     ATTACKS,
+    BUDGET,
+    COARSE,
     attack,
     clever,
     gradient_metrics,
+    smallest_steps,
+    textbook,
     train_folds,
 )
-from kit.harness.steps import Task
+from kit.harness.steps import Result, Task
 
 T = TypeVar("T")  # Task in a plan, Result in what is computed from it
 
@@ -30,8 +34,12 @@ class Regime(Generic[T]):
         Of :func:`train_folds`.
     best, last
         Of :func:`attack` on each fold's best and last snapshot.
+    textbook
+        Of :func:`textbook` on each fold's best snapshot.
     gradients
         Of :func:`gradient_metrics`, for each fold.
+    coarse
+        Of :func:`smallest_steps` on the coarse grid, for each fold.
     clever
         Of :func:`clever`: for each fold one for each measured epoch.
     """
@@ -39,8 +47,22 @@ class Regime(Generic[T]):
     trained: T
     best: list[T]
     last: list[T]
+    textbook: list[T]
     gradients: list[T]
+    coarse: list[T]
     clever: list[list[T]]
+
+    @property
+    def crafted(self: Regime[Result]) -> list[dict[str, Any]]:
+        """Of each fold all that was crafted on its best snapshot."""
+        return [_together(*both) for both in zip(self.best, self.textbook, strict=True)]
+
+
+def _together(best: Result, textbook: Result) -> dict[str, Any]:
+    made = {**textbook, **best}
+    if "passes" in best:  # older results did not count them
+        return made | {"passes": {**textbook["passes"], **best["passes"]}}
+    return {name: value for name, value in made.items() if name != "passes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +116,7 @@ def _regime(config: Settings, images: Split, trained: Task) -> Regime[Task]:
         best=[
             attack.task(
                 snapshots=weights[fold], epoch=trained["best"][fold], fold=fold + 1,
-                attacks=list(ATTACKS.values()), **options,
+                attacks=[key for key in ATTACKS.values() if key != "textbook"], **options,
             )
             for fold in folds
         ],
@@ -105,10 +127,23 @@ def _regime(config: Settings, images: Split, trained: Task) -> Regime[Task]:
             )
             for fold in folds
         ],
+        textbook=[
+            textbook.task(
+                split=images, snapshots=weights[fold], epoch=trained["best"][fold],
+                images=config.attack_images, **BUDGET,
+            )
+            for fold in folds
+        ],
         gradients=[
             gradient_metrics.task(
                 split=images, snapshots=weights[fold], images=config.metric_images,
                 eps_step=config.eps_step,
+            )
+            for fold in folds
+        ],
+        coarse=[
+            smallest_steps.task(
+                split=images, snapshots=weights[fold], images=config.metric_images, **COARSE
             )
             for fold in folds
         ],

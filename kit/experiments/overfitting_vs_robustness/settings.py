@@ -35,11 +35,14 @@ STUDY = Study(
         "2.C6": "CW's examples are by far the closest (L2 and L∞).",
         "2.C7": "Empirical robustness falls slightly in the normal regime, rises when overfitting.",
         "2.C8": "Validation accuracy climbs to the end normally, peaks early when overfitting.",
+        "2.C9": "CW's success rate is lower when overfitting than in the normal regime.",
+        "2.C10": "CLEVER rises over the epochs of the normal regime, on CIFAR-10 slightly.",
+        "2.C11": "Overfitting: each attack succeeds most at the epoch that crafted its examples.",
         "2.X1": "Beyond the paper: the attacks fool more than random noise of the same size.",
-        "2.X2": "Beyond the paper: under a direct attack, the last snapshot needs farther CW"
-        " examples when overfitting.",
-        "2.X3": "Beyond the paper: crafted on the last snapshot, CW's success rate climbs when"
-        " overfitting, too.",
+        "2.X2": "Beyond the paper: under a direct attack, the nearest images that"
+        " fool the last snapshot lie farther when overfitting.",
+        "2.X3": "Beyond the paper: crafted on the last snapshot, the nearest images' success"
+        " rate climbs when overfitting, too.",
     },
     title="Overfitting against robustness",
     citation="Pedraza, Deniz & Bueno: On the Relationship between Generalization and Robustness to"
@@ -54,6 +57,9 @@ STUDY = Study(
         "2.C6": ("2.T2", "2.T4"),
         "2.C7": ("2.F6", "2.F10", "2.X3"),
         "2.C8": ("2.F3", "2.F7"),
+        "2.C9": ("2.F4", "2.F8", "2.X3"),
+        "2.C10": ("2.F5",),
+        "2.C11": ("2.F8",),
         "2.X1": ("2.F4", "2.F8"),
     },
     names={

@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
     from kit.data import Dataset
 
+    Crafting = Callable[[], torch.Tensor | kit.attacks.GradientAttack]
+
 NET = "lenet5"
-CONTROL = "random signs"
-ATTACKS = {"CW": "cw", "FGSM": "fgsm", "PGD": "pgd", CONTROL: "noise"}
+CONTROL, NEAREST = "random signs", "nearest L2"
+# By the names in tables; results bear the other ones.
+ATTACKS = {"CW": "textbook", NEAREST: "cw", "FGSM": "fgsm", "PGD": "pgd", CONTROL: "noise"}
+# The paper names neither CW's budget nor the grid of empirical robustness. Both are here what the
+# Adversarial Robustness Toolbox takes by default, whose metrics the paper's are. (With as many
+# steps its CW finds more: they are not those of Adam.)
+BUDGET = {"steps": 10, "search_steps": 10, "lr": 0.01, "initial_const": 0.01}
+COARSE = {"eps_step": 0.1, "eps_max": 0.3}
 OUTPUTS = ("logits", "softmax")
 EXAMPLES = 8
 
@@ -119,11 +127,10 @@ def attack(
     data = split.load()
     nets = _nets(data, snapshots)
     net = nets[epoch - 1]
-    right = (kit.training.predict(net, data.x_test) == data.y_test).nonzero()[:, 0]
-    right = right[: images or None]
+    right = _right(net, data, images)
     x, y = data.x_test[right], data.y_test[right]
     seed = runtime.derive_seed(split.seed, "attack", fold)
-    craft: dict[str, Callable[[], torch.Tensor | kit.attacks.GradientAttack]] = {
+    craft: dict[str, Crafting] = {
         "cw": lambda: kit.attacks.nearest_l2(net, x, y),
         "fgsm": lambda: kit.attacks.fgsm(net, x, y, eps=eps, norm=norm, details=True),
         "pgd": lambda: kit.attacks.pgd(
@@ -131,28 +138,76 @@ def attack(
         ),
         "noise": lambda: kit.attacks.random_direction(x, eps=eps, norm=norm, seed=seed),
     }
+    return {
+        "epoch": epoch,
+        "labels": data.y_test.cpu().numpy().astype(np.int16),
+        "image": right.cpu().numpy().astype(np.int32),
+        "originals": kit.data.as_bytes(x[:EXAMPLES]),
+        "test_predictions": _predictions(nets, data.x_test),
+        **_crafted(nets, net, x, {name: craft[name] for name in attacks}),
+    }
+
+
+@step(
+    version=1,
+    label="{split}: CW as published",
+    work=lambda split, images, steps, search_steps, **_: (
+        (images or split.about.test) * steps * search_steps
+    ),
+)
+def textbook(
+    *, split: Split, snapshots: Mapping, epoch: int, images: int,
+    steps: int, search_steps: int, lr: float, initial_const: float,
+) -> dict:  # fmt: skip
+    """CW as published, with a small budget, on the images that :func:`attack` takes.
+
+    Returns
+    -------
+    dict
+        ``textbook_predictions``, ``textbook_norms``, ``textbook_examples`` and ``passes``, as of
+        :func:`attack`.
+    """
+    data = split.load()
+    nets = _nets(data, snapshots)
+    net = nets[epoch - 1]
+    right = _right(net, data, images)
+    x, y = data.x_test[right], data.y_test[right]
+
+    def craft() -> torch.Tensor:
+        return kit.attacks.cw_l2(
+            net, x, y, steps=steps, search_steps=search_steps, lr=lr, initial_const=initial_const
+        )
+
+    made = _crafted(nets, net, x, {"textbook": craft})
+    return {name: value for name, value in made.items() if name != "no_gradient"}
+
+
+def _right(net: torch.nn.Module, data: Dataset, images: int) -> torch.Tensor:
+    """The first test images that a net gets right; 0 means all of these."""
+    right = (kit.training.predict(net, data.x_test) == data.y_test).nonzero()[:, 0]
+    return right[: images or None]
+
+
+def _crafted(
+    nets: list, net: torch.nn.Module, x: torch.Tensor, craft: Mapping[str, Crafting]
+) -> dict:
+    """What attacks on `net` make of images, and what all nets say of it."""
     sets, stuck, passes = {}, {}, {}
-    for name in attacks:
+    for name, make in craft.items():
         with kit.watching.passes(net) as count:
-            made = craft[name]() if len(x) else x
+            made = make() if len(x) else x
         # But for those of the first image by which the attack's check looks at the net.
         passes[name] = {kind: max(0, n - 1) for kind, n in dataclasses.asdict(count).items()}
         if isinstance(made, kit.attacks.GradientAttack):
             stuck[name] = int(made.no_gradient.sum())
             made = made.x_adv
         sets[name] = made
-    shown = {"test": data.x_test, **sets}
-    as_bytes = kit.data.as_bytes
     return {
-        "epoch": epoch,
-        "labels": data.y_test.cpu().numpy().astype(np.int16),
-        "image": right.cpu().numpy().astype(np.int32),
-        "originals": as_bytes(x[:EXAMPLES]),
         "no_gradient": stuck,
         "passes": passes,
         **{f"{name}_norms": _norms(x, x_adv) for name, x_adv in sets.items()},
-        **{f"{name}_examples": as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
-        **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in shown.items()},
+        **{f"{name}_examples": kit.data.as_bytes(x_adv[:EXAMPLES]) for name, x_adv in sets.items()},
+        **{f"{name}_predictions": _predictions(nets, x_adv) for name, x_adv in sets.items()},
     }
 
 
@@ -194,6 +249,33 @@ def gradient_metrics(*, split: Split, snapshots: Mapping, images: int, eps_step:
         )
     names = ("loss_sensitivity", "no_gradient", "empirical_robustness", "successes")
     return dict(zip(names, np.array(rows, float).T, strict=True))
+
+
+@step(
+    version=1,
+    label="{split}: the smallest steps that fool",
+    work=lambda images, eps_step, eps_max, **_: images * (1 + eps_max / eps_step),
+)
+def smallest_steps(
+    *, split: Split, snapshots: Mapping, images: int, eps_step: float, eps_max: float
+) -> dict:
+    """Empirical robustness of every snapshot of a fold, image by image.
+
+    Returns
+    -------
+    dict
+        ``relative``, shape (epochs, images): the smallest FGSM step of the grid that fools the
+        snapshot, by the image's largest pixel; NaN where no step does.
+    """
+    data = split.load()
+    x = data.x_test[:images]
+    found = [
+        kit.robustness.empirical_robustness(
+            net, x, eps_step=eps_step, eps_max=eps_max, details=True
+        ).relative
+        for net in _nets(data, snapshots)
+    ]
+    return {"relative": np.array([relative.cpu().numpy() for relative in found])}
 
 
 @step(

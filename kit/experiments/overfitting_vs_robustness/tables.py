@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kit.experiments.overfitting_vs_robustness import claims
 from kit.experiments.overfitting_vs_robustness.settings import every
-from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, OUTPUTS
+from kit.experiments.overfitting_vs_robustness.steps import ATTACKS, NEAREST, OUTPUTS
 from kit.harness import results
 
 if TYPE_CHECKING:
@@ -64,10 +65,17 @@ def mean_norms(folds: Sequence[Mapping], key: str) -> dict[str, np.ndarray]:
     return dict(zip(NORMS, means.T, strict=True))
 
 
-def norms(regime: Regime[Result]) -> dict[str, dict[str, np.ndarray]]:
-    """:func:`mean_norms` of each attack, and of CW on the last snapshots (``CW, last``)."""
-    of_best = {attack: mean_norms(regime.best, key) for attack, key in ATTACKS.items()}
-    return {"CW, last": mean_norms(regime.last, ATTACKS["CW"]), **of_best}
+def norms(regime: Regime[Result]) -> Curves:
+    """:func:`mean_norms` of each attack, and of the nearest images on the last snapshots."""
+    made: dict[str, tuple[Sequence[Mapping], str]] = {
+        attack: (regime.crafted, key) for attack, key in ATTACKS.items()
+    }
+    made[f"{NEAREST}, last"] = regime.last, ATTACKS[NEAREST]
+    return {
+        f"{attack}: {norm}": values
+        for attack, (folds, key) in made.items()
+        for norm, values in mean_norms(folds, key).items()
+    }
 
 
 def clever_curves(regime: Regime[Result]) -> Curves:
@@ -86,12 +94,20 @@ def clever_curves(regime: Regime[Result]) -> Curves:
 
 
 def gradient_curves(regime: Regime[Result]) -> Curves:
-    """Loss sensitivity and empirical robustness, and of how many images, (folds, epochs) each."""
+    """Loss sensitivity and empirical robustness, and of how many images, (folds, epochs) each.
+
+    The last two are those on the coarse grid.
+    """
     names = ("loss sensitivity", "no gradient", "empirical robustness", "successes")
-    return {
+    curves = {
         name: np.array([fold[name.replace(" ", "_")] for fold in regime.gradients])
         for name in names
     }
+    relative = np.array([fold["relative"] for fold in regime.coarse], float)
+    fooled = np.isfinite(relative)
+    total, count = np.where(fooled, relative, 0).sum(-1), fooled.sum(-1)
+    coarse = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return curves | {"coarse empirical robustness": coarse, "coarse successes": count}
 
 
 def panels(
@@ -109,20 +125,32 @@ def panels(
 
 
 def otherwise(normal: Curves, overfitting: Curves) -> Curves:
-    """What the open and the refuted claims rest on, measured otherwise; a value for each fold."""
+    """What claims rest on, measured otherwise; a value for each fold."""
     half, robust = normal["ASR CW"].shape[1] // 2, "empirical robustness"
-    epochs, crafting = 1 + np.arange(normal["ASR CW"].shape[1]), overfitting["crafting epoch"]
-    success = np.where(epochs == crafting[:, None], np.nan, overfitting["ASR CW"])
+    both = {"normal": normal, "overfitting": overfitting}
 
-    def second_half(rates, last=-1):
+    def second_half(rates: np.ndarray, last: int = -1) -> np.ndarray:
         return rates[:, last] - rates[:, half]
 
     numbers = {
-        "2.C2, CW's climb over the second half only": second_half(success),
+        "2.C1, all errors, nearest L2": claims.change(claims.success(normal, NEAREST)),
+        "2.C1, beyond clean errors, nearest L2": claims.change(
+            claims.success(normal, NEAREST, beyond=True)
+        ),
+        "2.C2, CW's climb over the second half only": second_half(claims.success(overfitting)),
+        "2.C2, nearest L2's climb over the second half only": second_half(
+            claims.success(overfitting, NEAREST)
+        ),
+        "2.C9, from epoch 5, all errors, nearest L2": claims.lower(both, claims.late, NEAREST),
+        "2.C9, last third, beyond clean errors, nearest L2": claims.lower(
+            both, claims.last_third, NEAREST, beyond=True
+        ),
         "2.C7, normal, change over the second half": second_half(normal[robust]),
         "2.C7, overfitting − normal, last epoch": overfitting[robust][:, -1]
         - normal[robust][:, -1],
-        "2.X3, climb over the second half only": second_half(overfitting["ASR CW, last"], -2),
+        "2.X3, climb over the second half only": second_half(
+            overfitting[f"ASR {NEAREST}, last"], -2
+        ),
     }
     for output in OUTPUTS:
         last = {r: c[f"{output} mean"][:, -1] for r, c in (("o", overfitting), ("n", normal))}

@@ -7,6 +7,7 @@ verdict's name or a `Study` alone does not wait for them.
 from kit.harness.results.intervals import (
     mean_interval,
     of_resplits,
+    of_shared_images,
     two_samples,
     welch_interval,
 )
@@ -34,6 +35,6 @@ from kit.harness.results.verdicts import (
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "SMALLER", "UNDECIDED", "VERDICTS",
     "Report", "Study", "Verdict", "above", "all_of", "beside_printed", "holm", "larger",
-    "mean_interval", "of_resplits", "positive", "printed_gain", "repeats_needed", "shown_number",
-    "smallest_effect", "two_samples", "verdict", "welch_interval",
+    "mean_interval", "of_resplits", "of_shared_images", "positive", "printed_gain",
+    "repeats_needed", "shown_number", "smallest_effect", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip

@@ -115,6 +115,33 @@ def of_resplits(values: ArrayLike, test: int, train: int) -> float:
     return float(np.nanvar(np.asarray(values, dtype=float), ddof=1) * test / train)
 
 
+def of_shared_images(drawn: ArrayLike) -> float:
+    """The variance that repeats share because they use the same images.
+
+    It is the mean covariance of two repeats when the images are drawn anew (a bootstrap of the
+    images, the same one for all repeats). What the images do to each repeat by itself shows between
+    the repeats already.
+
+    Parameters
+    ----------
+    drawn
+        One number for each repeat and draw of the images, shape (repeats, draws); draws in which a
+        repeat has no number are left out.
+
+    Examples
+    --------
+    >>> of_shared_images([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
+    2.0
+    """
+    drawn = np.atleast_2d(np.asarray(drawn, dtype=float))
+    drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
+    repeats, draws = drawn.shape
+    if repeats < 2 or draws < 2:
+        return 0.0
+    covariances = np.cov(drawn)
+    return max(0.0, float((covariances.sum() - covariances.trace()) / (repeats * (repeats - 1))))
+
+
 def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, float, float]:
     """Mean and its 95 % interval (Student's t).
 

@@ -11,6 +11,8 @@ from kit.harness.results.verdicts import shown_number
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST = 5  # decimals; smaller numbers are shown in powers of ten
+
 
 def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
     """A table as people read it: what belongs together stands in one column.
@@ -51,9 +53,17 @@ def _cells(frame: pd.DataFrame, column: columns.Column) -> list[str]:
 
 
 def _with_spread(mean: Any, std: float) -> str:
-    """Mean ± standard deviation, rounded so that the latter has two digits."""
+    """Mean ± standard deviation, rounded so that the latter has two digits.
+
+    One that four digits of the mean do not show comes from rounding, and reads as none.
+    """
     if not isinstance(mean, int | float) or not math.isfinite(mean) or math.isnan(std):
         return shown_number(mean)
+    if _decimals(std) > MOST and 0 < std < 5e-5 * abs(mean):
+        decimals = max(2, _decimals(mean) + 2)
+        if decimals > MOST:
+            return f"{shown_number(float(mean))} ± 0"
+        return f"{_fixed(mean, decimals)} ± {_fixed(0, decimals)}"
     return f"{_rounded(mean, std)} ± {_rounded(std, std)}"
 
 
@@ -73,7 +83,14 @@ def _interval(low: float, high: float) -> str:
 
 def _rounded(value: float, scale: float) -> str:
     """A number to two digits of `scale`."""
-    decimals = 1 - int(f"{scale:.1e}".partition("e")[2]) if scale else 99
-    if decimals > 5:  # a spread of rounding errors alone
-        return shown_number(float(value))
+    decimals = _decimals(scale) if scale else MOST + 1
+    return shown_number(float(value)) if decimals > MOST else _fixed(value, decimals)
+
+
+def _decimals(scale: float) -> int:
+    """Of two digits of a number."""
+    return 1 - int(f"{scale:.1e}".partition("e")[2])
+
+
+def _fixed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}".replace("-", "−")

@@ -51,7 +51,7 @@ def describe(
     if notebook.experiment:
         settings = notebook.experiment.Settings.read(values)
         needed = "would be downloaded" if estimate is None else "fetched for what must be computed"
-        for name in settings.all_datasets:
+        for name in settings.read_datasets:
             there = "there" if settings.is_there(name) else f"not there, {needed}"
             lines.append(f"data set {name}: {there}")
         lines += decidable(settings)
@@ -87,6 +87,8 @@ def cost(estimate: steps.Estimate | None, jobs: int, device: str = "cpu") -> str
     if not missing:
         return text
     time = f"about {progress.duration(max(1, estimate.seconds))}"
+    if estimate.rough:
+        time += " (judged by other data sets: it may be far off)"
     if estimate.unknown == missing:
         time = "an unknown time (nothing like it was run before)"
     elif estimate.unknown:

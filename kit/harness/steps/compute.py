@@ -9,7 +9,7 @@ from typing import Any
 from kit import files, runtime
 from kit.harness import machine, progress
 from kit.harness.steps import archive
-from kit.harness.steps.records import Records, seconds
+from kit.harness.steps.records import Records, same_data, seconds
 from kit.harness.steps.schedule import Interrupted, Schedule, running, value_of
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, leaves, mapped
@@ -60,7 +60,8 @@ def compute(
         need them were computed all the same and stay on disk. Or a worker process was killed; then
         what was finished stays.
     ValueError
-        Other processes would not find a step, such as one of a notebook: use ``jobs=1``.
+        `jobs` is no number from 0 on. Or other processes would not find a step, such as one of a
+        notebook: use ``jobs=1``.
     Interrupted
         Likewise, when the user stops it.
 
@@ -77,6 +78,7 @@ def compute(
     >>> compute(nine, jobs=1).record["arguments"]  # read from disk
     {'n': 3}
     """
+    jobs = machine.JOBS.check("jobs", jobs)
     try:
         return _compute(tree, executor, jobs, runtime.Context(device, data_root), whole)
     except Interrupted:
@@ -134,11 +136,13 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
     nearest = [(task, records.nearest(task)) for task in missing]
     known = [(task, record) for task, record in nearest if record]
     total = sum(seconds(task, record) for task, record in known)
+    elsewhere = sum(seconds(*pair) for pair in known if not same_data(*pair))
     return Estimate(
         total=len(results) + len(missing),
         stored=len(results),
         unknown=len(missing) - len(known),
         seconds=total / jobs,
+        rough=elsewhere > total / 2,
         memory=max((record["memory"] for _, record in known), default=0.0),
         device_memory=_device_memory(missing, store),
         gpu=any(
@@ -169,6 +173,8 @@ class Estimate:
         come.
     gpu
         Whether the seconds are those of a GPU.
+    rough
+        Whether most of the seconds are those of other data sets.
     """
 
     total: int
@@ -179,6 +185,7 @@ class Estimate:
     disk: float
     device_memory: float = 0.0
     gpu: bool = False
+    rough: bool = False
 
 
 def _lookup(tree: Any, store: Store, whole: bool = False) -> tuple[dict[Task, Result], list[Task]]:

@@ -13,6 +13,8 @@ from kit.harness.steps.task import Task
 
 ON_DEVICES = "gpu-memory.json"  # what tasks hold on a GPU, counted on an emulated one
 
+SPLIT = "split"  # what a split is called in the arguments of a record; its data set comes first
+
 
 class Records:
     """Records of some steps, to estimate what another task of theirs will take.
@@ -79,12 +81,20 @@ def seconds(task: Task, record: dict) -> float:
     return record["seconds"] * task.work / record["work"]
 
 
+def same_data(task: Task, record: dict) -> bool:
+    """Does the record tell of the data set that a task uses, or uses it none?"""
+    needed = {pair for pair in _words(task.keyed) if pair[0] == SPLIT}
+    return needed <= _words(record["arguments"])
+
+
 def _words(arguments: dict) -> set:
-    """Arguments that are text, with their names; those in mappings too."""
+    """Arguments that are text, with their names; those in mappings, and names of data sets, too."""
     pairs = set()
     for name, value in arguments.items():
         if isinstance(value, str):
             pairs.add((name, value))
+        elif name == SPLIT and isinstance(value, list) and value:
+            pairs.add((name, value[0]))
         elif isinstance(value, dict):
             pairs |= _words(value)
     return pairs
