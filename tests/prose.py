@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from kit import runtime
-from kit.harness.results import comparison
+from kit.harness.results.power import ERROR
 
 ROOT = runtime.root()
 LINK = re.compile(r"!?\[([^\]]*)\]\(([^)#:\s]+)\)")
@@ -22,7 +22,7 @@ NUMBER = re.compile(
 # What has no file of its own: the oldest Python, and the confidence of all intervals in per cent.
 COMMON = (
     tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    + f" {100 * comparison.CONFIDENCE:g}"
+    + f" {100 * (1 - ERROR):g}"
 )
 
 
