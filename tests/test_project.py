@@ -99,7 +99,7 @@ def test_links_lead_to_files():
 
 
 def test_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
 
 
 def test_example_in_readme_runs(capsys):

@@ -10,7 +10,6 @@ import numpy as np
 import kit
 from kit import runtime
 from kit.data.splits import Split
-from kit.evolution import strategies
 from kit.experiments.evolved_perturbations import noises
 from kit.experiments.evolved_perturbations.settings import Scoring
 from kit.experiments.evolved_perturbations.steps import Options, passes
@@ -160,7 +159,7 @@ def blind(*, split: Split, search: Options, generations: int, count: int) -> dic
         seed = runtime.derive_seed(split.seed, "blind", search["pixels"], number)
         random = np.random.default_rng(runtime.derive_seed(seed, "scores"))
         names = ("strategy", "start", "pixels", "popsize", "sigma", "value", "options")
-        proposer = strategies.proposer(
+        proposer = kit.evolution.strategies.proposer(
             classes=len(split.about.classes), shape=split.about.shape, place=0.5, seed=seed,
             **{name: search[name] for name in names},
         )  # fmt: skip
@@ -170,7 +169,7 @@ def blind(*, split: Split, search: Options, generations: int, count: int) -> dic
             drawn = random.standard_normal(len(candidates))
             tried += [*candidates]
             scores += [*drawn]
-            if strategies.tell(proposer, candidates, drawn):
+            if kit.evolution.strategies.tell(proposer, candidates, drawn):
                 break
         chosen.append(tried[int(np.argmax(scores))])
     return {"genomes": np.array(chosen)}
