@@ -106,20 +106,20 @@ def test_the_made_up_curves_reproduce_everything():
 
 
 COARSE, FINE = "ε in steps of 0.1", "fine ε"
-ALL, BEYOND, LATE = "from epoch 5, all errors", "last third, beyond clean errors", "last third"
+ALL, BEYOND = "CW, from epoch 5, all errors", "CW, last third, beyond clean errors"
 BEFORE = "accuracy before attack"
 CASES = [
-    ("2.C1", "all errors", {"normal": {"ASR CW": line(60, 30)}}, NO),
-    ("2.C1", "all errors", {"normal": {"ASR CW": spread(30, 30)}}, OPEN),
-    ("2.C1", "all errors", {"normal": {BEFORE: line(95, 10)}}, YES),
-    ("2.C1", "all errors", {"normal": {"test accuracy": line(35, 20)}}, NO),
-    ("2.C1", "all errors", {"overfitting": {"ASR CW": line(60, 30)}}, YES),
-    ("2.C1", "beyond clean errors", {"normal": {"ASR CW": line(90, 75)}}, YES),
-    ("2.C1", "beyond clean errors", {"normal": {BEFORE: line(95, 10)}}, NO),
-    ("2.C1", "beyond clean errors", {"normal": {"ASR CW": spread(80, 55)}}, OPEN),
-    ("2.C1", "beyond clean errors", {"normal": {"test accuracy": line(35, 20)}}, NO),
-    ("2.C1", "as drawn", {"normal": {"ASR CW": line(60, 30)}}, NO),
-    ("2.C1", "as drawn", {"normal": {BEFORE: line(95, 10)}}, YES),
+    ("2.C1", "CW, all errors", {"normal": {"ASR CW": line(60, 30)}}, NO),
+    ("2.C1", "CW, all errors", {"normal": {"ASR CW": spread(30, 30)}}, OPEN),
+    ("2.C1", "CW, all errors", {"normal": {BEFORE: line(95, 10)}}, YES),
+    ("2.C1", "CW, all errors", {"normal": {"test accuracy": line(35, 20)}}, NO),
+    ("2.C1", "CW, all errors", {"overfitting": {"ASR CW": line(60, 30)}}, YES),
+    ("2.C1", "CW, beyond clean errors", {"normal": {"ASR CW": line(90, 75)}}, YES),
+    ("2.C1", "CW, beyond clean errors", {"normal": {BEFORE: line(95, 10)}}, NO),
+    ("2.C1", "CW, beyond clean errors", {"normal": {"ASR CW": spread(80, 55)}}, OPEN),
+    ("2.C1", "CW, beyond clean errors", {"normal": {"test accuracy": line(35, 20)}}, NO),
+    ("2.C1", "CW, as drawn", {"normal": {"ASR CW": line(60, 30)}}, NO),
+    ("2.C1", "CW, as drawn", {"normal": {BEFORE: line(95, 10)}}, YES),
     ("2.C2", "CW", {"overfitting": {"ASR CW": line(30, 60)}}, NO),  # climbs
     ("2.C2", "CW", {"overfitting": {"ASR CW": line(30, 30)}}, NO),  # too low
     ("2.C2", "CW", {"overfitting": {"ASR CW": line(80, 80)}}, NO),  # too high
@@ -177,12 +177,16 @@ CASES = [
     ("2.C9", ALL, {"overfitting": {"ASR CW": line(75, 75)}}, NO),
     ("2.C9", ALL, {"overfitting": {"ASR CW": spread(62, 62)}}, OPEN),
     ("2.C9", ALL, {"normal": {"ASR CW": line(98, 25)}}, YES),  # lower at the end alone
-    ("2.C9", f"{LATE}, all errors", {"normal": {"ASR CW": line(98, 25)}}, NO),
+    ("2.C9", "CW, last third, all errors", {"normal": {"ASR CW": line(98, 25)}}, NO),
     ("2.C9", ALL, {"normal": {BEFORE: line(10, 10)}}, YES),
     ("2.C9", BEYOND, {"normal": {BEFORE: line(50, 50)}}, NO),
     ("2.C9", BEYOND, {"overfitting": {BEFORE: line(10, 10)}}, YES),
-    ("2.C9", f"from epoch 5, {BEYOND[12:]}", {"normal": {BEFORE: line(40, 95)}}, NO),
-    ("2.C9", "as drawn", {"overfitting": {"ASR CW": line(80, 80)}}, NO),
+    ("2.C9", "CW, from epoch 5, beyond clean errors", {"normal": {BEFORE: line(40, 95)}}, NO),
+    ("2.C9", "CW, as drawn", {"overfitting": {"ASR CW": line(80, 80)}}, NO),
+    ("2.C1", "nearest L2, all errors", {"normal": {"ASR CW": line(60, 30)}}, YES),
+    ("2.C1", "nearest L2, all errors", {"normal": {"ASR nearest L2": line(60, 30)}}, NO),
+    ("2.C9", "nearest L2, as drawn", {"overfitting": {"ASR CW": line(80, 80)}}, YES),
+    ("2.C9", "nearest L2, as drawn", {"overfitting": {"ASR nearest L2": line(80, 80)}}, NO),
     ("2.C10", "logits", {"normal": clever(0.5, 0.2, rise=-0.05)}, NO),
     ("2.C10", "softmax", {"normal": clever(0.5, 0.2, rise=0.001)}, OPEN),
     ("2.C10", "softmax", {"overfitting": clever(0.5, 0.6, rise=-0.05)}, YES),
@@ -245,7 +249,7 @@ def test_what_was_crafted_on_a_snapshot_does_not_count_there():
     """Whether a fold's crafting epoch is the first that counts, or the last, or in between."""
     rates = line(60, 30)
     rates[np.arange(5), NORMAL["crafting epoch"] - 1] = 100
-    assert judged(normal={"ASR CW": rates})["2.C1", "all errors"] == NO
+    assert judged(normal={"ASR CW": rates})["2.C1", "CW, all errors"] == NO
     flat = np.full((2, EPOCHS), 40.0)
     flat[0, 4] = flat[1, -1] = 100
     curves = {"ASR CW": flat, "crafting epoch": np.array([5, EPOCHS])}
@@ -268,12 +272,12 @@ def test_the_crafting_epoch_counts_as_drawn():
     rates[:, -1] = 100
     late = {"ASR CW": rates, "crafting epoch": np.full(5, EPOCHS)}
     found = judged(normal=late)
-    assert (found["2.C1", "all errors"], found["2.C1", "as drawn"]) == (NO, YES)
+    assert (found["2.C1", "CW, all errors"], found["2.C1", "CW, as drawn"]) == (NO, YES)
     rates = line(51, 51)
     rates[np.arange(5), OVERFITTING["crafting epoch"] - 1] = 400
     found = judged(normal=attacked(line(54, 54), line(40, 99), crafting=np.full(5, 1)),
                    overfitting={"ASR CW": rates})  # fmt: skip
-    assert (found["2.C9", "from epoch 5, all errors"], found["2.C9", "as drawn"]) == (YES, NO)
+    assert (found["2.C9", ALL], found["2.C9", "CW, as drawn"]) == (YES, NO)
 
 
 # --- the luck of the images --------------------------------------------------------------------
@@ -291,14 +295,14 @@ def moved(label, name, by):
 @pytest.mark.parametrize(
     ("claim", "of", "label", "name", "by"),
     [
-        ("2.C1", "all errors", "normal", "ASR CW", np.linspace(-40, 40, EPOCHS)),
-        ("2.C1", "as drawn", "normal", "test accuracy", np.linspace(-40, 40, EPOCHS)),
+        ("2.C1", "CW, all errors", "normal", "ASR CW", np.linspace(-40, 40, EPOCHS)),
+        ("2.C1", "CW, as drawn", "normal", "test accuracy", np.linspace(-40, 40, EPOCHS)),
         ("2.C2", "CW", "overfitting", "ASR CW", 20),
         ("2.C3", "logits", "overfitting", "logits spread", 0.39),
         ("2.C5", "FGSM, normal", "normal", "ASR random signs", 39),
         ("2.C6", "normal", "normal", "CW: L2", 10),
         ("2.C7", COARSE, "normal", "coarse empirical robustness", np.linspace(-0.1, 0.1, EPOCHS)),
-        ("2.C9", "as drawn", "overfitting", "ASR CW", 20),
+        ("2.C9", "CW, as drawn", "overfitting", "ASR CW", 20),
         ("2.C10", "logits", "normal", "logits mean", np.array([0, -0.1, 0.1])),
         ("2.C11", "CW", "overfitting", "ASR CW", np.where(np.arange(EPOCHS) > 7, 40, 0)),
         ("2.X1", "PGD, normal", "normal", "ASR PGD", 40),
@@ -339,3 +343,15 @@ def test_a_peak_by_luck_is_none():
     assert claims.where_others_peak(curves).tolist() == [1, 9, 9, 9]
     curves[0, 2] = np.nan  # it crafts there
     assert claims.where_others_peak(curves).tolist() == [1, 9, 9, 9]
+
+
+def test_the_evidence_says_how_far_an_attack_reached_its_aim():
+    """CW with a small budget leaves images as they are, more in one regime than in the other."""
+    curves = {"normal": {**NORMAL, **norms(0.5)}, "overfitting": {**OVERFITTING, **norms(0.8)}}
+    at = NORMAL["crafting epoch"] - 1
+    curves["normal"]["ASR CW"] = NORMAL["ASR CW"].copy()
+    curves["normal"]["ASR CW"][np.arange(5), at] = [60, 70, 70, 70, 80]
+    found = {(id, of): v.evidence for id, of, v in claims.verdicts("cifar10", curves, (), 0.3)}
+    for key in (("2.C1", "CW, as drawn"), ("2.C2", "CW"), ("2.C9", ALL)):
+        assert found[key].endswith("fools 70 % (normal), 100 % (overfitting)")
+    assert found["2.C2", "nearest L2"].endswith("fools 100 % (normal), 100 % (overfitting)")

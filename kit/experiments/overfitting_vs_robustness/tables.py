@@ -127,23 +127,14 @@ def panels(
 def otherwise(normal: Curves, overfitting: Curves) -> Curves:
     """What claims rest on, measured otherwise; a value for each fold."""
     half, robust = normal["ASR CW"].shape[1] // 2, "empirical robustness"
-    both = {"normal": normal, "overfitting": overfitting}
 
     def second_half(rates: np.ndarray, last: int = -1) -> np.ndarray:
         return rates[:, last] - rates[:, half]
 
     numbers = {
-        "2.C1, all errors, nearest L2": claims.change(claims.success(normal, NEAREST)),
-        "2.C1, beyond clean errors, nearest L2": claims.change(
-            claims.success(normal, NEAREST, beyond=True)
-        ),
         "2.C2, CW's climb over the second half only": second_half(claims.success(overfitting)),
         "2.C2, nearest L2's climb over the second half only": second_half(
             claims.success(overfitting, NEAREST)
-        ),
-        "2.C9, from epoch 5, all errors, nearest L2": claims.lower(both, claims.late, NEAREST),
-        "2.C9, last third, beyond clean errors, nearest L2": claims.lower(
-            both, claims.last_third, NEAREST, beyond=True
         ),
         "2.C7, normal, change over the second half": second_half(normal[robust]),
         "2.C7, overfitting − normal, last epoch": overfitting[robust][:, -1]
