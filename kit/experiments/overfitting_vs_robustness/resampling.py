@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kit.experiments.overfitting_vs_robustness.plan import Regime
     from kit.harness.steps import Result
 
-DRAWS = 1000  # the variance of so many is known to 5 %; verdicts near a border turn on it
+DRAWS = 2000  # the variance of so many is known to 3 %; verdicts near a border turn on it
 Curves = dict[str, np.ndarray]  # by name
 
 
