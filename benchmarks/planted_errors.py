@@ -259,7 +259,7 @@ ERRORS = [
     ("three controls are enough", "kit/harness/results/power.py", "MIN_CONTROLS = 5", "MIN_CONTROLS = 3", "test_verdicts"),
     ("an interval of zero width", "kit/harness/results/intervals.py", "reach = float(np.maximum(reach, self.resolution))", "reach = float(reach)", "test_statistics"),
     ("what repeats share is forgotten", "kit/harness/results/intervals.py", "np.sqrt(self.error**2 + self.shared)", "np.sqrt(self.error**2)", "test_verdicts"),
-    ("images' luck counts in each repeat, too", "kit/harness/results/intervals.py", "(covariances.sum() - covariances.trace()) / (repeats * (repeats - 1))", "covariances.mean()", "test_verdicts"),
+    ("images' luck counts in each repeat, too", "kit/harness/results/intervals.py", "pairs = covariances[~np.eye(repeats, dtype=bool)]", "pairs = covariances", "test_verdicts"),
     ("re-splits share test by all images", "kit/harness/results/intervals.py", "ddof=1) * test / train)", "ddof=1) * test / (test + train))", "test_verdicts"),
     ("a comparison forgets that there are many numbers", COMPARISON, "ERROR / len(pairs)", "ERROR", "test_comparison"),
     ("a comparison by the committed deviations alone", COMPARISON, "np.sqrt((1 / sizes).sum())", "np.sqrt(1 / sizes[0])", "test_comparison"),

@@ -73,6 +73,7 @@ def fast(w):
 CALLS = {
     "attacks.nearest_l2": lambda w: attacks.nearest_l2(w.net, *w.few, details=True),
     "attacks.cw_l2": lambda w: attacks.cw_l2(w.net, *w.few, steps=10, search_steps=3, details=True),
+    "attacks.missing": lambda w: attacks.carlini_wagner.missing(w.net(w.x), w.y, 0.0, False),
     "attacks.deepfool": lambda w: [
         attacks.deepfool(w.net, *w.few), attacks.deepfool(w.net, w.few[0])
     ],

@@ -521,11 +521,11 @@ def test_the_plan_trains_on_every_noise():
     kinds = [task.step.name.partition(".")[2] for task in tasks(one)]
     # Searches: two, one with 2 px, one against the rival, a random one, and a plain one with two
     # generations more. Trainings: 2 × 2 optimizers × 2 and 2, 4 for the rival, 2 for each control;
-    # 3 noises × 3 and 2 draws, for both optimizers. Courses: 3 × 5 optimizers × 2.
+    # 3 noises × 3 and 2 draws, for both optimizers. Courses: 3 × 5 optimizers.
     assert {name: kinds.count(name) for name in kinds} == {
         "generation": 5 * 2 + 4, "choose": 6, "candidate_errors": 3 * 3, "baseline_fitness": 1,
         "interpolate": 2 * 2, "background": 2 * 2, "grad_cam": 1, "examples": 2,
-        "train_perturbed": 10 + 4 + 4 + 2 * (9 + 2), "course": 30, "blind": 1,
+        "train_perturbed": 10 + 4 + 4 + 2 * (9 + 2), "course": 15, "blind": 1,
     }  # fmt: skip
     chosen = {search.chosen for search in one.searches.values()}
     for training_of in one.trainings:

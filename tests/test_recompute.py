@@ -10,6 +10,7 @@ import pytest
 
 from kit import runtime
 from kit.experiments import evolved_perturbations
+from kit.experiments.evolved_perturbations import plan
 from kit.harness import runner
 from kit.harness.steps import archive
 
@@ -67,7 +68,8 @@ def test_tables_of_evolved_perturbations_count_searches():
     settings = evolved_perturbations.Settings.read(notebook.parameters(name) | given)
     for dataset in settings.datasets:
         c = settings.on(dataset)
-        per_pixels = dict(zip(c.pixels, (c.search_seeds, c.larger_seeds), strict=True))
+        searches = (min(n, plan.COURSES) for n in (c.search_seeds, c.larger_seeds))
+        per_pixels = dict(zip(c.pixels, searches, strict=True))
         equal = pd.read_csv(folder / f"1.X1-{dataset}.csv")
         assert dict(zip(equal["pixels"], equal["searches"], strict=True)) == per_pixels
         assert set(pd.read_csv(folder / f"1.C7-{dataset}.csv")["searches"]) == {c.search_seeds}
@@ -78,4 +80,4 @@ def test_tables_of_evolved_perturbations_count_searches():
 
 def test_committed_results_are_small():
     sizes = {folder: (folder / archive.NAME).stat().st_size for folder in FOLDERS}
-    assert sum(sizes.values()) <= 25e6
+    assert sum(sizes.values()) <= 26e6

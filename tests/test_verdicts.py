@@ -256,8 +256,9 @@ def test_what_repeats_share_is_how_they_vary_together():
     with_gaps = luck + own
     with_gaps[0, :7] = np.nan
     assert results.of_shared_images(with_gaps) == pytest.approx(4, rel=0.15)
-    for nothing in (luck, own[:, :1], np.full((3, 4), np.nan)):
-        assert results.of_shared_images(nothing) == 0
+    assert results.of_shared_images(luck) == 0
+    for nothing in (own[:, :1], np.full((3, 4), np.nan)):
+        assert np.isnan(results.of_shared_images(nothing))
 
 
 # --- words ---------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def share(what: np.ndarray, among: np.ndarray) -> Any:
 
     Examples
     --------
-    >>> share(np.array([True, False, True]), among=np.array([True, True, False]))
+    >>> float(share(np.array([True, False, True]), among=np.array([True, True, False])))
     50.0
     """
     with np.errstate(invalid="ignore"):

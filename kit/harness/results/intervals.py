@@ -125,21 +125,28 @@ def of_shared_images(drawn: ArrayLike) -> float:
     Parameters
     ----------
     drawn
-        One number for each repeat and draw of the images, shape (repeats, draws); draws in which a
-        repeat has no number are left out.
+        One number for each repeat and draw of the images, shape (repeats, draws); NaN where a
+        repeat has none.
+
+    Returns
+    -------
+    float
+        NaN where no two repeats have numbers.
 
     Examples
     --------
     >>> of_shared_images([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
     2.0
     """
-    drawn = np.atleast_2d(np.asarray(drawn, dtype=float))
-    drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
+    drawn = np.ma.masked_invalid(np.atleast_2d(np.asarray(drawn, dtype=float)))
     repeats, draws = drawn.shape
-    if repeats < 2 or draws < 2:
-        return 0.0
-    covariances = np.cov(drawn)
-    return max(0.0, float((covariances.sum() - covariances.trace()) / (repeats * (repeats - 1))))
+    if repeats < 2:
+        return 0.0  # no two that could share it
+    if draws < 2:
+        return np.nan
+    covariances = np.ma.masked_invalid(np.ma.cov(drawn))
+    pairs = covariances[~np.eye(repeats, dtype=bool)]
+    return max(0.0, float(pairs.mean())) if pairs.count() else np.nan
 
 
 def mean_interval(values: ArrayLike, resolution: float = 0.0) -> tuple[float, float, float]:
