@@ -154,8 +154,8 @@ def stays_flat(whole: pd.DataFrame, limit: float, about: About) -> results.Verdi
     whole
         Accuracy on the whole test set (%), a row for each run and a column for each K.
     """
-    change, shared = whole[1] - whole[max(whole)], _shared(whole[1] - whole[max(whole)], about)
-    one_image = 100 / about.test
+    change = whole[1] - whole[max(whole)]
+    one_image, shared = 100 / about.test, _shared(change, about)
     name, spread = f"A1 − A{max(whole)}", (whole.max(axis=1) - whole.min(axis=1)).mean()
     ends = [
         results.above(change, end, "points", one_image, shared, below=end > 0)

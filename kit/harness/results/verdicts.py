@@ -104,7 +104,7 @@ class Part:
         value, low, high = map(shown_number, self._shown(self.estimate.interval()))
         sizes = self.estimate.repeats
         said = f"{self.name}: " if self.name else ""
-        said += f"{value} {self.unit} [{low}, {high}]"
+        said += f"{value} {self.unit}".rstrip() + f" [{low}, {high}]"
         if self.means:
             said += f" ({' against '.join(shown_number(each) for each in self.means)})"
         said += f" over {' and '.join(map(str, sizes))} runs"
