@@ -154,7 +154,7 @@ ERRORS = [
     ("3.C2 with the sets swapped", f"{THREE}tables.py", "sample[[attack, other]]", "sample[[other, attack]]", OF_KNN),
     ("3.C2 without the runs that have no slope", f"{THREE}claims.py", "found.doubted(why) if ratios and not finite.all() else found", "found", OF_KNN),
     ("3.C3 to one side alone", f"{THREE}claims.py", "for end in (limit, -limit)", "for end in (limit,)", OF_KNN),
-    ("3.C3 by the best and the worst K", f"{THREE}claims.py", "change, shared = whole[1] - whole[max(whole)],", "change, shared = whole.max(axis=1) - whole.min(axis=1),", OF_KNN),
+    ("3.C3 by the best and the worst K", f"{THREE}claims.py", "change = whole[1] - whole[max(whole)]", "change = whole.max(axis=1) - whole.min(axis=1)", OF_KNN),
     ("3.C3 on the misclassified images", f"{THREE}claims.py", 'accuracies["set"] == WHOLE', 'accuracies["set"] == WRONG', OF_KNN),
     ("3.C3 with twice the limit", f"{THREE}claims.py", "stays_flat(whole, limit, about)\n", "stays_flat(whole, 2 * limit, about)\n", OF_KNN),
     ("3.C4 against the misclassified", f"{THREE}claims.py", "exceeds(slopes, attack, WHOLE, about)", "exceeds(slopes, attack, WRONG, about)", OF_KNN),
