@@ -105,9 +105,15 @@ def rows(root: str, quick: bool) -> Iterator[Row | tuple[str, pd.DataFrame]]:
 
 
 def _timed(
-    work: str, net: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, Attack],
-    found: Mapping[str, Tensor], targets: Mapping[str, float], runs: int,
-) -> Iterator[Row]:  # fmt: skip
+    work: str,
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attacks: Mapping[str, Attack],
+    found: Mapping[str, Tensor],
+    targets: Mapping[str, float],
+    runs: int,
+) -> Iterator[Row]:
     """The first of the attacks is ours."""
     ways = {name: (lambda attack=attack: attack(net, x, y)) for name, attack in attacks.items()}
     seconds, ours = in_turn(ways, runs), next(iter(ways))

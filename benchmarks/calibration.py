@@ -69,17 +69,26 @@ def mean_of_repeats() -> Iterator[Question]:
         image = 1 / 3 if "300" in name else 0.0
         for n in SIZES:
             yield Question(
-                "mean of repeats", f"{name}, no effect", str(n), "is decided", ERROR,
+                "mean of repeats",
+                f"{name}, no effect",
+                str(n),
+                "is decided",
+                ERROR,
                 lambda random, n=n, noise=noise, image=image: decided(
                     positive(noise(random, n), "", image)
                 ),
-            )  # fmt: skip
+            )
         yield Question(
-            "mean of repeats", f"{name}, as large as printed (2 deviations)", "5",
-            "fails or is called smaller", ERROR / 2,
-            lambda random, noise=noise: positive(noise(random, 5) + 2, "", printed=2.0).outcome
-            in (results.NOT_REPRODUCED, results.SMALLER),
-        )  # fmt: skip
+            "mean of repeats",
+            f"{name}, as large as printed (2 deviations)",
+            "5",
+            "fails or is called smaller",
+            ERROR / 2,
+            lambda random, noise=noise: (
+                positive(noise(random, 5) + 2, "", printed=2.0).outcome
+                in (results.NOT_REPRODUCED, results.SMALLER)
+            ),
+        )
 
 
 def printed_effect() -> Iterator[Question]:
@@ -87,19 +96,26 @@ def printed_effect() -> Iterator[Question]:
     for share in (0.0, 0.25, 0.5):
         for n in SIZES:
             yield Question(
-                "printed effect", f"normal, {share:g} of the printed one (4 deviations)", str(n),
-                "fails", ERROR / 2,
+                "printed effect",
+                f"normal, {share:g} of the printed one (4 deviations)",
+                str(n),
+                "fails",
+                ERROR / 2,
                 lambda random, n=n, share=share: fails(
                     positive(random.normal(4 * share, 1, n), "", printed=4.0)
                 ),
-            )  # fmt: skip
+            )
     for n in SIZES:
         yield Question(
-            "printed effect", "normal, half of the printed one (4 deviations)", str(n),
-            "is called smaller", ERROR / 2,
-            lambda random, n=n: positive(random.normal(2, 1, n), "", printed=4.0).outcome
-            == results.SMALLER,
-        )  # fmt: skip
+            "printed effect",
+            "normal, half of the printed one (4 deviations)",
+            str(n),
+            "is called smaller",
+            ERROR / 2,
+            lambda random, n=n: (
+                positive(random.normal(2, 1, n), "", printed=4.0).outcome == results.SMALLER
+            ),
+        )
 
 
 def scores() -> Iterator[Question]:
@@ -114,35 +130,52 @@ def scores() -> Iterator[Question]:
     for name, (draw, border, scale) in data.items():
         for n in SIZES:
             yield Question(
-                f"a border on the {scale} scale", name, str(n), "is decided", ERROR,
+                f"a border on the {scale} scale",
+                name,
+                str(n),
+                "is decided",
+                ERROR,
                 lambda random, n=n, draw=draw, border=border, scale=scale: decided(
                     above(draw(random, n), border, "", scale=scale)
                 ),
-            )  # fmt: skip
+            )
         arithmetic = float(draw(np.random.default_rng(0), 1_000_000).mean())
         yield Question(
-            "without that scale", name, "5", "is decided", None,
-            lambda random, draw=draw, border=arithmetic: decided(above(draw(random, 5), border, "")),
-        )  # fmt: skip
+            "without that scale",
+            name,
+            "5",
+            "is decided",
+            None,
+            lambda random, draw=draw, border=arithmetic: decided(
+                above(draw(random, 5), border, "")
+            ),
+        )
 
 
 def two_samples() -> Iterator[Question]:
     """Two samples of different sizes and spreads, one of them skewed, of the same mean."""
     for n, m in ((5, 5), (5, 24), (8, 30)):
         yield Question(
-            "two samples", "normal and three times as wide", f"{n} and {m}", "is decided", ERROR,
+            "two samples",
+            "normal and three times as wide",
+            f"{n} and {m}",
+            "is decided",
+            ERROR,
             lambda random, n=n, m=m: decided(
                 larger(random.normal(0, 3, n), random.normal(0, 1, m), "")
             ),
-        )  # fmt: skip
+        )
     for n, m in ((5, 24), (8, 30)):
         yield Question(
-            "two samples, one strongly skewed", "exponential against one that hardly varies",
-            f"{n} and {m}", "is decided", SKEWED,
+            "two samples, one strongly skewed",
+            "exponential against one that hardly varies",
+            f"{n} and {m}",
+            "is decided",
+            SKEWED,
             lambda random, n=n, m=m: decided(
                 larger(random.exponential(1, n), random.normal(1, 0.05, m), "")
             ),
-        )  # fmt: skip
+        )
 
 
 def several_parts() -> Iterator[Question]:
@@ -150,11 +183,15 @@ def several_parts() -> Iterator[Question]:
     for parts in (1, 2, 3, 4, 6):
         most = ERROR if parts == 2 else ERROR / 2
         yield Question(
-            "all of several parts", f"normal, {parts} parts on their border", "8", "fails", most,
+            "all of several parts",
+            f"normal, {parts} parts on their border",
+            "8",
+            "fails",
+            most,
             lambda random, parts=parts: fails(
                 all_of([positive(row, "") for row in random.normal(0, 1, (parts, 8))])
             ),
-        )  # fmt: skip
+        )
 
     def each_alone(random: np.random.Generator) -> bool:
         return any(fails(positive(row, "")) for row in random.normal(0, 1, (6, 8)))
@@ -182,18 +219,26 @@ def shared_images() -> Iterator[Question]:
             ("without what they share", None, False),
         ):
             yield Question(
-                name, "250 of 1,000 images tested in each split", str(n), "is decided", most,
+                name,
+                "250 of 1,000 images tested in each split",
+                str(n),
+                "is decided",
+                most,
                 lambda random, n=n, corrected=corrected: decided(_resplits(random, n, corrected)),
-            )  # fmt: skip
+            )
     for n in (5, 10):
         for name, most, corrected in (
             ("nets on the same images", ERROR, True),
             ("without what they share", None, False),
         ):
             yield Question(
-                name, "300 images, fooled or not", str(n), "is decided", most,
+                name,
+                "300 images, fooled or not",
+                str(n),
+                "is decided",
+                most,
                 lambda random, n=n, corrected=corrected: decided(_nested(random, n, corrected)),
-            )  # fmt: skip
+            )
 
 
 def _resplits(random: np.random.Generator, n: int, corrected: bool) -> Verdict:
@@ -239,14 +284,22 @@ def comparisons(times: int) -> pd.DataFrame:
             shifted = parts[random.integers(len(parts))]
             pairs = [_rerun(random, part) for _, part in parts]
             alarms.append(_alarm(pairs))
-            one.append(_alarm([
-                _shift(pair) if part is shifted[1] else pair
-                for (_, part), pair in zip(parts, pairs, strict=True)
-            ]))  # fmt: skip
-            whole.append(_alarm([
-                _shift(pair) if claim == shifted[0] else pair
-                for (claim, _), pair in zip(parts, pairs, strict=True)
-            ]))  # fmt: skip
+            one.append(
+                _alarm(
+                    [
+                        _shift(pair) if part is shifted[1] else pair
+                        for (_, part), pair in zip(parts, pairs, strict=True)
+                    ]
+                )
+            )
+            whole.append(
+                _alarm(
+                    [
+                        _shift(pair) if claim == shifted[0] else pair
+                        for (claim, _), pair in zip(parts, pairs, strict=True)
+                    ]
+                )
+            )
         repeats = sorted({min(part["n"]) for _, part in parts})
         visible = np.median([_compared(*pair, len(parts)).visible for pair in pairs])
         rows.append((
@@ -267,13 +320,15 @@ def _rerun(random: np.random.Generator, part: dict) -> tuple[dict, dict]:
     size = 1 / (1 / np.array(part["n"])).sum()
     freedom, spread = sum(part["n"]) - len(part["n"]), part["error"] * np.sqrt(size)
     old, new = (
-        part | {
-            "scale": "linear", "estimate": random.normal(0, spread / np.sqrt(size)),
+        part
+        | {
+            "scale": "linear",
+            "estimate": random.normal(0, spread / np.sqrt(size)),
             "error": spread * np.sqrt(random.chisquare(freedom) / freedom / size),
             "spread": spread,
         }
         for _ in range(2)
-    )  # fmt: skip
+    )
     return old, new
 
 

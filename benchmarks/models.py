@@ -16,35 +16,58 @@ def mlp(shape, classes=10):
     """Two hidden layers."""
     width = math.prod(shape)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(width, 256),
+        nn.ReLU(),
+        nn.Linear(256, 256),
+        nn.ReLU(),
         nn.Linear(256, classes),
-    )  # fmt: skip
+    )
 
 
 def tanh_net(shape, classes=10):
     """Two strided convolutions with a smooth activation."""
     return nn.Sequential(
-        nn.Conv2d(shape[0], 16, 5, 2), nn.Tanh(), nn.Conv2d(16, 32, 5, 2), nn.Tanh(), nn.Flatten(),
-        nn.LazyLinear(64), nn.Tanh(), nn.Linear(64, classes),
-    )  # fmt: skip
+        nn.Conv2d(shape[0], 16, 5, 2),
+        nn.Tanh(),
+        nn.Conv2d(16, 32, 5, 2),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.LazyLinear(64),
+        nn.Tanh(),
+        nn.Linear(64, classes),
+    )
 
 
 def gelu_mlp(shape, classes=10):
     """Three hidden layers with a smooth activation."""
     width = math.prod(shape)
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(width, 200), nn.GELU(), nn.Linear(200, 200), nn.GELU(),
-        nn.Linear(200, 100), nn.GELU(), nn.Linear(100, classes),
-    )  # fmt: skip
+        nn.Flatten(),
+        nn.Linear(width, 200),
+        nn.GELU(),
+        nn.Linear(200, 200),
+        nn.GELU(),
+        nn.Linear(200, 100),
+        nn.GELU(),
+        nn.Linear(100, classes),
+    )
 
 
 def smooth_norm_net(shape, classes=10):
     """Convolutions with batch normalisation, SiLU and softplus."""
     return nn.Sequential(
-        nn.Conv2d(shape[0], 16, 3, padding=1), nn.BatchNorm2d(16), nn.SiLU(), nn.AvgPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.Softplus(), nn.AvgPool2d(2),
-        nn.Flatten(), nn.LazyLinear(classes),
-    )  # fmt: skip
+        nn.Conv2d(shape[0], 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.SiLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.Softplus(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.LazyLinear(classes),
+    )
 
 
 def trained(name: str, data, build, epochs: int, count: int):

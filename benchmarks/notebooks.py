@@ -54,9 +54,12 @@ def timed(folder: Path) -> tuple[float, list[str]]:
     folders = {"KIT_STEPS": str(folder / "steps"), "KIT_FIGURES": str(folder / "figures")}
     started = time.perf_counter()
     run = subprocess.run(
-        [sys.executable, str(runtime.root() / "run_all.py")], env={**os.environ, **folders},
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, str(runtime.root() / "run_all.py")],
+        env={**os.environ, **folders},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     seconds = time.perf_counter() - started
     lines = run.stdout.splitlines()
     start = max(i for i, line in enumerate(lines) if line.startswith("notebook "))

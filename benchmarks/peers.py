@@ -31,9 +31,13 @@ def _art(build):
     def run(model, x, y):
         shape, classes = x.shape[1:], model(x[:1]).shape[1]
         known = PyTorchClassifier(
-            model, nn.CrossEntropyLoss(), tuple(shape), classes, clip_values=(0, 1),
+            model,
+            nn.CrossEntropyLoss(),
+            tuple(shape),
+            classes,
+            clip_values=(0, 1),
             device_type=x.device.type,
-        )  # fmt: skip
+        )
         return torch.from_numpy(build(known).generate(x.cpu().numpy(), y.cpu().numpy())).to(x)
 
     return run

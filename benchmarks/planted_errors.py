@@ -87,7 +87,7 @@ ERRORS = [
     ("other images for each fold", f"{TWO}resampling.py", 'times[:, fold[images]] if images else times', 'times[::-1, fold[images]] if images else times', OF_TWO),
     ("unchanged images in the norms drawn anew", f"{TWO}resampling.py", '[0][1] > 0', '[0][1] >= 0', OF_TWO),
     ("the spread of CLEVER is its square", f"{TWO}resampling.py", "np.sqrt(np.maximum(squares - means**2, 0))", "np.maximum(squares - means**2, 0)", OF_TWO),
-    ("CW as published at another epoch", f"{TWO}plan.py", 'snapshots=weights[fold], epoch=trained["best"][fold],\n                images', 'snapshots=weights[fold], epoch=config.epochs,\n                images', OF_TWO),
+    ("CW as published at another epoch", f"{TWO}plan.py", 'epoch=trained["best"][fold],\n                images', 'epoch=config.epochs,\n                images', OF_TWO),
     ("ART's budget is ten times as large", f"{TWO}steps.py", 'BUDGET = {"steps": 10,', 'BUDGET = {"steps": 100,', OF_TWO),
     ("the coarse grid is fine", f"{TWO}steps.py", 'COARSE = {"eps_step": 0.1', 'COARSE = {"eps_step": 0.01', OF_TWO),
     ("curves from epoch 1", f"{TWO}claims.py", "FROM = 5", "FROM = 1", OF_TWO),
@@ -301,8 +301,8 @@ ERRORS = [
     ("L2-PGD in L∞", f"{FOUR}steps.py", 'norm="l2" if method == L2 else "linf"', 'norm="linf"', OF_FOUR),
     ("FGSM with ε alone", f"{FOUR}plan.py", "sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)", "sizes = (config.epsilon, config.epsilon_l2, config.epsilon)", OF_FOUR),
     ("twice ε for L∞-PGD", f"{FOUR}plan.py", "sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)", "sizes = (2 * config.epsilon, config.epsilon_l2, 2 * config.epsilon)", OF_FOUR),
-    ("PGD from another start", f"{FOUR}steps.py", 'step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run)', 'step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run + 1)', OF_FOUR),
-    ("PGD's step not a part of ε", f"{FOUR}steps.py", "step_size=step_size * eps, seed=runtime", "step_size=step_size, seed=runtime", OF_FOUR),
+    ("PGD from another start", f"{FOUR}steps.py", '            seed=runtime.derive_seed(split.seed, "pgd", run),', '            seed=runtime.derive_seed(split.seed, "pgd", run + 1),', OF_FOUR),
+    ("PGD's step not a part of ε", f"{FOUR}steps.py", "            step_size=step_size * eps,", "            step_size=step_size,", OF_FOUR),
     ("compared nets start as the reference", f"{FOUR}plan.py", 'start = start or (1 if role == REFERENCE else 2)', "start = start or 1", OF_FOUR),
     ("the fitness sees the test images", f"{FOUR}training.py", "return data.x_train[:hold_out], data.y_train[:hold_out]", "return data.x_test[:hold_out], data.y_test[:hold_out]", OF_FOUR),
     ("the least fit architecture is the best", f"{FOUR}search_steps.py", "key=algorithm.rank, reverse=True", "key=algorithm.rank", OF_FOUR),
@@ -428,9 +428,12 @@ def main() -> int:
             pool.map(lambda n: fails(Path(scratch), ERRORS[n][4].split(), ERRORS[n]), chosen)
         )
     table = pd.DataFrame(
-        [(*ERRORS[n][:2], "yes" if hit else "**no**") for n, hit in zip(chosen, found, strict=True)],
+        [
+            (*ERRORS[n][:2], "yes" if hit else "**no**")
+            for n, hit in zip(chosen, found, strict=True)
+        ],
         columns=["planted error", "file", "caught"],
-    )  # fmt: skip
+    )
     summary = f"{sum(found)} of {len(found)} planted errors are caught."
     text = f"# Planted errors\n\n{summary}\n\n{table.to_markdown(index=False)}\n"
     if not options.only:

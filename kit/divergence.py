@@ -137,9 +137,17 @@ def discriminator_errors(
     noise = noise.to(x.device)
     models = [nets.build(net, x.shape[1:], 2, seed=seed).to(x.device) for _ in noise]
     training.fit_many(
-        models, x[fitted], y[fitted], member_args=noise, transform=_twins, epochs=epochs, lr=lr,
-        batch_size=batch_size, seed=runtime.derive_seed(seed, "order"), stacked=stacked,
-    )  # fmt: skip
+        models,
+        x[fitted],
+        y[fitted],
+        member_args=noise,
+        transform=_twins,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        seed=runtime.derive_seed(seed, "order"),
+        stacked=stacked,
+    )
     errors = []
     for model, candidate in zip(models, noise, strict=True):
         both, labels = _twins(candidate, x[measured], y[measured])

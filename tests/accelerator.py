@@ -47,8 +47,14 @@ READING = {
     "aten::unique_dim", "aten::repeat_interleave",
 }  # fmt: skip
 # No kernel: memory is taken or given another name.
-FREE = {"aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty",
-        "aten::new_empty_strided", "aten::_local_scalar_dense"}  # fmt: skip
+FREE = {
+    "aten::empty",
+    "aten::empty_like",
+    "aten::empty_strided",
+    "aten::new_empty",
+    "aten::new_empty_strided",
+    "aten::_local_scalar_dense",
+}
 
 UNDECLARED = {"aten::native_batch_norm"}  # changes running statistics, and does not say so
 
@@ -117,9 +123,14 @@ class OnDevice(torch.Tensor):
     @staticmethod
     def __new__(cls, host: torch.Tensor) -> OnDevice:
         made = torch.Tensor._make_wrapper_subclass(
-            cls, host.shape, strides=host.stride(), storage_offset=host.storage_offset(),
-            dtype=host.dtype, device=DEVICE, requires_grad=False,
-        )  # fmt: skip
+            cls,
+            host.shape,
+            strides=host.stride(),
+            storage_offset=host.storage_offset(),
+            dtype=host.dtype,
+            device=DEVICE,
+            requires_grad=False,
+        )
         made.host = host
         _hold(host)
         return made

@@ -169,8 +169,11 @@ def _neuroevolution_gm():
     loss = {"gradients": grads["train"], "strength": 0.7, "variant": "cosine"}
     training = {"batch_size": 20, "optimizer": "adam", "lr": 1e-3, "hold_out": 10, "gm": loss}
     block = {"kind": "conv", "inputs": [0], "channels": 3, "kernel": 3}
-    genome = [block, {"kind": "pool", "inputs": [1], "pool": "max"},
-              {"kind": "concat", "inputs": [1, 2]}]  # fmt: skip
+    genome = [
+        block,
+        {"kind": "pool", "inputs": [1], "pool": "max"},
+        {"kind": "concat", "inputs": [1, 2]},
+    ]
     space = {"widths": [2, 4], "kernels": [3], "side": 8, "blocks": 6}
     random = gm_search.random_genomes.task(seed=1, run=1, count=3, distance=1.0, space=space)
     born = [

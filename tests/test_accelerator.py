@@ -153,10 +153,14 @@ def fast(w, steps):
 def stacked(w, steps):
     count, nets = steps * BATCH, [kit.nets.build("lenet5", w.shape).to(w.where) for _ in range(3)]
     kit.training.fit_many(
-        nets, w.x[:count], w.y[:count], epochs=1, batch_size=BATCH,
+        nets,
+        w.x[:count],
+        w.y[:count],
+        epochs=1,
+        batch_size=BATCH,
         member_args=torch.stack([w.noise] * 3),
         transform=lambda noise, x, y: (kit.perturbations.apply(noise, x, y), y),
-    )  # fmt: skip
+    )
 
 
 def pgd(w, steps, norm="linf"):

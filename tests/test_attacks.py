@@ -383,9 +383,16 @@ def test_pgd_as_torchattacks(
     start = (x + change).clamp(0, 1)
     monkeypatch.setattr(projected_gradient, "_random_start", lambda *_: start)
     ours = attacks.pgd(
-        exact, x, aim, eps=eps, norm=norm, steps=12, step_size=step_size, targeted=targeted,
+        exact,
+        x,
+        aim,
+        eps=eps,
+        norm=norm,
+        steps=12,
+        step_size=step_size,
+        targeted=targeted,
         random_start=random_start,
-    )  # fmt: skip
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
@@ -747,13 +754,22 @@ def art_cw(model, x, y, classes, *, steps, search_steps, lr, initial_const):
     from art.estimators.classification import PyTorchClassifier
 
     known = PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, clip_values=(0, 1),
+        model,
+        nn.CrossEntropyLoss(),
+        tuple(x.shape[1:]),
+        classes,
+        clip_values=(0, 1),
         device_type="cpu",
-    )  # fmt: skip
+    )
     attack = CarliniL2Method(
-        known, max_iter=steps, binary_search_steps=search_steps, learning_rate=lr,
-        initial_const=initial_const, batch_size=len(x), verbose=False,
-    )  # fmt: skip
+        known,
+        max_iter=steps,
+        binary_search_steps=search_steps,
+        learning_rate=lr,
+        initial_const=initial_const,
+        batch_size=len(x),
+        verbose=False,
+    )
     return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
 
@@ -1100,12 +1116,15 @@ def test_labels_out_of_range(name, labels):
 @pytest.mark.parametrize(
     "labels",
     [
-        torch.tensor([0.0, 1.0, 2.0]), torch.tensor([[0], [1], [2]]), torch.ones(3).bool(),
-        torch.tensor([0, 1, 2], dtype=torch.int32), torch.tensor([0, 1, 2], dtype=torch.uint8),
+        torch.tensor([0.0, 1.0, 2.0]),
+        torch.tensor([[0], [1], [2]]),
+        torch.ones(3).bool(),
+        torch.tensor([0, 1, 2], dtype=torch.int32),
+        torch.tensor([0, 1, 2], dtype=torch.uint8),
         np.array([0, 1, 2]),
     ],
     ids=["float", "column", "bool", "int32", "uint8", "array"],
-)  # fmt: skip
+)
 def test_labels_of_another_kind(name, labels):
     model, x = CONSTANT["zero weights"](0.0, 0.0, 0.0), random(3, 1, 4, 4)
     with pytest.raises(ValueError, match=r"labels are .*: give a torch.int64 tensor"):

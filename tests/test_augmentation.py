@@ -181,9 +181,13 @@ def test_as_an_augmentation_of_training():
     for _ in range(2):
         net = nets.build("linear", digits.shape)
         training.fit(
-            net, digits.x_train, digits.y_train, epochs=2, batch_size=20,
+            net,
+            digits.x_train,
+            digits.y_train,
+            epochs=2,
+            batch_size=20,
             augment=lambda x, chance: data.random_crops(x, chance, padding=1),
-        )  # fmt: skip
+        )
         states.append(net.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 

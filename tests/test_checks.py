@@ -43,9 +43,12 @@ def small_net(outputs=CLASSES, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
             nn.Linear(256, outputs),
-        ).eval()  # fmt: skip
+        ).eval()
 
 
 def traced(model, x, y):

@@ -82,8 +82,11 @@ def compare_one(tmp_path, old, new):
 def test_equal_repeats_allow_one_test_image(tmp_path):
     for new, inside in ((89.5, True), (89.4, False)):
         (one,) = both(
-            tmp_path / str(new), {"x": [90.0] * 5}, {"x": [new] * 5}, resolution=0.5,
-        )  # fmt: skip
+            tmp_path / str(new),
+            {"x": [90.0] * 5},
+            {"x": [new] * 5},
+            resolution=0.5,
+        )
         assert one.inside == inside
 
 

@@ -675,8 +675,10 @@ def test_what_a_task_does_to_its_data_is_not_seen_by_the_next():
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_equal_splits_load_equal_data_whoever_comes_first(order):
-    made = [data.Split("digits", np.int64(40), np.int16(20), np.uint8(6), np.int64(1), np.int64(2)),
-            data.Split("digits", 40, 20, 6, 1, 2)]  # fmt: skip
+    made = [
+        data.Split("digits", np.int64(40), np.int16(20), np.uint8(6), np.int64(1), np.int64(2)),
+        data.Split("digits", 40, 20, 6, 1, 2),
+    ]
     assert made[0] == made[1]
     assert repr(made[0]) == repr(made[1])
     assert json.dumps(made[0].identity) == json.dumps(made[1].identity)

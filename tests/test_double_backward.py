@@ -88,10 +88,18 @@ def of_weights(net, x):
 
 def blocks(norm):
     return nn.Sequential(
-        nn.Conv2d(2, 3, 3, bias=False), norm(3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(3, 4, 2, padding=1), nn.ReLU(), norm(4), nn.AvgPool2d(2, ceil_mode=True),
-        nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(8, 3),
-    )  # fmt: skip
+        nn.Conv2d(2, 3, 3, bias=False),
+        norm(3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 2, padding=1),
+        nn.ReLU(),
+        norm(4),
+        nn.AvgPool2d(2, ceil_mode=True),
+        nn.AdaptiveAvgPool2d((2, 1)),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
 
 
 PIECES = {
@@ -151,10 +159,16 @@ def test_convolutions_of_all_kinds(data):
     mode = data.draw(st.sampled_from(["zeros", "reflect", "circular"]))
     torch.manual_seed(data.draw(st.integers(0, 9)))
     layer = nn.Conv2d(
-        2, groups * data.draw(SIDE), data.draw(PAIR), data.draw(PAIR), groups=groups,
-        padding=data.draw(st.sampled_from([0, 1, (2, 1)])), dilation=data.draw(PAIR),
-        bias=data.draw(st.booleans()), padding_mode=mode,
-    ).double()  # fmt: skip
+        2,
+        groups * data.draw(SIDE),
+        data.draw(PAIR),
+        data.draw(PAIR),
+        groups=groups,
+        padding=data.draw(st.sampled_from([0, 1, (2, 1)])),
+        dilation=data.draw(PAIR),
+        bias=data.draw(st.booleans()),
+        padding_mode=mode,
+    ).double()
     layer.weight.requires_grad_(data.draw(st.booleans()))
     layout = data.draw(st.sampled_from([torch.contiguous_format, torch.channels_last]))
     net = nn.Sequential(layer, nn.Tanh(), nn.Conv2d(layer.out_channels, 3, 1).double())
@@ -164,9 +178,13 @@ def test_convolutions_of_all_kinds(data):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.booleans(), st.booleans(), st.sampled_from([None, 0.1, 1.0]), st.sampled_from([1e-5, 0.1]),
-    st.booleans(), st.sampled_from([(6, 3), (6, 3, 5), (6, 3, 4, 5), (2, 3, 2, 2, 3)]),
-)  # fmt: skip
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 0.1, 1.0]),
+    st.sampled_from([1e-5, 0.1]),
+    st.booleans(),
+    st.sampled_from([(6, 3), (6, 3, 5), (6, 3, 4, 5), (2, 3, 2, 2, 3)]),
+)
 def test_batch_norms_of_all_kinds(affine, tracked, momentum, eps, training, shape):
     norm = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[len(shape)]
     layer = norm(3, eps, momentum, affine, tracked).double()
@@ -183,10 +201,13 @@ def test_batch_norms_of_all_kinds(affine, tracked, momentum, eps, training, shap
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.sampled_from(["MaxPool2d", "AvgPool2d"]), st.sampled_from([2, 3, (3, 2)]),
-    st.sampled_from([None, 1, 2, (1, 2)]), st.sampled_from([0, 1]), st.booleans(),
+    st.sampled_from(["MaxPool2d", "AvgPool2d"]),
+    st.sampled_from([2, 3, (3, 2)]),
+    st.sampled_from([None, 1, 2, (1, 2)]),
+    st.sampled_from([0, 1]),
+    st.booleans(),
     st.sampled_from([torch.contiguous_format, torch.channels_last]),
-)  # fmt: skip
+)
 def test_pooling_of_all_kinds(name, kernel, stride, padding, ceil, layout):
     torch.manual_seed(0)
     pool = getattr(nn, name)(kernel, stride, padding, ceil_mode=ceil)

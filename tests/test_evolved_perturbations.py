@@ -158,9 +158,13 @@ def test_a_search_killed_in_generation_three_ends_as_the_undisturbed_one(tmp_pat
 
     command = [sys.executable, "-c", KILLED, os.path.dirname(__file__)]
     process = subprocess.Popen(
-        command, env=environment("killed"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True, cwd=tmp_path,
-    )  # fmt: skip
+        command,
+        env=environment("killed"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+    )
     for line in process.stdout:
         if line.strip() == "starting 3":
             time.sleep(0.05)
@@ -196,9 +200,13 @@ def test_a_chain_is_continued_from_the_store_and_ends_as_one_search(store):
     assert [generation.record["finished"] for generation in chained[:2]] == records
     digits = data.load("digits", train=80)
     undisturbed = evolution.search(
-        digits.x_train, digits.y_train, classes=10, generations=3, **SEARCH,
+        digits.x_train,
+        digits.y_train,
+        classes=10,
+        generations=3,
+        **SEARCH,
         seed=runtime.derive_seed(0, "search", "MDD-ES", 1, "adam", 1),
-    )  # fmt: skip
+    )
     for generation, result in zip(undisturbed, chained, strict=True):
         for name in ("candidates", "fitness", "mismatch", "divergence", "learnt"):
             np.testing.assert_array_equal(result[name], getattr(generation, name))
@@ -272,9 +280,14 @@ def test_fresh_scores_choose_among_the_best(store):
     seed = runtime.derive_seed(0, "search", "MDD-ES", 1, "adam", 1)
     for repeat, scores in enumerate(again["scores"]):
         fresh = evolution.fitness(
-            noise, digits.x_train, digits.y_train, epochs=2, batch_size=20,
-            discriminator_epochs=2, seed=runtime.derive_seed(seed, "again", repeat),
-        )  # fmt: skip
+            noise,
+            digits.x_train,
+            digits.y_train,
+            epochs=2,
+            batch_size=20,
+            discriminator_epochs=2,
+            seed=runtime.derive_seed(seed, "again", repeat),
+        )
         np.testing.assert_allclose(scores, fresh, atol=1e-6)
     assert not np.array_equal(*again["scores"])
 
@@ -287,9 +300,15 @@ def test_baselines_are_scored_as_candidates_are(store):
     digits = data.load("digits", train=80)
     noise = torch.stack([noises.make(one, digits, 0) for one in described])
     scores = evolution.fitness(
-        noise, digits.x_train, digits.y_train, epochs=2, batch_size=20, discriminator_epochs=2,
-        seed=runtime.derive_seed(0, "baselines"), details=True,
-    )  # fmt: skip
+        noise,
+        digits.x_train,
+        digits.y_train,
+        epochs=2,
+        batch_size=20,
+        discriminator_epochs=2,
+        seed=runtime.derive_seed(0, "baselines"),
+        details=True,
+    )
     for name, part in zip(("fitness", "mismatch", "divergence"), scores, strict=False):
         np.testing.assert_allclose(result[name], part, atol=1e-6)
 
@@ -297,9 +316,17 @@ def test_baselines_are_scored_as_candidates_are(store):
 def test_training_is_on_perturbed_images():
     images = split("digits", train=80, test=60)
     result = made.train_perturbed(
-        split=images, net="graynet", noise=noises.LEFT, optimizer="adam", lr=1e-3, epochs=2,
-        batch_size=20, crop=0, flip=False, repeat=1,
-    )  # fmt: skip
+        split=images,
+        net="graynet",
+        noise=noises.LEFT,
+        optimizer="adam",
+        lr=1e-3,
+        epochs=2,
+        batch_size=20,
+        crop=0,
+        flip=False,
+        repeat=1,
+    )
     assert all(len(values) == 3 for values in result.values())
     digits = data.load("digits", train=80, test=60)
     x = perturbations.apply(
@@ -307,9 +334,13 @@ def test_training_is_on_perturbed_images():
     )
     net = nets.build("graynet", digits.shape, seed=runtime.derive_seed(0, "effect net", 1))
     training.fit(
-        net, x, digits.y_train, epochs=2, batch_size=20,
+        net,
+        x,
+        digits.y_train,
+        epochs=2,
+        batch_size=20,
         seed=runtime.derive_seed(0, "effect order", 1),
-    )  # fmt: skip
+    )
     clean = training.accuracy(net, digits.x_test, digits.y_test)
     loss, accuracy = training.evaluate(net, x, digits.y_train)
     assert result["test_accuracy"][-1] == pytest.approx(clean, abs=1e-6)
@@ -392,9 +423,15 @@ def test_errors_of_candidates_are_those_of_nets_trained_on_them(computed):
         x = perturbations.apply(eta, few.x_train, few.y_train)
         net = nets.build("graynet", few.shape, seed=runtime.derive_seed(0, "effect net", 2))
         training.fit(
-            net, x, few.y_train, epochs=1, batch_size=50, optimizer="adam", lr=1e-3,
+            net,
+            x,
+            few.y_train,
+            epochs=1,
+            batch_size=50,
+            optimizer="adam",
+            lr=1e-3,
             seed=runtime.derive_seed(0, "effect order", 2),
-        )  # fmt: skip
+        )
         wanted = 1 - training.accuracy(net, few.x_test, few.y_test)
         assert error == pytest.approx(wanted, abs=1e-6)
 
@@ -729,10 +766,16 @@ def test_every_claim_is_judged(computed, curves, courses, augmented):
     background = measures.background(computed.backgrounds)
     ends = measures.line_ends(computed.lines)
     evidence = claims.Evidence(
-        curves=curves, courses=courses, gains=gains, matched=matched, ends=ends,
+        curves=curves,
+        courses=courses,
+        gains=gains,
+        matched=matched,
+        ends=ends,
         signals={p: table["F_d beside F_m"] for p, table in signals.items()},
-        edges=measures.edges(c, computed), background=background, resolution=100 / 60,
-    )  # fmt: skip
+        edges=measures.edges(c, computed),
+        background=background,
+        resolution=100 / 60,
+    )
     judged = list(claims.verdicts(c, evidence))
     table = list(claims.of_table(c, "digits", augmented, 100 / 60))
     assert {claim for claim, *_ in judged} == set(study.STUDY.claims) - {"1.C3"}
@@ -767,8 +810,9 @@ def test_a_signal_is_what_f_d_says_beside_f_m():
     for level in (0, 10):  # which must not count
         mismatch, divergence = level + rng.random((2, 30))
         error = mismatch + 0.5 * divergence + rng.random(30)
-        generations.append({"mismatch": mismatch, "divergence": divergence,
-                            "fitness": mismatch + divergence})  # fmt: skip
+        generations.append(
+            {"mismatch": mismatch, "divergence": divergence, "fitness": mismatch + divergence}
+        )
         errors.append({"error": error})
     search = study.Search(generations, None, *errors, best=0)
     (found,) = measures.signals([search]).to_dict("records")
@@ -1088,7 +1132,7 @@ def test_trainings_on_one_search_are_no_independent_results():
         return pd.concat(
             curve("adam", repeat, [99], [value], kind=kind, search=search)
             for repeat, value in enumerate(values, 1)
-        )  # fmt: skip
+        )
 
     draws = rows("uniform", [80, 81, 82, 83, 84])
     ours = pd.concat([rows("evolved", [50, 52, 54, 56], s) for s in (1, 2, 3)])

@@ -351,9 +351,13 @@ def test_background_share_by_hand():
 
 @pytest.mark.parametrize(
     ("low", "limit", "words"),
-    [(-0.1, 0.1, "The maps reach down to -0.1: "), (torch.nan, 0.1, "The maps reach down to nan: "),
-     (0.0, 25, "darker_than is 25: "), (0.0, -0.1, "darker_than is -0.1: ")],
-)  # fmt: skip
+    [
+        (-0.1, 0.1, "The maps reach down to -0.1: "),
+        (torch.nan, 0.1, "The maps reach down to nan: "),
+        (0.0, 25, "darker_than is 25: "),
+        (0.0, -0.1, "darker_than is -0.1: "),
+    ],
+)
 def test_no_share_of_signed_maps_and_no_limit_beyond_white(low, limit, words):
     """Parts of both signs have no share in [0, 1]."""
     maps, x = torch.ones(2, 3, 3), torch.zeros(2, 1, 3, 3)
@@ -403,9 +407,13 @@ def one_norm(seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = nn.Sequential(
-            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(),
+            nn.Conv2d(1, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(),
             nn.Linear(4 * 36, 10),
-        )  # fmt: skip
+        )
     return lively(net, seed)
 
 

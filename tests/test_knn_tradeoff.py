@@ -260,9 +260,12 @@ def test_empty_sets_are_reported_not_divided_by():
     fooling = tables.fooling([empty | {f"{a}_fools_net": np.zeros(0, bool) for a in KEYS}] * 3, 3)
     assert fooling["all attacked"].isna().all()
     judged = claims.verdicts(
-        Split("digits", about=ABOUT), table, cells.slopes(table),
-        {key: cells.slopes(part) for key, part in counted.items()}, 2.0,
-    )  # fmt: skip
+        Split("digits", about=ABOUT),
+        table,
+        cells.slopes(table),
+        {key: cells.slopes(part) for key, part in counted.items()},
+        2.0,
+    )
     outcomes = {(claim, part): verdict.outcome for claim, part, verdict in judged}
     assert {outcomes.pop(("3.C3", "")), outcomes.pop(("3.C5", ""))} == {results.REPRODUCED}
     assert set(outcomes.values()) == {results.UNDECIDED}

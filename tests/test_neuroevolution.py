@@ -312,8 +312,9 @@ def test_evolve_is_algorithm_1_written_out():
 
 def test_evolution_is_seeded():
     def run(seed):
-        return list(evolve(lambda genome, _: len(genome), generations=3, seed=seed, space=SMALL,
-                           least=2))  # fmt: skip
+        return list(
+            evolve(lambda genome, _: len(genome), generations=3, seed=seed, space=SMALL, least=2)
+        )
 
     assert run(1) == run(1)
     assert run(1) != run(2)

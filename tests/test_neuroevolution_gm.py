@@ -292,12 +292,22 @@ def test_a_held_out_fitness_sees_no_test_image():
         gm = {"gradients": np.zeros((60 - hold_out, 1, 8, 8), "f2"), "strength": 1.0}
         fitness[hold_out] = [
             search_steps.child(
-                split=Loaded(images), name="child 1", genome=genome, generation=1, run=1, epochs=3,
-                batch_size=20, optimizer="adam", lr=1e-2, hold_out=hold_out, count=0,
-                gm=gm | {"variant": "cosine"}, adversarial=x.numpy(),
+                split=Loaded(images),
+                name="child 1",
+                genome=genome,
+                generation=1,
+                run=1,
+                epochs=3,
+                batch_size=20,
+                optimizer="adam",
+                lr=1e-2,
+                hold_out=hold_out,
+                count=0,
+                gm=gm | {"variant": "cosine"},
+                adversarial=x.numpy(),
             )["clean"]
             for images in (data, other)
-        ]  # fmt: skip
+        ]
     assert fitness[0][0] != fitness[0][1]
     assert fitness[20][0] == fitness[20][1]
 
@@ -330,9 +340,14 @@ def test_adversarial_examples_stay_in_their_balls_and_are_the_references(compute
     weights = reference.trained["weights"]
     model = kit.nets.restore("hand_a_narrow", data.shape, data.classes, weights)
     again = kit.attacks.pgd(
-        model, data.x_test, data.y_test, eps=c.epsilon, steps=2, step_size=2 * c.epsilon,
+        model,
+        data.x_test,
+        data.y_test,
+        eps=c.epsilon,
+        steps=2,
+        step_size=2 * c.epsilon,
         seed=runtime.derive_seed(0, "pgd", 1),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(run.attacks["L∞-PGD"]["images"], again.numpy(), atol=1e-6)
 
 
@@ -460,8 +475,12 @@ def test_other_nets_examples_are_the_papers_grid(run):
 
 
 def test_sources_keep_their_order():
-    rows = [(net, source, run, 1.0) for net in ("Ref", "Ref+GM", "NE+GM 1")
-            for source in ("vgg11", "resnet18") for run in (1, 2)]  # fmt: skip
+    rows = [
+        (net, source, run, 1.0)
+        for net in ("Ref", "Ref+GM", "NE+GM 1")
+        for source in ("vgg11", "resnet18")
+        for run in (1, 2)
+    ]
     table = pd.DataFrame(rows, columns=["net", "images", "run", "accuracy"])
     for sources in (["vgg11", "resnet18"], ["resnet18", "vgg11"]):
         assert list(tables.on_other_nets(table, sources)["source"]) == sources
@@ -598,9 +617,10 @@ def scores(**nets):
 )
 def test_a_claim_needs_all_of_its_parts(clean, wanted):
     table = scores(
-        ref=([80, 81, 82], [0, 0, 1]), ref_gm=([80, 80, 80], [40, 41, 42]),
+        ref=([80, 81, 82], [0, 0, 1]),
+        ref_gm=([80, 80, 80], [40, 41, 42]),
         ne=(clean, [50, 52, 51]),
-    )  # fmt: skip
+    )
     above = claims._withstands(table, "L∞-PGD", 0.1, claims.NOTHING)
     kept = claims._clean_kept(table, 0.1)
     assert [verdict.outcome for verdict in [*above, kept]] == [results.REPRODUCED] * 2 + [wanted]

@@ -88,8 +88,10 @@ def test_nothing_is_announced_on_a_terminal_that_it_does_not_show(path):
 
 def test_the_header_says_what_it_takes_and_what_came_out(path):
     header = cells(path)[0].source
-    takes, result = (next(line for line in header.splitlines() if line.startswith(start))
-                     for start in ("**Takes", "**Result"))  # fmt: skip
+    takes, result = (
+        next(line for line in header.splitlines() if line.startswith(start))
+        for start in ("**Takes", "**Result")
+    )
     assert "quick" in takes
     assert "figures/" in result  # where the numbers come from
 
@@ -129,9 +131,14 @@ def execute(tmp_path_factory):
             options += listed if name in LISTS else ["-p", name, str(value)]
         environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
         run = subprocess.run(
-            [sys.executable, "-m", "papermill", path, "out.ipynb", *options], cwd=folder,
-            env=environment, check=False, capture_output=True, text=True, timeout=550,
-        )  # fmt: skip
+            [sys.executable, "-m", "papermill", path, "out.ipynb", *options],
+            cwd=folder,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=550,
+        )
         assert run.returncode == 0, run.stderr[-3000:]
         return folder / "out.ipynb", folder / "figures" / "custom" / path.stem
 
@@ -185,8 +192,11 @@ def test_a_killed_kernel_is_reported_and_its_finished_runs_are_kept(execute, tmp
         return subprocess.Popen(
             [sys.executable, runtime.root() / "run_all.py", *options, "--jobs=1", "--device=cpu"],
             env={**os.environ, "KIT_STEPS": str(tmp_path / "steps"), "KIT_FIGURES": str(tmp_path)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
 
     disturbed = run_all()
     studies = tmp_path / "steps" / "knn_tradeoff.study"
@@ -194,9 +204,10 @@ def test_a_killed_kernel_is_reported_and_its_finished_runs_are_kept(execute, tmp
         assert disturbed.poll() is None, disturbed.stderr.read()
         time.sleep(0.02)
     kernels = [
-        p for p in psutil.Process(disturbed.pid).children(recursive=True)
+        p
+        for p in psutil.Process(disturbed.pid).children(recursive=True)
         if "ipykernel_launcher" in " ".join(p.cmdline())
-    ]  # fmt: skip
+    ]
     assert len(kernels) == 1
     kernels[0].kill()
     out, err = disturbed.communicate(timeout=120)

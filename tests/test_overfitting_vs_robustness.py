@@ -152,9 +152,15 @@ def test_a_fold_is_what_fit_makes_of_its_images(regimes):
         assert result["validation_accuracy"][1, epoch - 1] == pytest.approx(accuracy)
 
     training.fit(
-        net, digits.x_train[rows], digits.y_train[rows], epochs=3, batch_size=15, lr=1e-2,
-        on_epoch=compare, seed=runtime.derive_seed(0, "order"),
-    )  # fmt: skip
+        net,
+        digits.x_train[rows],
+        digits.y_train[rows],
+        epochs=3,
+        batch_size=15,
+        lr=1e-2,
+        on_epoch=compare,
+        seed=runtime.derive_seed(0, "order"),
+    )
     assert result["best"] == (1 + result["validation_accuracy"].argmax(1)).tolist()
 
 
@@ -509,8 +515,11 @@ def test_verdicts_name_every_claim(regimes):
     judged = list(claims.verdicts("digits", curves, drawn, 1.0))
     assert {claim for claim, *_ in judged} == set(study.STUDY.claims)
     assert all(v.outcome in results.VERDICTS and v.evidence for *_, v in judged)
-    (spread,) = (v.evidence for c, label, v in claims.verdicts("cifar10", curves, drawn, 1.0)
-                 if (c, label) == ("2.C3", "logits"))  # fmt: skip
+    (spread,) = (
+        v.evidence
+        for c, label, v in claims.verdicts("cifar10", curves, drawn, 1.0)
+        if (c, label) == ("2.C3", "logits")
+    )
     assert spread.startswith("spread: ")
     frame = tables.with_intervals(tables.otherwise(**curves))
     assert frame["folds used"].max() == 3

@@ -223,9 +223,11 @@ def test_apply_as_a_loop(shape, classes, count, seed):
     assert corrupted.shape == x.shape
     for image, clean, label in zip(corrupted, x, y, strict=True):
         for got, pixel, change in zip(
-            image.flatten().tolist(), clean.flatten().tolist(),
-            noise[int(label)].flatten().tolist(), strict=True,
-        ):  # fmt: skip
+            image.flatten().tolist(),
+            clean.flatten().tolist(),
+            noise[int(label)].flatten().tolist(),
+            strict=True,
+        ):
             assert got == pytest.approx(clipped(pixel + change), abs=1e-6)
             assert 0 <= got <= 1
     assert torch.equal(x, before[0])

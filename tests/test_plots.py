@@ -34,13 +34,22 @@ def all_figures():
     table = pd.DataFrame(rows, columns=["run", "set", "k", "test", "train"])
     epochs, values = range(5), rng.random((3, 5))
     yield plots.lines(
-        table, {"p": ["a"], "q": ["a", "b"]}, x="k", y="test", hue="set", labels=("K", "%"),
-    )  # fmt: skip
+        table,
+        {"p": ["a"], "q": ["a", "b"]},
+        x="k",
+        y="test",
+        hue="set",
+        labels=("K", "%"),
+    )
     yield plots.p_values(slopes())
     yield plots.curves(
         {"p": {"u": (epochs, values), "v": (epochs, values[0])}, "q": {"v": (epochs, values)}},
-        x_label="x", y_labels=["y", "y"], marks=[(0, "start")], limits={"y": (0, 1)}, columns=1,
-    )  # fmt: skip
+        x_label="x",
+        y_labels=["y", "y"],
+        marks=[(0, "start")],
+        limits={"y": (0, 1)},
+        columns=1,
+    )
     labels = {"beside": "train", "y": "%"}
     yield plots.bars(table, "set", x="k", hue="run", y="test", beside="train", labels=labels)
     yield plots.points(table, "set", x="k", y="test", label="%")

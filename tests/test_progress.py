@@ -274,9 +274,12 @@ def test_a_full_disk_drops_the_text_and_no_more():
     read, write = os.pipe()
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code, f"/dev/fd/{write}"], stdout=full, stderr=full,
-            pass_fds=[write], cwd=runtime.root(),
-        )  # fmt: skip
+            [sys.executable, "-c", code, f"/dev/fd/{write}"],
+            stdout=full,
+            stderr=full,
+            pass_fds=[write],
+            cwd=runtime.root(),
+        )
     os.close(write)
     assert os.read(read, 100) == b"[False, True, True]"
     os.close(read)

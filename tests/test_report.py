@@ -228,8 +228,11 @@ def test_the_manifest_comes_last_and_says_how_the_numbers_were_made(tmp_path):
     assert manifest["parameters"] == {"runs": 2}
     assert [machine["processor"] for machine in manifest["hardware"]] == ["Some CPU"]
     with zipfile.ZipFile(tmp_path / "results.zip") as archive:  # what says more of each task
-        entries = [json.loads(archive.read(n)) for n in archive.namelist() if n.startswith("s/")
-                   and n.endswith(".json")]  # fmt: skip
+        entries = [
+            json.loads(archive.read(n))
+            for n in archive.namelist()
+            if n.startswith("s/") and n.endswith(".json")
+        ]
     assert sorted(entry["record"]["seconds"] for entry in entries) == [1, 2.25]
     assert manifest["data"]["cifar10"] == {
         "title": "CIFAR-10 (JPEG copy)", "source": "somewhere", "fingerprint": "print of cifar10",

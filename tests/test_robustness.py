@@ -56,9 +56,13 @@ def peer(net, digits):
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
-        net, loss=nn.CrossEntropyLoss(), input_shape=digits.shape, nb_classes=10,
-        clip_values=(0.0, 1.0), device_type="cpu",
-    )  # fmt: skip
+        net,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=digits.shape,
+        nb_classes=10,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
 
 
 # --- norms of a change ---
@@ -296,8 +300,16 @@ def test_empirical_robustness_by_brute_force(exact, digits, monkeypatch, eps_ste
 def test_empirical_robustness_tries_every_multiple():
     # One bright pixel shines for class 0; the prediction falls with it below 0.75.
     model = Linear(torch.tensor([[1.0], [0.0]]), torch.tensor([0.0, 0.75]))
-    for need, expected in [(0.05, 0.1), (0.15, 0.2), (0.25, 0.3), (0.45, 0.5), (0.55, 0.6),
-                           (0.65, 0.7), (0.85, 0.9), (0.95, 1.0)]:  # fmt: skip
+    for need, expected in [
+        (0.05, 0.1),
+        (0.15, 0.2),
+        (0.25, 0.3),
+        (0.45, 0.5),
+        (0.55, 0.6),
+        (0.65, 0.7),
+        (0.85, 0.9),
+        (0.95, 1.0),
+    ]:
         model.bias.data[1] = 1 - need
         result = robustness.empirical_robustness(model, pixels(1.0), details=True)
         assert result.eps.item() == pytest.approx(expected)

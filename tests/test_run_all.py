@@ -460,9 +460,11 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{runtime.root()}"}
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE,
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )  # fmt: skip
+    )
     assert process.stdout.read(9) == b"importing"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -506,9 +508,11 @@ def test_closed_and_full_streams_give_no_traceback(shell, status, tmp_path):
     entry.write_bytes(bytes(1000))
     call = f"{sys.executable} {runtime.root() / 'run_all.py'}"
     done = subprocess.run(
-        ["bash", "-c", shell.format(call)], stderr=subprocess.PIPE, text=True,
+        ["bash", "-c", shell.format(call)],
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "KIT_STEPS": str(tmp_path / "steps")},
-    )  # fmt: skip
+    )
     assert done.returncode in status
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
@@ -561,9 +565,11 @@ def test_the_images_that_a_study_names_are_those_that_its_plan_reads(overrides):
     settings = notebook.experiment.Settings.read(values)
     leaves = list(steps.leaves(notebook.experiment.plan(settings)))
     leaves += [
-        part for leaf in leaves if isinstance(leaf, steps.Task)
+        part
+        for leaf in leaves
+        if isinstance(leaf, steps.Task)
         for part in steps.leaves(leaf.arguments)
-    ]  # fmt: skip
+    ]
     read = {str(leaf.asked_for) for leaf in leaves if isinstance(leaf, Split)}
     assert read == {str(images.asked_for) for images in settings.images()}
 

@@ -29,9 +29,11 @@ def test_an_early_exit_is_not_taken_for_success(tmp_path):
     source = "import sys\nprint('so far')\nsys.exit(0)"
     printed = []
     outcome = runner.execute(
-        notebook(tmp_path / "03_a.ipynb", source, FINISH), {}, tmp_path / "out",
+        notebook(tmp_path / "03_a.ipynb", source, FINISH),
+        {},
+        tmp_path / "out",
         report=printed.append,
-    )  # fmt: skip
+    )
     assert outcome.failure == "cell 3: it ended early, by sys.exit"
     assert printed[0] == "so far"
 
@@ -92,9 +94,12 @@ def test_a_hanging_notebook_is_killed_with_all_its_processes(tmp_path):
     printed = []
     started = time.monotonic()
     outcome = runner.execute(
-        notebook(tmp_path / "03_a.ipynb", source), {}, tmp_path / "out", timeout=0.3,
+        notebook(tmp_path / "03_a.ipynb", source),
+        {},
+        tmp_path / "out",
+        timeout=0.3,
         report=printed.append,
-    )  # fmt: skip
+    )
     assert outcome.failure == "timed out after 0.3 minutes"
     assert 18 <= outcome.seconds <= time.monotonic() - started
     for pid in map(int, printed[0].split()):
@@ -106,9 +111,11 @@ def test_a_cell_may_print_very_much_at_once(tmp_path):
     source = "print('x' * 50_000_000)\nprint('the end')\n"
     printed = []
     outcome = runner.execute(
-        notebook(tmp_path / "03_a.ipynb", source, FINISH), {}, tmp_path / "out",
+        notebook(tmp_path / "03_a.ipynb", source, FINISH),
+        {},
+        tmp_path / "out",
         report=printed.append,
-    )  # fmt: skip
+    )
     assert not outcome.failure
     assert printed == ["x" * supervision.LINE + " …", "the end"]
 
@@ -129,9 +136,12 @@ def test_its_progress_is_shown(tmp_path):
     )
     states, printed = [], []
     outcome = runner.execute(
-        notebook(tmp_path / "03_a.ipynb", source, FINISH), {}, tmp_path / "out",
-        report=printed.append, show=states.append,
-    )  # fmt: skip
+        notebook(tmp_path / "03_a.ipynb", source, FINISH),
+        {},
+        tmp_path / "out",
+        report=printed.append,
+        show=states.append,
+    )
     assert not outcome.failure
     assert states[0] is None
     states = [state for state in states if state and state.running]

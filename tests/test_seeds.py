@@ -51,9 +51,12 @@ def trained(digits, n, seed, many=False):
 
 def evolved(n, seed):
     found = neuroevolution.evolve(
-        lambda genome, number: -len(genome), population=n(2), children=n(1), generations=n(1),
+        lambda genome, number: -len(genome),
+        population=n(2),
+        children=n(1),
+        generations=n(1),
         seed=seed,
-    )  # fmt: skip
+    )
     return [[member.genome for member in generation.population] for generation in found]
 
 

@@ -59,7 +59,10 @@ def test_the_solutions_run_in_the_finished_notebook(name, notebook, tmp_path):
     nbformat.write(notebook, tmp_path / "solved.ipynb")
     values = TINY[name] | {"out": str(tmp_path / "results"), "device": "cpu", "jobs": 1}
     papermill.execute_notebook(
-        tmp_path / "solved.ipynb", tmp_path / "executed.ipynb", values, cwd=str(tmp_path),
+        tmp_path / "solved.ipynb",
+        tmp_path / "executed.ipynb",
+        values,
+        cwd=str(tmp_path),
         progress_bar=False,
-    )  # fmt: skip
+    )
     assert (tmp_path / "results" / "manifest.json").is_file()

@@ -146,9 +146,12 @@ def run_all(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     options = ["-p", "00.epochs=1", "--out", folder]
     run = subprocess.run(
-        [sys.executable, runtime.root() / "run_all.py", "--only", "00", *options], cwd=folder,
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, runtime.root() / "run_all.py", "--only", "00", *options],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr
     return folder / "custom", run.stdout
 

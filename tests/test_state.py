@@ -546,9 +546,17 @@ def test_the_step_that_trains_a_net_with_dropout_repeats_itself():
     from kit.experiments.neuroevolution_gm import steps
 
     options = dict(
-        split=split("digits", train=40, test=20, size=17), name="squeezenet", run=1, start=1,
-        net="squeezenet", epochs=1, batch_size=20, optimizer="adam", lr=1e-3, hold_out=0,
-    )  # fmt: skip
+        split=split("digits", train=40, test=20, size=17),
+        name="squeezenet",
+        run=1,
+        start=1,
+        net="squeezenet",
+        epochs=1,
+        batch_size=20,
+        optimizer="adam",
+        lr=1e-3,
+        hold_out=0,
+    )
     ends = []
     for noise in (0, 1):
         torch.manual_seed(noise)

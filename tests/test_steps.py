@@ -501,8 +501,14 @@ def test_estimates_come_from_records(monkeypatch):
     tasks = [squares.task(n=n) for n in (10, 20)]
     assert steps.estimate(tasks, jobs=1, device="cpu").unknown == 2
     result = squares(n=10)
-    record = {"step": squares.name, "version": 1, "arguments": {"n": 10}, "work": 10.0,
-              "seconds": 4.0, "memory": 1e9}  # fmt: skip
+    record = {
+        "step": squares.name,
+        "version": 1,
+        "arguments": {"n": 10},
+        "work": 10.0,
+        "seconds": 4.0,
+        "memory": 1e9,
+    }
     Store().write(*squares.task(n=10).identity, result, record)
     estimate = steps.estimate(tasks, jobs=1, device="cpu")
     assert (estimate.total, estimate.stored, estimate.unknown) == (2, 1, 0)
@@ -532,8 +538,14 @@ def test_the_record_of_a_like_task_counts():
     store = Store()
     for net, seconds in (("small", 1.0), ("large", 100.0)):
         task = trained.task(net=net, n=10)
-        record = {"step": trained.name, "version": 1, "arguments": task.keyed, "work": 10.0,
-                  "seconds": seconds, "memory": 1.0}  # fmt: skip
+        record = {
+            "step": trained.name,
+            "version": 1,
+            "arguments": task.keyed,
+            "work": 10.0,
+            "seconds": seconds,
+            "memory": 1.0,
+        }
         store.write(*task.identity, {}, record)
     assert steps.estimate(trained.task(net="large", n=20), 1, "cpu").seconds == 200
     assert steps.estimate(trained.task(net="small", n=11), 1, "cpu").seconds == pytest.approx(1.1)
@@ -548,8 +560,14 @@ def test_the_record_of_the_same_data_set_counts():
 
     def note(name, n, seconds):
         task = attacked.task(split=Split(name), n=n)
-        record = {"step": attacked.name, "version": 1, "arguments": task.keyed, "work": float(n),
-                  "seconds": seconds, "memory": 1.0}  # fmt: skip
+        record = {
+            "step": attacked.name,
+            "version": 1,
+            "arguments": task.keyed,
+            "work": float(n),
+            "seconds": seconds,
+            "memory": 1.0,
+        }
         Store().write(*task.identity, {}, record)
 
     wanted = attacked.task(split=Split("digits"), n=10)
@@ -603,8 +621,12 @@ def test_functions_of_one_name_are_steps_of_their_own(tmp_path, monkeypatch):
     assert [r["area"] for r in compute(tasks, jobs=2, device="cpu")] == expected
     assert [r["area"] for r in one(tasks)] == expected
     names = [task.step.name for task in tasks]
-    assert names == ["shapes.one.area", "shapes.two.area", "test_steps.Circle.area",
-                     "test_steps.Box.area"]  # fmt: skip
+    assert names == [
+        "shapes.one.area",
+        "shapes.two.area",
+        "test_steps.Circle.area",
+        "test_steps.Box.area",
+    ]
 
 
 def test_the_same_names_in_another_project_are_other_steps():
@@ -805,12 +827,17 @@ def test_what_would_not_come_back_is_refused(store, result, sentence):
 
 
 ARGUMENTS = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(st.sampled_from(["task", "field", "split", "mapping"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["task", "field", "split", "mapping"]), inner, max_size=2)
+    ),
     max_leaves=5,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=200, deadline=None)

@@ -259,9 +259,12 @@ def smooth_net(norm=False, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
-            nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3) if norm else nn.Identity(), nn.Tanh(),
-            nn.Flatten(), nn.Linear(3 * 36, 10),
-        ).double()  # fmt: skip
+            nn.Conv2d(1, 3, 3),
+            nn.BatchNorm2d(3) if norm else nn.Identity(),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(3 * 36, 10),
+        ).double()
 
 
 def total_cross_entropy(net, x, y):
@@ -500,12 +503,14 @@ def test_a_perturbation_comes_after_transform_and_augment(digits):
         return result
 
     trained(
-        digits, epochs=1, batch_size=320,
+        digits,
+        epochs=1,
+        batch_size=320,
         transform=lambda x, y: note("transform", (x, y)),
         augment=lambda x, generator: note("augment", x),
         perturb=lambda model, x, y: note("perturb", x),
         loss=lambda *batch: note("loss", training.mean_cross_entropy(*batch)),
-    )  # fmt: skip
+    )
     assert calls == ["transform", "augment", "perturb", "loss"]
 
 
@@ -707,9 +712,13 @@ def test_every_member_needs_its_args(digits, count, args):
     args = None if args is None else noises(args, digits.shape)
     with pytest.raises(ValueError, match=r"models and .* member_args"):
         training.fit_many(
-            population("linear", digits.shape, count=count), digits.x_train, digits.y_train,
-            epochs=1, member_args=args, transform=corrupted,
-        )  # fmt: skip
+            population("linear", digits.shape, count=count),
+            digits.x_train,
+            digits.y_train,
+            epochs=1,
+            member_args=args,
+            transform=corrupted,
+        )
 
 
 FOLDS = [train[:200] for train, _ in data.load("digits", train=320, test=100).folds(3, seed=0)]
@@ -736,9 +745,16 @@ def test_folds_stacked_looped_and_alone(digits, name, transform):
             snapshots[how][m, epoch] = {k: v.clone() for k, v in model.state_dict().items()}
 
         training.fit_many(
-            members, x, y, subsets=FOLDS, on_epoch=keep, transform=transform, member_args=args,
-            stacked=how, **options,
-        )  # fmt: skip
+            members,
+            x,
+            y,
+            subsets=FOLDS,
+            on_epoch=keep,
+            transform=transform,
+            member_args=args,
+            stacked=how,
+            **options,
+        )
     for m, alone in enumerate(population(name, digits.shape, torch.float64)):
 
         def keep_alone(epoch, model, m=m):

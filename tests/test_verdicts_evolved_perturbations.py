@@ -42,16 +42,24 @@ def rows(accuracy, first, train, noise=JITTER, net="graynet"):
     """A row for each epoch of a training on each search's noise, or on each draw."""
     return [
         {
-            "net": net, "kind": kind, "pixels": pixels,
-            "aim": aim, "method": method, "search": search if kind == "evolved" else 1,
-            "noise": f"{kind} {pixels} {aim} {method}", "optimizer": optimizer, "repeat": search,
-            "epoch": epoch, "train_loss": 0.1,
-            "train": train.get(optimizer, 99), "test": value + noise[search - 1],
+            "net": net,
+            "kind": kind,
+            "pixels": pixels,
+            "aim": aim,
+            "method": method,
+            "search": search if kind == "evolved" else 1,
+            "noise": f"{kind} {pixels} {aim} {method}",
+            "optimizer": optimizer,
+            "repeat": search,
+            "epoch": epoch,
+            "train_loss": 0.1,
+            "train": train.get(optimizer, 99),
+            "test": value + noise[search - 1],
         }
         for ((kind, pixels, aim, method), optimizer), last in accuracy.items()
         for search in SEARCHES
         for epoch, value in ((1, first.get(optimizer, last + 20)), (2, last))
-    ]  # fmt: skip
+    ]
 
 
 def evidence(
@@ -76,26 +84,41 @@ def evidence(
     longer = rows({**COURSES, **dict(courses)}, *changed)
 
     def of_optimizers(*tests, **columns):
-        return pd.DataFrame([
-            {"optimizer": name, "search": s, "repeat": 1, "train": dict(train).get(name, 99),
-             "test": value + noise[s - 1] * (name == "sgd")}
-            | {k: v[name == "adam"] + 0.01 * noise[s - 1] * (name == "sgd")
-               for k, v in columns.items()}
-            for s in SEARCHES
-            for name, value in zip(("sgd", "adam", "adam low"), tests, strict=False)
-        ])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {
+                    "optimizer": name,
+                    "search": s,
+                    "repeat": 1,
+                    "train": dict(train).get(name, 99),
+                    "test": value + noise[s - 1] * (name == "sgd"),
+                }
+                | {
+                    k: v[name == "adam"] + 0.01 * noise[s - 1] * (name == "sgd")
+                    for k, v in columns.items()
+                }
+                for s in SEARCHES
+                for name, value in zip(("sgd", "adam", "adam low"), tests, strict=False)
+            ]
+        )
 
-    columns = {"rise": rise, "rise inwards": inwards, "train loss": losses[0],
-               "test loss": losses[1]}  # fmt: skip
+    columns = {
+        "rise": rise,
+        "rise inwards": inwards,
+        "train loss": losses[0],
+        "test loss": losses[1],
+    }
     return claims.Evidence(
-        curves=pd.DataFrame(curves), courses=pd.DataFrame(longer),
-        gains={1: np.array(gain, float)}, signals={1: signal + 0.05 * noise},
+        curves=pd.DataFrame(curves),
+        courses=pd.DataFrame(longer),
+        gains={1: np.array(gain, float)},
+        signals={1: signal + 0.05 * noise},
         edges={"evolved": edges[0] + noise, "blind": edges[1] + noise},
         matched=pd.concat([of_optimizers(*matched).assign(pixels=p) for p in (1, 5)]),
         ends=of_optimizers(*ends, **columns),
         background={"clean": background[0] + noise, "perturbed": np.full(5, background[1])},
         resolution=0.1,
-    )  # fmt: skip
+    )
 
 
 def judge(*, augmented=(), table_of="svhn", **changes):

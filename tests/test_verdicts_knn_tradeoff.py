@@ -45,13 +45,16 @@ def label(attack, part):
 
 def accuracies(changes=(), runs=RUNS):
     """The notebook's table; where there is anything above 0 %, a run's numbers rise together."""
-    return pd.DataFrame([
-        (run, name, k, value + off * (value > 0), TEST if name == WHOLE else IMAGES)
-        for name, values in {**ACCURACY, **dict(changes)}.items()
-        for run in range(runs, 0, -1)
-        for off in [TOGETHER[run - 1] / (10 if name == WHOLE else 1)]
-        for k, value in zip((7, 5, 3, 1), values[::-1], strict=True)
-    ], columns=["run", "set", "k", "accuracy", "images"])  # fmt: skip
+    return pd.DataFrame(
+        [
+            (run, name, k, value + off * (value > 0), TEST if name == WHOLE else IMAGES)
+            for name, values in {**ACCURACY, **dict(changes)}.items()
+            for run in range(runs, 0, -1)
+            for off in [TOGETHER[run - 1] / (10 if name == WHOLE else 1)]
+            for k, value in zip((7, 5, 3, 1), values[::-1], strict=True)
+        ],
+        columns=["run", "set", "k", "accuracy", "images"],
+    )
 
 
 def beside_noise(table, counted=None):

@@ -118,30 +118,42 @@ def evidence(changes=(), wobble=TOGETHER, comparable=("full", "reduced")):
         for key, v in values["stronger"].items()
     ]
     swept = [
-        {"variant": variant, "strength": strength, "run": run, "clean": clean + off,
-         "adversarial": adversarial + off}
+        {
+            "variant": variant,
+            "strength": strength,
+            "run": run,
+            "clean": clean + off,
+            "adversarial": adversarial + off,
+        }
         for (variant, strength), (clean, adversarial) in values["swept"].items()
         for run, off in wobble.items()
-    ]  # fmt: skip
+    ]
     carried = table(values["carried"], "scale", "dataset", "net", "images", wobble=wobble)
     maps = table(values["maps"], "quantity", "net", wobble=wobble)
     return Evidence(
         full=table(values["full"], "net", "images", wobble=wobble),
         reduced=table(values["reduced"], "net", "images", wobble=wobble),
         # The other way of counting says the opposite, as do the errors on clean images.
-        fooled=fooled.assign(**{"both right": fooled["accuracy"],
-                                "clean errors counted": 100 - fooled["accuracy"]}),
-        against=against.assign(**{"fooled": against["accuracy"],
-                                  "clean errors": 100 - against["accuracy"]}),
-        elsewhere=pairs(values["elsewhere"], wobble), beside=pairs(values["beside"], wobble),
+        fooled=fooled.assign(
+            **{"both right": fooled["accuracy"], "clean errors counted": 100 - fooled["accuracy"]}
+        ),
+        against=against.assign(
+            **{"fooled": against["accuracy"], "clean errors": 100 - against["accuracy"]}
+        ),
+        elsewhere=pairs(values["elsewhere"], wobble),
+        beside=pairs(values["beside"], wobble),
         carried=dict(list(carried.groupby("scale"))),
         maps=maps.pivot(index=["net", "run"], columns="quantity", values="accuracy")
-        .reset_index().sample(frac=1, random_state=1),
-        stronger=pd.concat(stronger).pivot(index=["net", "run"], columns="from", values="accuracy")
-        .reset_index().sample(frac=1, random_state=1),
+        .reset_index()
+        .sample(frac=1, random_state=1),
+        stronger=pd.concat(stronger)
+        .pivot(index=["net", "run"], columns="from", values="accuracy")
+        .reset_index()
+        .sample(frac=1, random_state=1),
         swept=pd.DataFrame(swept).sample(frac=1, random_state=1),
-        resolution=ONE_IMAGE, comparable=comparable,
-    )  # fmt: skip
+        resolution=ONE_IMAGE,
+        comparable=comparable,
+    )
 
 
 def pairs(values, wobble):

@@ -63,20 +63,30 @@ def attacked(cw, last, fgsm=95.0, pgd=96.0, control=40.0, crafting=None):
     return rates | {"crafting epoch": crafting}
 
 
-NORMAL = attacked(
-    line(55, 85), last=line(40, 99), crafting=np.array([6, 7, EPOCHS, EPOCHS, EPOCHS])
-) | regime(
-    test_accuracy=line(20, 35), accuracy_before_attack=line(75, 95), validation=line(20, 35),
-    loss_sensitivity=line(1.0, 1.4, 0.1), empirical_robustness=line(0.10, 0.08, 0.002),
-    coarse_empirical_robustness=line(0.20, 0.18, 0.002),
-) | clever(0.5, 0.2)  # fmt: skip
-OVERFITTING = attacked(
-    line(52, 52), last=line(20, 60), crafting=np.array([5, 6, 7, 7, 8])
-) | regime(
-    test_accuracy=line(50, 48), accuracy_before_attack=line(90, 90), validation=peak(60, 50),
-    loss_sensitivity=line(2.0, 6.0, 0.1), empirical_robustness=line(0.05, 0.08, 0.002),
-    coarse_empirical_robustness=line(0.15, 0.18, 0.002),
-) | clever(0.5, 0.6)  # fmt: skip
+NORMAL = (
+    attacked(line(55, 85), last=line(40, 99), crafting=np.array([6, 7, EPOCHS, EPOCHS, EPOCHS]))
+    | regime(
+        test_accuracy=line(20, 35),
+        accuracy_before_attack=line(75, 95),
+        validation=line(20, 35),
+        loss_sensitivity=line(1.0, 1.4, 0.1),
+        empirical_robustness=line(0.10, 0.08, 0.002),
+        coarse_empirical_robustness=line(0.20, 0.18, 0.002),
+    )
+    | clever(0.5, 0.2)
+)
+OVERFITTING = (
+    attacked(line(52, 52), last=line(20, 60), crafting=np.array([5, 6, 7, 7, 8]))
+    | regime(
+        test_accuracy=line(50, 48),
+        accuracy_before_attack=line(90, 90),
+        validation=peak(60, 50),
+        loss_sensitivity=line(2.0, 6.0, 0.1),
+        empirical_robustness=line(0.05, 0.08, 0.002),
+        coarse_empirical_robustness=line(0.15, 0.18, 0.002),
+    )
+    | clever(0.5, 0.6)
+)
 FALLS, EARLY = "climbs and falls", "peaks at epochs 5 to 10"
 NORMS = {"CW": (0.4, 0.05), "FGSM": (9.0, 0.3), "PGD": (8.0, 0.29)}
 
@@ -275,8 +285,10 @@ def test_the_crafting_epoch_counts_as_drawn():
     assert (found["2.C1", "CW, all errors"], found["2.C1", "CW, as drawn"]) == (NO, YES)
     rates = line(51, 51)
     rates[np.arange(5), OVERFITTING["crafting epoch"] - 1] = 400
-    found = judged(normal=attacked(line(54, 54), line(40, 99), crafting=np.full(5, 1)),
-                   overfitting={"ASR CW": rates})  # fmt: skip
+    found = judged(
+        normal=attacked(line(54, 54), line(40, 99), crafting=np.full(5, 1)),
+        overfitting={"ASR CW": rates},
+    )
     assert (found["2.C9", ALL], found["2.C9", "CW, as drawn"]) == (YES, NO)
 
 

@@ -24,8 +24,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--estimate", action="store_true", help="without a GPU")
-    parser.add_argument("--profiles", nargs="+", default=estimate.PROFILES, metavar="NAME",
-                        choices=estimate.PROFILES, help="of the estimate")  # fmt: skip
+    parser.add_argument(
+        "--profiles",
+        nargs="+",
+        default=estimate.PROFILES,
+        metavar="NAME",
+        choices=estimate.PROFILES,
+        help="of the estimate",
+    )
     parser.add_argument("--out", type=Path, help="folder of the results; the estimate has its own")
     parser.add_argument("--minutes", type=float, default=9, help="when to stop measuring")
     parser.add_argument("--data", default="", help="where the data sets are (default: data/)")

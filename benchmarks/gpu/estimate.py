@@ -363,12 +363,18 @@ def as_text(lines: Sequence[Line]) -> str:
         totals.append((profile, notebook, hours(now), hours(then), gigabytes(part)))
         rows = [
             (
-                line.step, line.tasks, f"{line.cost.kernels / line.tasks:,.0f}",
-                f"{line.cost.seconds / line.tasks:.3g} s", line.bound, hours(line.cost.seconds),
-                line.remedy[0], hours(line.remedy[1]), gigabytes([line]),
+                line.step,
+                line.tasks,
+                f"{line.cost.kernels / line.tasks:,.0f}",
+                f"{line.cost.seconds / line.tasks:.3g} s",
+                line.bound,
+                hours(line.cost.seconds),
+                line.remedy[0],
+                hours(line.remedy[1]),
+                gigabytes([line]),
             )
             for line in part
-        ]  # fmt: skip
+        ]
         heads = (
             "step", "tasks", "kernels of a task", "a task", "bound by", "all tasks", "remedy",
             "then", "device memory",

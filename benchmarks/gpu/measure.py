@@ -79,10 +79,15 @@ class Session:
         where = {"KIT_DATA": self.data} if self.data else {}
         try:
             done = subprocess.run(
-                [sys.executable, *command], cwd=runtime.root(), check=False, text=True,
-                env=os.environ | where | environment, timeout=max(self.left, 1),
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                [sys.executable, *command],
+                cwd=runtime.root(),
+                check=False,
+                text=True,
+                env=os.environ | where | environment,
+                timeout=max(self.left, 1),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
         except subprocess.TimeoutExpired as stopped:
             return OVER, (stopped.output or b"").decode(errors="replace")[-2000:]
         return done.returncode, done.stdout[-2000:]
@@ -185,10 +190,15 @@ def stacked(session: Session) -> Rows:
             on: bool, captured: bool = False, members: int = members, noise: Any = noise
         ) -> None:
             kit.training.fit_many(
-                [session.net("graynet", data) for _ in range(members)], data.x_train, data.y_train,
-                epochs=1, member_args=noise, stacked=on, captured=captured,
+                [session.net("graynet", data) for _ in range(members)],
+                data.x_train,
+                data.y_train,
+                epochs=1,
+                member_args=noise,
+                stacked=on,
+                captured=captured,
                 transform=lambda noise, x, y: (kit.perturbations.apply(noise, x, y), y),
-            )  # fmt: skip
+            )
 
         row = {
             "members": members, "one by one (s)": session.seconds(lambda: train(False), 3),
@@ -243,10 +253,14 @@ def jobs(session: Session) -> Rows:
     for count in (1,) if session.tiny else (1, 4, 8, 16):
         os.environ["KIT_STEPS"] = str(session.out / f"jobs-{count}")
         tasks = [
-            train_perturbed.task(split=images, noise={"kind": "uniform", "pixels": 1, "draw": n + 1},
-                                 repeat=1, **options)
+            train_perturbed.task(
+                split=images,
+                noise={"kind": "uniform", "pixels": 1, "draw": n + 1},
+                repeat=1,
+                **options,
+            )
             for n in range(2 if session.tiny else 64)
-        ]  # fmt: skip
+        ]
         started = time.monotonic()
         steps.compute(tasks, jobs=count, device=str(session.device))
         rows.append({"jobs": count, "64 tasks (s)": time.monotonic() - started})
@@ -312,10 +326,18 @@ def loader(session: Session) -> Rows:
 def profile(session: Session, name: str) -> Rows:
     """A profile by run_all.py; what is finished is kept for the next call."""
     status, said = session.run(
-        "run_all.py", "--profile", name, "--device", str(session.device),
-        "--out", str(session.out / name), "--compare", f"figures/{name}",
-        KIT_IGNORE_COMMITTED="1", KIT_STEPS=str(session.out / "steps"),
-    )  # fmt: skip
+        "run_all.py",
+        "--profile",
+        name,
+        "--device",
+        str(session.device),
+        "--out",
+        str(session.out / name),
+        "--compare",
+        f"figures/{name}",
+        KIT_IGNORE_COMMITTED="1",
+        KIT_STEPS=str(session.out / "steps"),
+    )
     return [{"status": status, "says": line} for line in said.splitlines()[-15:]]
 
 

@@ -29,16 +29,32 @@ class CarliniWagner(NamedTuple):
 
 @overload
 def cw_l2(
-    model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
-    steps: int = ..., search_steps: int = ..., lr: float = ..., initial_const: float = ...,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    confidence: float = ...,
+    targeted: bool = ...,
+    steps: int = ...,
+    search_steps: int = ...,
+    lr: float = ...,
+    initial_const: float = ...,
     details: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor: ...
 @overload
 def cw_l2(
-    model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
-    steps: int = ..., search_steps: int = ..., lr: float = ..., initial_const: float = ...,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    confidence: float = ...,
+    targeted: bool = ...,
+    steps: int = ...,
+    search_steps: int = ...,
+    lr: float = ...,
+    initial_const: float = ...,
     details: Literal[True],
-) -> CarliniWagner: ...  # fmt: skip
+) -> CarliniWagner: ...
 def cw_l2(
     model: nn.Module,
     x: Tensor,

@@ -85,9 +85,11 @@ def deepfool(
             check_attack(model, x, y)
         known = outputs(model, x[:1]).shape[1]
         x_adv = in_batches(
-            lambda x, y: _deepfool(model, x, y, overshoot, steps, classes), x, y,
+            lambda x, y: _deepfool(model, x, y, overshoot, steps, classes),
+            x,
+            y,
             copies=max(1, min(known, classes or known) // 10),  # a gradient for each class
-        )  # fmt: skip
+        )
         if max_eps is not None:
             x_adv = (x + (x_adv - x).clamp(-max_eps, max_eps)).clamp(0, 1)
     return x_adv

@@ -25,14 +25,26 @@ class GradientAttack(NamedTuple):
 
 @overload
 def fgsm(
-    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., targeted: bool = ...,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = ...,
+    targeted: bool = ...,
     details: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor: ...
 @overload
 def fgsm(
-    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., targeted: bool = ...,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = ...,
+    targeted: bool = ...,
     details: Literal[True],
-) -> GradientAttack: ...  # fmt: skip
+) -> GradientAttack: ...
 def fgsm(
     model: nn.Module,
     x: Tensor,

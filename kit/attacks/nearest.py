@@ -34,14 +34,28 @@ class NearestL2(NamedTuple):
 
 @overload
 def nearest_l2(
-    model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
-    steps: int = ..., classes: int = ..., details: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    confidence: float = ...,
+    targeted: bool = ...,
+    steps: int = ...,
+    classes: int = ...,
+    details: Literal[False] = ...,
+) -> Tensor: ...
 @overload
 def nearest_l2(
-    model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = ..., targeted: bool = ...,
-    steps: int = ..., classes: int = ..., details: Literal[True],
-) -> NearestL2: ...  # fmt: skip
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    confidence: float = ...,
+    targeted: bool = ...,
+    steps: int = ...,
+    classes: int = ...,
+    details: Literal[True],
+) -> NearestL2: ...
 def nearest_l2(
     model: nn.Module,
     x: Tensor,

@@ -16,16 +16,34 @@ from kit.gradients import frozen, in_batches, l2_norm, loss_gradient, per_image,
 
 @overload
 def pgd(
-    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., steps: int = ...,
-    step_size: float | None = ..., random_start: bool = ..., targeted: bool = ..., seed: int = ...,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = ...,
+    steps: int = ...,
+    step_size: float | None = ...,
+    random_start: bool = ...,
+    targeted: bool = ...,
+    seed: int = ...,
     details: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor: ...
 @overload
 def pgd(
-    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = ..., steps: int = ...,
-    step_size: float | None = ..., random_start: bool = ..., targeted: bool = ..., seed: int = ...,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: str = ...,
+    steps: int = ...,
+    step_size: float | None = ...,
+    random_start: bool = ...,
+    targeted: bool = ...,
+    seed: int = ...,
     details: Literal[True],
-) -> GradientAttack: ...  # fmt: skip
+) -> GradientAttack: ...
 def pgd(
     model: nn.Module,
     x: Tensor,

@@ -130,9 +130,13 @@ class Split:
         from kit.data.loading import load  # imports torch
 
         return load(
-            self.name, root, train=self.train or None, test=self.test or None,
-            size=self.size or None, seed=self.seed,
-        )  # fmt: skip
+            self.name,
+            root,
+            train=self.train or None,
+            test=self.test or None,
+            size=self.size or None,
+            seed=self.seed,
+        )
 
 
 @functools.lru_cache(maxsize=2)

@@ -134,9 +134,18 @@ def search(
     shape = tuple(x.shape[1:])
     _check_sizes(generations, popsize)
     proposer = strategies.proposer(
-        strategy, start, classes, pixels, shape, popsize=popsize, sigma=sigma, place=place,
-        value=value, options=options, seed=seed,
-    )  # fmt: skip
+        strategy,
+        start,
+        classes,
+        pixels,
+        shape,
+        popsize=popsize,
+        sigma=sigma,
+        place=place,
+        value=value,
+        options=options,
+        seed=seed,
+    )
     if strategies.replay(proposer, fitness_history):
         return
     for number in range(len(fitness_history) + 1, generations + 1):
@@ -149,9 +158,16 @@ def search(
         _report_failures(total, number)
         stopped = strategies.tell(proposer, candidates, total)
         yield Generation(
-            number, candidates, total, mismatch, apart, learnt, float(proposer.sigma), stopped,
+            number,
+            candidates,
+            total,
+            mismatch,
+            apart,
+            learnt,
+            float(proposer.sigma),
+            stopped,
             time.perf_counter() - started,
-        )  # fmt: skip
+        )
         if stopped:
             return
 

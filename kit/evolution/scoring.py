@@ -38,18 +38,38 @@ def search_net(shape: Sequence[int]) -> str:
 
 @overload
 def fitness(
-    noise: Tensor, x: Tensor, y: Tensor, *, net: str | None = ..., epochs: int = ...,
-    optimizer: str = ..., lr: float = ..., batch_size: int = ..., discriminator: str = ...,
-    discriminator_epochs: int = ..., seed: int = ..., stacked: bool | None = ...,
+    noise: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    net: str | None = ...,
+    epochs: int = ...,
+    optimizer: str = ...,
+    lr: float = ...,
+    batch_size: int = ...,
+    discriminator: str = ...,
+    discriminator_epochs: int = ...,
+    seed: int = ...,
+    stacked: bool | None = ...,
     details: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor: ...
 @overload
 def fitness(
-    noise: Tensor, x: Tensor, y: Tensor, *, net: str | None = ..., epochs: int = ...,
-    optimizer: str = ..., lr: float = ..., batch_size: int = ..., discriminator: str = ...,
-    discriminator_epochs: int = ..., seed: int = ..., stacked: bool | None = ...,
+    noise: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    net: str | None = ...,
+    epochs: int = ...,
+    optimizer: str = ...,
+    lr: float = ...,
+    batch_size: int = ...,
+    discriminator: str = ...,
+    discriminator_epochs: int = ...,
+    seed: int = ...,
+    stacked: bool | None = ...,
     details: Literal[True],
-) -> Fitness: ...  # fmt: skip
+) -> Fitness: ...
 def fitness(
     noise: Tensor,
     x: Tensor,
@@ -125,13 +145,27 @@ def fitness(
     checks.check_noise(noise, x, y)
     seed, noise = SEED.check("seed", seed), noise.to(x.device)
     mismatch, learnt = _mismatch(
-        noise, x, y, net=net, seed=seed, epochs=epochs, optimizer=optimizer, lr=lr,
-        batch_size=batch_size, stacked=stacked,
-    )  # fmt: skip
+        noise,
+        x,
+        y,
+        net=net,
+        seed=seed,
+        epochs=epochs,
+        optimizer=optimizer,
+        lr=lr,
+        batch_size=batch_size,
+        stacked=stacked,
+    )
     errors = divergence.discriminator_errors(
-        noise, x, y, net=discriminator, epochs=discriminator_epochs, batch_size=batch_size,
-        seed=runtime.derive_seed(seed, "discriminator"), stacked=stacked,
-    )  # fmt: skip
+        noise,
+        x,
+        y,
+        net=discriminator,
+        epochs=discriminator_epochs,
+        batch_size=batch_size,
+        seed=runtime.derive_seed(seed, "discriminator"),
+        stacked=stacked,
+    )
     scores = Fitness(mismatch + 1 - 2 * errors, mismatch, 1 - 2 * errors, learnt)
     return scores if details else scores.total
 

@@ -19,10 +19,19 @@ STRATEGIES = ("cma-es", "random")
 
 
 def proposer(
-    strategy: str, start: str, classes: int, pixels: int, shape: tuple[int, ...], *,
-    popsize: int | None, sigma: float, place: float, value: float,
-    options: dict[str, Any] | None, seed: int,
-) -> Any:  # fmt: skip
+    strategy: str,
+    start: str,
+    classes: int,
+    pixels: int,
+    shape: tuple[int, ...],
+    *,
+    popsize: int | None,
+    sigma: float,
+    place: float,
+    value: float,
+    options: dict[str, Any] | None,
+    seed: int,
+) -> Any:
     """What proposes candidates and is told their scores, through the interface of pycma.
 
     Parameters

@@ -56,9 +56,14 @@ def split(
         return plain.noted(committed)
     dataset = plain.read(root)
     about = About(
-        dataset.title, dataset.source, dataset.shape, dataset.classes, len(dataset.x_train),
-        len(dataset.x_test), int(dataset.y_train.bincount().min()),
-    )  # fmt: skip
+        dataset.title,
+        dataset.source,
+        dataset.shape,
+        dataset.classes,
+        len(dataset.x_train),
+        len(dataset.x_test),
+        int(dataset.y_train.bincount().min()),
+    )
     described = dataclasses.replace(plain, fingerprint=dataset.fingerprint, about=about)
     if path and path.parents[1].is_dir():  # the store is made by computing, not by planning
         with contextlib.suppress(OSError), files.atomic_write(path) as beside:

@@ -20,8 +20,11 @@ from kit.harness.results.screen import on_screen
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-)  # fmt: skip
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
 
 
 def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
@@ -49,11 +52,15 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
     rows: list[Row] = [row for notebook in notebooks for row in notebook["rows"]]
     verdicts = [row.verdict for row in rows]
     text = render(
-        "page.html", profile=folder.name, notebooks=notebooks, others=others,
+        "page.html",
+        profile=folder.name,
+        notebooks=notebooks,
+        others=others,
         columns=list(dict.fromkeys(name for row in rows for name in row.cells)),
         judged=sum(len(row.verdicts) for row in rows),
-        counts={verdict: verdicts.count(verdict) for verdict in SIGNS}, symbols=SIGNS,
-    )  # fmt: skip
+        counts={verdict: verdicts.count(verdict) for verdict in SIGNS},
+        symbols=SIGNS,
+    )
     return write_text(folder / "index.html", text)
 
 

@@ -101,9 +101,11 @@ def weights(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def restore(
-    net: str | Genome, shape: Sequence[int], classes: int | Sequence[str],
+    net: str | Genome,
+    shape: Sequence[int],
+    classes: int | Sequence[str],
     weights: Mapping[str, np.ndarray],
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """A net with the weights that :func:`weights` took of another; in evaluation mode."""
     import torch
 
@@ -138,9 +140,10 @@ def channels_last(model: nn.Module) -> Iterator[None]:
     import torch
 
     kernels = [
-        p for p in model.parameters()
+        p
+        for p in model.parameters()
         if p.ndim == 4 and p.device.type == "cpu" and not p.is_inference()
-    ]  # fmt: skip
+    ]
     before = [kernel.data for kernel in kernels]
     for kernel in kernels:
         kernel.data = kernel.data.to(memory_format=torch.channels_last)

@@ -37,9 +37,12 @@ class GenomeNet(nn.Module):
         channels, height, width = outputs[-1]
         side = min(HEAD, height, width)
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(channels * side**2, HIDDEN),
-            nn.ReLU(), nn.Linear(HIDDEN, classes),
-        )  # fmt: skip
+            nn.AdaptiveAvgPool2d(side),
+            nn.Flatten(),
+            nn.Linear(channels * side**2, HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, classes),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (N, classes) for images of shape (N, C, H, W)."""

@@ -79,9 +79,13 @@ def rank(member: Member) -> tuple[bool, float]:
 
 
 def offspring(
-    population: Sequence[Genome], children: int, rng: np.random.Generator, *, space: Space = SPACE,
+    population: Sequence[Genome],
+    children: int,
+    rng: np.random.Generator,
+    *,
+    space: Space = SPACE,
     times: Sequence[int] = (4, 5),
-) -> list[Genome]:  # fmt: skip
+) -> list[Genome]:
     """The children of a generation, `children` of each candidate, in the population's order."""
     return [
         mutate(genome, rng, space=space, times=times)
@@ -122,10 +126,16 @@ def select(
 
 
 def evolve(
-    evaluate: Callable[[Genome, int], float], *, population: int = 5, children: int = 2,
-    generations: int = 50, least: float = 4, seed: int = 0, space: Space = SPACE,
+    evaluate: Callable[[Genome, int], float],
+    *,
+    population: int = 5,
+    children: int = 2,
+    generations: int = 50,
+    least: float = 4,
+    seed: int = 0,
+    space: Space = SPACE,
     times: Sequence[int] = (4, 5),
-) -> Iterator[Generation]:  # fmt: skip
+) -> Iterator[Generation]:
     """Algorithm 1 with any fitness.
 
     Parameters

@@ -39,14 +39,30 @@ class Clever(NamedTuple):
 
 @overload
 def clever(
-    model: nn.Module, x: Tensor, *, norm: str = ..., radius: float = ..., batches: int = ...,
-    batch_size: int = ..., seed: int = ..., output: str = ..., details: Literal[False] = ...,
-) -> Tensor: ...  # fmt: skip
+    model: nn.Module,
+    x: Tensor,
+    *,
+    norm: str = ...,
+    radius: float = ...,
+    batches: int = ...,
+    batch_size: int = ...,
+    seed: int = ...,
+    output: str = ...,
+    details: Literal[False] = ...,
+) -> Tensor: ...
 @overload
 def clever(
-    model: nn.Module, x: Tensor, *, norm: str = ..., radius: float = ..., batches: int = ...,
-    batch_size: int = ..., seed: int = ..., output: str = ..., details: Literal[True],
-) -> Clever: ...  # fmt: skip
+    model: nn.Module,
+    x: Tensor,
+    *,
+    norm: str = ...,
+    radius: float = ...,
+    batches: int = ...,
+    batch_size: int = ...,
+    seed: int = ...,
+    output: str = ...,
+    details: Literal[True],
+) -> Clever: ...
 def clever(
     model: nn.Module,
     x: Tensor,

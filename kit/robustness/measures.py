@@ -248,14 +248,22 @@ class EmpiricalRobustness(NamedTuple):
 
 @overload
 def empirical_robustness(
-    model: nn.Module, x: Tensor, *, eps_step: float = ..., eps_max: float = ...,
+    model: nn.Module,
+    x: Tensor,
+    *,
+    eps_step: float = ...,
+    eps_max: float = ...,
     details: Literal[False] = ...,
-) -> float: ...  # fmt: skip
+) -> float: ...
 @overload
 def empirical_robustness(
-    model: nn.Module, x: Tensor, *, eps_step: float = ..., eps_max: float = ...,
+    model: nn.Module,
+    x: Tensor,
+    *,
+    eps_step: float = ...,
+    eps_max: float = ...,
     details: Literal[True],
-) -> EmpiricalRobustness: ...  # fmt: skip
+) -> EmpiricalRobustness: ...
 def empirical_robustness(
     model: nn.Module,
     x: Tensor,

@@ -106,9 +106,18 @@ class _Convolution(Function):
             )
             return None, gradient, *[None] * 6
         gradients = aten.convolution_backward(
-            g, x, weight, ctx.bias, stride, padding, dilation, False, [0, 0], groups,
+            g,
+            x,
+            weight,
+            ctx.bias,
+            stride,
+            padding,
+            dilation,
+            False,
+            [0, 0],
+            groups,
             ctx.needs_input_grad[1:4],
-        )  # fmt: skip
+        )
         return None, *gradients, *[None] * 4
 
 
@@ -215,9 +224,16 @@ def _pair(value):
 
 
 def _batch_norm(
-    mode, input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1,
+    mode,
+    input,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
     eps=1e-5,
-):  # fmt: skip
+):
     several = input.ndim > 1 and input.numel() > input.shape[1]  # values per channel
     if not training or not several or not mode.certain(input, weight, bias):
         return NotImplemented
@@ -239,9 +255,15 @@ def _relu(mode, input, inplace=False):
 
 
 def _max_pool2d(
-    mode, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+    mode,
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
     return_indices=False,
-):  # fmt: skip
+):
     if return_indices or not mode.certain(input):
         return NotImplemented
     options = kernel_size, [] if stride is None else stride, padding, dilation, ceil_mode
@@ -257,13 +279,25 @@ def _max_pool2d(
 
 
 def _avg_pool2d(
-    mode, input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+    mode,
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
     divisor_override=None,
-):  # fmt: skip
+):
     if not mode.certain(input):
         return NotImplemented
-    options = (kernel_size, [] if stride is None else stride, padding, ceil_mode, count_include_pad,
-               divisor_override)  # fmt: skip
+    options = (
+        kernel_size,
+        [] if stride is None else stride,
+        padding,
+        ceil_mode,
+        count_include_pad,
+        divisor_override,
+    )
     return _PiecewiseLinear.apply(
         lambda x: (aten.avg_pool2d(x, *options), x),
         lambda g, x: aten.avg_pool2d_backward(g, x, *options),

@@ -135,12 +135,15 @@ def _fit_in_stacks(models, x, y, schedule, *, member_args, rows, on_epoch, **opt
     def fit_some(members):
         first, last = members[0], members[-1] + 1
         return _fit_stacked(
-            models[first:last], x, y, schedule,
+            models[first:last],
+            x,
+            y,
+            schedule,
             member_args=None if member_args is None else member_args[first:last],
             rows=None if rows is None else rows[first:last],
             on_epoch=on_epoch and (lambda m, *epoch: on_epoch(int(first) + m, *epoch)),
             **options,
-        )  # fmt: skip
+        )
 
     stacks = in_parts(fit_some, torch.arange(len(models)), at_once=len(models))
     return [history for of_stack in stacks for history in of_stack]

@@ -83,11 +83,15 @@ def of_table(
         yield "1.C2", f"{net}, augmented", judged
         parts = [
             _more_harmful(
-                harmful, left, name, "left column", resolution,
+                harmful,
+                left,
+                name,
+                "left column",
+                resolution,
                 _printed(config, name, left) if printed else None,
             )
             for name, harmful in (("evolved", ours), ("uniform", uniform))
-        ]  # fmt: skip
+        ]
         yield "1.C3", str(net), results.all_of(parts)
         for label, judged in _more_pixels(config, rows, resolution):
             yield "1.C4", f"{net}, {label}", judged
@@ -237,8 +241,10 @@ def _more_harmful(
 ) -> results.Verdict:
     """Is the accuracy after our noise below that after the others', two independent samples?"""
     theirs, own = tables.units(others), tables.units(ours)
-    means = [f"{name} {results.shown_number(float(v.mean()))} %"
-             for name, v in ((other, theirs), (name, own))]  # fmt: skip
+    means = [
+        f"{name} {results.shown_number(float(v.mean()))} %"
+        for name, v in ((other, theirs), (name, own))
+    ]
     judged = results.larger(theirs, own, "points", resolution, printed)
     judged = results.all_of({" − ".join(means): judged})
     return if_learnt(others, if_learnt(ours, judged))
@@ -248,9 +254,11 @@ def each(
     table: pd.DataFrame, pairs: Iterable[tuple[str, str]], resolution: float
 ) -> results.Verdict:
     """Verdict on several differences between optimizers, which all have to be positive."""
-    return results.all_of({
-        f"{TITLES[better]} − {TITLES[worse]}": results.positive(
-            tables.paired(table, "optimizer", better, worse), "points", resolution
-        )
-        for better, worse in pairs
-    })  # fmt: skip
+    return results.all_of(
+        {
+            f"{TITLES[better]} − {TITLES[worse]}": results.positive(
+                tables.paired(table, "optimizer", better, worse), "points", resolution
+            )
+            for better, worse in pairs
+        }
+    )

@@ -29,9 +29,13 @@ def shortcut(draw: int) -> dict[str, Any]:
 
 
 def evolved(
-    pixels: int, aim: str, genome: Any, search: int = 1, method: str = OURS,
+    pixels: int,
+    aim: str,
+    genome: Any,
+    search: int = 1,
+    method: str = OURS,
     saturation: float = 1.0,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Description of a search's δ*: its genome, or the field of a task that has it."""
     return {
         "kind": "evolved", "pixels": pixels, "aim": aim, "search": search, "method": method,

@@ -21,7 +21,6 @@ from kit.harness.results.power import MIN_REPEATS
 from kit.harness.steps import Step, Task
 
 READINGS = 10  # in the first epoch of a course
-COURSES = 3  # δ* that every optimizer trains on for longer, one training each
 
 
 def plan(c: Settings) -> Plan[Task]:
@@ -49,14 +48,20 @@ def _searched(config: Settings, name: str) -> Searched[Task]:
     }
     baselines = _baselines(config)
     return Searched(
-        images, seen, searches, [noises.title(noise) for noise in baselines],
+        images,
+        seen,
+        searches,
+        [noises.title(noise) for noise in baselines],
         search_steps.baseline_fitness.task(
             split=seen, search=config.options(net, next(iter(ours))), baselines=baselines
         ),
-        _trainings(config, images, net, evolved), _courses(config, images, net, evolved),
+        _trainings(config, images, net, evolved),
+        _courses(config, images, net, evolved),
         search_steps.blind.task(
-            split=seen, search=config.options(net, next(iter(ours))),
-            generations=config.generations, count=config.uniforms,
+            split=seen,
+            search=config.options(net, next(iter(ours))),
+            generations=config.generations,
+            count=config.uniforms,
         ),
         **_pictures(config, images, net, ours),
         examples={
@@ -65,7 +70,7 @@ def _searched(config: Settings, name: str) -> Searched[Task]:
             )
             for pixels in config.pixels
         },
-    )  # fmt: skip
+    )
 
 
 def _table(config: Settings, name: str) -> Table[Task]:
@@ -84,9 +89,12 @@ def _table(config: Settings, name: str) -> Table[Task]:
         (noise, repeat)
         for repeat in range(1, config.table_repeats + 1)
         for noise in (
-            noises.CLEAN, noises.LEFT, noises.SHORTCUT, noises.uniform(config.pixels[0], repeat)
+            noises.CLEAN,
+            noises.LEFT,
+            noises.SHORTCUT,
+            noises.uniform(config.pixels[0], repeat),
         )
-    ]  # fmt: skip
+    ]
     evolved = [(noise, aim.number) for aim, noise in _evolved(config, searches).items()]
     trainings = [
         _training(config, images, net, noise, "adam", config.table_epochs, repeat, config.crop)
@@ -144,11 +152,15 @@ def _evolved(config: Settings, searches: dict[Aim, Search[Task]]) -> dict[Aim, d
     """The δ* of each search."""
     return {
         aim: noises.evolved(
-            aim.pixels, aim.optimizer, search.chosen["genome"], aim.number, aim.method,
+            aim.pixels,
+            aim.optimizer,
+            search.chosen["genome"],
+            aim.number,
+            aim.method,
             1.0 if aim.method == PLAIN else config.saturation,
         )
         for aim, search in searches.items()
-    }  # fmt: skip
+    }
 
 
 def _baselines(config: Settings) -> list[dict]:
@@ -190,9 +202,11 @@ def _search(config: Settings, images: Split, net: str, aim: Aim) -> Search[Task]
         chain.append(search_steps.generation.task(**common, number=number, previous=previous))
     state = chain[-1]["state"]
     chosen = search_steps.choose.task(
-        **common, genomes=state["genomes"], repeats=RESCORES,
+        **common,
+        genomes=state["genomes"],
+        repeats=RESCORES,
         count=0 if aim.method == PLAIN else config.rescored,
-    )  # fmt: skip
+    )
     return Search(chain, chosen)
 
 
@@ -216,25 +230,46 @@ def _tested(
 
 
 def _training(
-    config: Settings, images: Split, net: str, noise: dict, optimizer: str, epochs: int,
-    repeat: int, crop: int = 0,
-) -> Training[Task]:  # fmt: skip
+    config: Settings,
+    images: Split,
+    net: str,
+    noise: dict,
+    optimizer: str,
+    epochs: int,
+    repeat: int,
+    crop: int = 0,
+) -> Training[Task]:
     # Flips where the study says so: a mirrored digit is no digit.
     flip = crop > 0 and STUDY.concerns("flips", images.name)
     task = steps.train_perturbed.task(
-        split=images, net=net, noise=noise, optimizer=optimizer,
-        lr=float(config.optimizers[optimizer]), epochs=epochs, batch_size=config.batch_size,
-        crop=crop, flip=flip, repeat=repeat,
-    )  # fmt: skip
+        split=images,
+        net=net,
+        noise=noise,
+        optimizer=optimizer,
+        lr=float(config.optimizers[optimizer]),
+        epochs=epochs,
+        batch_size=config.batch_size,
+        crop=crop,
+        flip=flip,
+        repeat=repeat,
+    )
     return _trained(net, noise, optimizer, repeat, task)
 
 
 def _trained(net: str, noise: dict, optimizer: str, repeat: int, task: Task) -> Training[Task]:
     about = {"pixels": 0, "aim": "", "method": "", "search": 1} | noise
     return Training(
-        net, noise["kind"], about["pixels"], about["aim"], about["method"], about["search"],
-        noises.title(noise), optimizer, repeat, task,
-    )  # fmt: skip
+        net,
+        noise["kind"],
+        about["pixels"],
+        about["aim"],
+        about["method"],
+        about["search"],
+        noises.title(noise),
+        optimizer,
+        repeat,
+        task,
+    )
 
 
 def _trainings(
@@ -264,13 +299,25 @@ def _courses(
 ) -> list[Training[Task]]:
     """1.F3 and 1.X1: the first trainings on each δ* by every optimizer, for longer."""
     return [
-        _trained(net, noise, name, repeat, steps.course.task(
-            split=images, net=net, noise=noise, optimizer=optimizer, lr=rate,
-            epochs=config.curve_epochs, batch_size=config.batch_size, readings=READINGS,
-            repeat=repeat,
-        ))
+        _trained(
+            net,
+            noise,
+            name,
+            repeat,
+            steps.course.task(
+                split=images,
+                net=net,
+                noise=noise,
+                optimizer=optimizer,
+                lr=rate,
+                epochs=config.curve_epochs,
+                batch_size=config.batch_size,
+                readings=READINGS,
+                repeat=repeat,
+            ),
+        )
         for aim, noise in evolved.items()
-        if _is_ours(config, aim) and aim.number <= COURSES
+        if _is_ours(config, aim)
         for name, (optimizer, rate) in config.rates.items()
         for repeat in _repeats(config, aim)[:1]
-    ]  # fmt: skip
+    ]

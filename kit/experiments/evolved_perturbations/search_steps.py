@@ -46,9 +46,14 @@ def _generation_work(split: Split, search: Options, **_: Any) -> float:
     work=_generation_work,
 )
 def generation(
-    *, split: Split, method: str, search: Options, start: int, number: int,
+    *,
+    split: Split,
+    method: str,
+    search: Options,
+    start: int,
+    number: int,
     previous: Mapping | None,
-) -> dict:  # fmt: skip
+) -> dict:
     """One generation of a search, from the state that the previous one left.
 
     Searches that differ in `method` or `start` are independent of each other.
@@ -69,10 +74,14 @@ def generation(
         return nothing | {name: state[name] for name in ("sigma", "stopped")} | {"state": state}
     data = split.load()
     (result,) = kit.evolution.search(
-        data.x_train, data.y_train, classes=len(data.classes), generations=number,
-        fitness_history=state["history"], **search,
+        data.x_train,
+        data.y_train,
+        classes=len(data.classes),
+        generations=number,
+        fitness_history=state["history"],
+        **search,
         seed=_search_seed(split, method, search, start),
-    )  # fmt: skip
+    )
     genomes = np.array([*state["genomes"], *result.candidates])
     scores = np.array([*state["scores"], *result.fitness])
     order = np.argsort(-scores, kind="stable")[:TOP]  # NaN comes last
@@ -97,9 +106,15 @@ def _search_seed(split: Split, method: str, search: Options, start: int) -> int:
     ),
 )
 def choose(
-    *, split: Split, method: str, search: Options, start: int, genomes: np.ndarray, count: int,
+    *,
+    split: Split,
+    method: str,
+    search: Options,
+    start: int,
+    genomes: np.ndarray,
+    count: int,
     repeats: int,
-) -> dict:  # fmt: skip
+) -> dict:
     """Score a search's best candidates again, with fresh seeds, and choose the best of them.
 
     A score has luck in it, and the best of many scores has most (the winner's curse).
@@ -160,9 +175,12 @@ def blind(*, split: Split, search: Options, generations: int, count: int) -> dic
         random = np.random.default_rng(runtime.derive_seed(seed, "scores"))
         names = ("strategy", "start", "pixels", "popsize", "sigma", "value", "options")
         proposer = kit.evolution.strategies.proposer(
-            classes=len(split.about.classes), shape=split.about.shape, place=0.5, seed=seed,
+            classes=len(split.about.classes),
+            shape=split.about.shape,
+            place=0.5,
+            seed=seed,
             **{name: search[name] for name in names},
-        )  # fmt: skip
+        )
         tried, scores = list[np.ndarray](), list[float]()
         for _ in range(generations):
             candidates = np.array(proposer.ask())

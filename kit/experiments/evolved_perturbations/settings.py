@@ -21,7 +21,10 @@ STUDY = Study(
     notebook="01_evolved_perturbations",
     reference=REFERENCE,
     datasets={
-        "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "svhn": "SVHN", "cifar10": "CIFAR-10",
+        "mnist": "MNIST",
+        "fashion_mnist": "Fashion-MNIST",
+        "svhn": "SVHN",
+        "cifar10": "CIFAR-10",
     },
     claims={
         "1.C1": "Test error grows over the generations of the search.",
@@ -44,8 +47,7 @@ STUDY = Study(
         " score of pure noise.",
         "1.X1": "Beyond the paper: SGD exceeds Adam on clean images at equal training accuracy"
         " too.",
-        "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against"
-        " Adam.",
+        "1.X2": "Beyond the paper: against SGD, evolving against SGD hurts more than against Adam.",
         "1.X3": "Beyond the paper: at equal cost evolution hurts more than random search.",
         "1.X4": "Beyond the paper: at equal cost a start from uniform pixels at full amplitude and"
         " fresh scores hurt more than the plain reading.",
@@ -55,11 +57,23 @@ STUDY = Study(
     " Evolved Training Perturbations. ICASSP 2020.",
     headline="1.C2",
     shown_by={
-        "1.C1": ("1.F2c", "1.F2-harm"), "1.C2": ("1.C2", "1.T1"), "1.C3": ("1.T1",),
-        "1.C4": ("1.C2", "1.T1"), "1.C5": ("1.F3",), "1.C6": ("1.F3",), "1.C7": ("1.C7", "1.F4"),
-        "1.C8": ("1.C8", "1.F2b"), "1.C9": ("1.F5",), "1.C10": ("1.C10", "1.F2-harm"),
-        "1.C11": ("1.C2",), "1.C12": ("1.C2",), "1.C13": ("1.C2",), "1.C14": ("1.C7", "1.F4"),
-        "1.C15": ("1.C15", "1.F2a"), "1.X3": ("1.C2",), "1.X4": ("1.C2",),
+        "1.C1": ("1.F2c", "1.F2-harm"),
+        "1.C2": ("1.C2", "1.T1"),
+        "1.C3": ("1.T1",),
+        "1.C4": ("1.C2", "1.T1"),
+        "1.C5": ("1.F3",),
+        "1.C6": ("1.F3",),
+        "1.C7": ("1.C7", "1.F4"),
+        "1.C8": ("1.C8", "1.F2b"),
+        "1.C9": ("1.F5",),
+        "1.C10": ("1.C10", "1.F2-harm"),
+        "1.C11": ("1.C2",),
+        "1.C12": ("1.C2",),
+        "1.C13": ("1.C2",),
+        "1.C14": ("1.C7", "1.F4"),
+        "1.C15": ("1.C15", "1.F2a"),
+        "1.X3": ("1.C2",),
+        "1.X4": ("1.C2",),
     },
     names={
         "1.F2a": {"mnist": "1.F2a"},
@@ -72,7 +86,7 @@ STUDY = Study(
         "flips": ("cifar10",),  # mirrored images among the augmentations
         "printed effects": ("svhn",),  # of the table with larger nets
     },
-)  # fmt: skip
+)
 _OPTIMIZER, _NET = OneOf(OPTIMIZERS, "optimizer"), OneOf(ARCHITECTURES, "net")
 _POPULATION = Constraint(
     lambda value: type(value) is int and value >= 0 and value != 1,
@@ -220,9 +234,14 @@ class Settings(ImageSettings):
     def scoring(self, net: str, optimizer: str) -> Scoring:
         """How a search scores its candidates, each by a net that an optimizer trains."""
         return Scoring(
-            net, self.search_epochs or self.epochs, self.batch_size, optimizer,
-            float(self.optimizers[optimizer]), self.discriminator, DISCRIMINATOR_EPOCHS,
-        )  # fmt: skip
+            net,
+            self.search_epochs or self.epochs,
+            self.batch_size,
+            optimizer,
+            float(self.optimizers[optimizer]),
+            self.discriminator,
+            DISCRIMINATOR_EPOCHS,
+        )
 
     def length(self, aim: Aim, popsize: int) -> int:
         """Generations of a search: the plain reading spends on them what fresh scores cost."""

@@ -37,19 +37,29 @@ def _noise(noise: Noise, data: Dataset, seed: int) -> torch.Tensor:
 
 
 def _train(
-    data: Dataset, seed: int, net: str, eta: torch.Tensor, repeat: int, *,
-    on_epoch: Callable | None = None, **options: Any,
-) -> torch.nn.Module:  # fmt: skip
+    data: Dataset,
+    seed: int,
+    net: str,
+    eta: torch.Tensor,
+    repeat: int,
+    *,
+    on_epoch: Callable | None = None,
+    **options: Any,
+) -> torch.nn.Module:
     """A net trained on perturbed images; equal repeats start and shuffle alike."""
     initial = runtime.derive_seed(seed, "effect net", repeat)
     model = kit.nets.build(net, data.shape, data.classes, seed=initial).to(data.x_train.device)
     if on_epoch:
         on_epoch(0, model)
     kit.training.fit(
-        model, data.x_train, data.y_train, on_epoch=on_epoch,
+        model,
+        data.x_train,
+        data.y_train,
+        on_epoch=on_epoch,
         transform=lambda x, y: (kit.perturbations.apply(eta, x, y), y),
-        seed=runtime.derive_seed(seed, "effect order", repeat), **options,
-    )  # fmt: skip
+        seed=runtime.derive_seed(seed, "effect order", repeat),
+        **options,
+    )
     return model
 
 
@@ -61,9 +71,18 @@ def _watched(data: Dataset, eta: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 @step(version=2, label="{split}: {net} by {optimizer} on {noise[kind]}", work=passes)
 def train_perturbed(
-    *, split: Split, net: str, noise: Noise, optimizer: str, lr: float, epochs: int,
-    batch_size: int, crop: int, flip: bool, repeat: int,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    net: str,
+    noise: Noise,
+    optimizer: str,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    crop: int,
+    flip: bool,
+    repeat: int,
+) -> dict:
     """Train a net on perturbed images and watch it on clean test images.
 
     Equal repeats start from equal weights and see the images in the same order, whatever the noise
@@ -86,18 +105,35 @@ def train_perturbed(
 
     crops = functools.partial(kit.data.random_crops, padding=crop, flip=flip) if crop else None
     _train(
-        data, split.seed, net, eta, repeat, epochs=epochs, batch_size=batch_size,
-        optimizer=optimizer, lr=lr, augment=crops, on_epoch=watch,
-    )  # fmt: skip
+        data,
+        split.seed,
+        net,
+        eta,
+        repeat,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        augment=crops,
+        on_epoch=watch,
+    )
     names = ("train_loss", "train_accuracy", "test_accuracy")
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
 @step(version=1, label="{split}: the course of {net} by {optimizer}", work=passes)
 def course(
-    *, split: Split, net: str, noise: Noise, optimizer: str, lr: float, epochs: int,
-    batch_size: int, readings: int, repeat: int,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    net: str,
+    noise: Noise,
+    optimizer: str,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    readings: int,
+    repeat: int,
+) -> dict:
     """Train a net as :func:`train_perturbed` does, and watch its first epoch more closely.
 
     Parameters
@@ -127,18 +163,35 @@ def course(
         return x
 
     _train(
-        data, split.seed, net, eta, repeat, epochs=epochs, batch_size=batch_size,
-        optimizer=optimizer, lr=lr, perturb=watch_batch, on_epoch=watch,
-    )  # fmt: skip
+        data,
+        split.seed,
+        net,
+        eta,
+        repeat,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        perturb=watch_batch,
+        on_epoch=watch,
+    )
     names = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
     return dict(zip(names, np.array(rows).T, strict=True))
 
 
 @step(version=4, label="{split}: from SGD's to Adam's weights", work=passes)
 def interpolate(
-    *, split: Split, net: str, noise: Noise, lr_adam: float, lr_sgd: float, epochs: int,
-    batch_size: int, alphas: int, repeat: int,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    net: str,
+    noise: Noise,
+    lr_adam: float,
+    lr_sgd: float,
+    epochs: int,
+    batch_size: int,
+    alphas: int,
+    repeat: int,
+) -> dict:
     """Loss and accuracy on the line from the weights SGD finds (α = 0) to Adam's (α = 1).
 
     Both start from the same weights.
@@ -200,9 +253,16 @@ def _grad_cams(
 
 @step(version=1, label="{split}: Grad-CAM's mass on the background", work=passes)
 def background(
-    *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
+    *,
+    split: Split,
+    net: str,
+    noise: Noise,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    images: int,
     repeat: int,
-) -> dict:  # fmt: skip
+) -> dict:
     """How much of what nets look at is background, after clean and after perturbed training.
 
     Returns
@@ -222,9 +282,16 @@ def background(
 
 @step(version=4, label="{split}: Grad-CAM", work=passes)
 def grad_cam(
-    *, split: Split, net: str, noise: Noise, lr: float, epochs: int, batch_size: int, images: int,
+    *,
+    split: Split,
+    net: str,
+    noise: Noise,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    images: int,
     repeat: int,
-) -> dict:  # fmt: skip
+) -> dict:
     """Where nets look on clean test images, after clean and after perturbed training.
 
     Returns
@@ -271,9 +338,11 @@ def candidate_errors(
     @functools.cache
     def error(genome: bytes) -> float:
         noise = noises.evolved(
-            search["pixels"], search["optimizer"], np.frombuffer(genome).copy(),
+            search["pixels"],
+            search["optimizer"],
+            np.frombuffer(genome).copy(),
             saturation=search["saturation"],
-        )  # fmt: skip
+        )
         eta = _noise(noise, data, split.seed)
         net = _train(data, split.seed, search["net"], eta, start, **options)
         return 1 - kit.training.accuracy(net, data.x_test, data.y_test)

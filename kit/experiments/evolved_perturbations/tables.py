@@ -97,9 +97,10 @@ def compared(config: Settings, final: pd.DataFrame) -> pd.DataFrame:
     """Trainings on every noise, by the search's optimizer and by its rival."""
     both = [config.search_optimizer, config.rival]
     return final.sort_values(
-        ["optimizer", "kind"], kind="stable",
+        ["optimizer", "kind"],
+        kind="stable",
         key=lambda column: column.map((KINDS if column.name == "kind" else both).index),
-    )  # fmt: skip
+    )
 
 
 def augmented(final: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +162,14 @@ def at_equal_training(equal: pd.DataFrame) -> pd.DataFrame:
     """:func:`matched`, as mean and standard deviation over the searches (1.X1)."""
     by = ["pixels", "optimizer"]
     of_search = equal.groupby([*by, "search"], sort=False).mean().reset_index()
-    return of_search.groupby(by, sort=False).agg(
-        accuracy=("test", "mean"), std=("test", "std"), train=("train", "mean"),
-        epoch=("epoch", "mean"), searches=("test", "count"),
-    ).reset_index()  # fmt: skip
+    return (
+        of_search.groupby(by, sort=False)
+        .agg(
+            accuracy=("test", "mean"),
+            std=("test", "std"),
+            train=("train", "mean"),
+            epoch=("epoch", "mean"),
+            searches=("test", "count"),
+        )
+        .reset_index()
+    )

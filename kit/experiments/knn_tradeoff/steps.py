@@ -56,9 +56,13 @@ def lenet(*, split: Split, epochs: int) -> dict:
     ),
 )
 def study(
-    *, split: Split, weights: Mapping[str, np.ndarray], largest_k: int, eps: float,
+    *,
+    split: Split,
+    weights: Mapping[str, np.ndarray],
+    largest_k: int,
+    eps: float,
     control_draws: int,
-) -> dict:  # fmt: skip
+) -> dict:
     """One run: K-NN labels of the test images and of their attacked versions.
 
     Attacked are the images that K-NN gets right for some K; :func:`tables.sets` picks those of

@@ -57,9 +57,12 @@ def mean_and_std(table: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample standard deviation over the runs of :func:`accuracies`, by set and K."""
     grouped = table.groupby(["set", "k"], sort=False)
     return grouped.agg(
-        accuracy=("accuracy", "mean"), std=("accuracy", "std"), images=("images", "mean"),
-        **{"images std": ("images", "std")}, runs=("accuracy", "count"),
-    ).reset_index()  # fmt: skip
+        accuracy=("accuracy", "mean"),
+        std=("accuracy", "std"),
+        images=("images", "mean"),
+        **{"images std": ("images", "std")},
+        runs=("accuracy", "count"),
+    ).reset_index()
 
 
 def compare(slopes: pd.DataFrame, attack: str, other: str = WRONG) -> pd.DataFrame:

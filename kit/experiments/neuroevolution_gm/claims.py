@@ -293,12 +293,14 @@ def _skips_transfer(sources: Sequence[str], e: Evidence) -> results.Verdict:
         return results.Verdict(notes=("needs sources with skip connections, and others",))
     errors = {source: 100 - per_run(_on(e.full, source), REF) for source in sources}
     printed = 100 - _printed(e, "full", "4.T2").set_index("source")[REF]
-    return results.all_of({
-        f"Ref, {plain} − {skipping}": _less_wrong(
-            (plain, errors[plain]), (skipping, errors[skipping]), e.resolution["full"], printed
-        )
-        for plain, skipping in itertools.product(without, with_skips)
-    })  # fmt: skip
+    return results.all_of(
+        {
+            f"Ref, {plain} − {skipping}": _less_wrong(
+                (plain, errors[plain]), (skipping, errors[skipping]), e.resolution["full"], printed
+            )
+            for plain, skipping in itertools.product(without, with_skips)
+        }
+    )
 
 
 def _about_robustness(e: Evidence) -> Judged:

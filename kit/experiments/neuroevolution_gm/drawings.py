@@ -47,15 +47,27 @@ def _draw(axis: Axes, genome: Genome, outputs: Sequence[Sequence[int]]) -> None:
     faces: list[Any] = ["white", *(palette[_BLOCK_COLORS[b["kind"]]] for b in genome), "white"]
     for place, (text, face) in enumerate(zip(texts, faces, strict=True)):
         box = FancyBboxPatch(
-            (-_BOX, place - 0.25), 2 * _BOX, 0.5, boxstyle="round,pad=0.05", linewidth=0.8,
-            facecolor=(*face[:3], 0.35) if face != "white" else face, edgecolor="black",
-        )  # fmt: skip
+            (-_BOX, place - 0.25),
+            2 * _BOX,
+            0.5,
+            boxstyle="round,pad=0.05",
+            linewidth=0.8,
+            facecolor=(*face[:3], 0.35) if face != "white" else face,
+            edgecolor="black",
+        )
         axis.add_patch(box)
         axis.text(0, place, text, ha="center", va="center", fontsize="small")
         if place < len(outputs):
             size = "×".join(map(str, outputs[place]))
-            axis.text(-_BOX - 0.25, place, size, ha="right", va="center", fontsize="x-small",
-                      color="dimgray")  # fmt: skip
+            axis.text(
+                -_BOX - 0.25,
+                place,
+                size,
+                ha="right",
+                va="center",
+                fontsize="x-small",
+                color="dimgray",
+            )
     reads = [(k, number) for number, block in enumerate(genome, 1) for k in block["inputs"]]
     skips = sorted((pair for pair in reads if pair[1] - pair[0] > 1), key=lambda p: p[1] - p[0])
     arrow = {"arrowstyle": "-|>", "linewidth": 0.9, "color": "black", "shrinkA": 0, "shrinkB": 0}

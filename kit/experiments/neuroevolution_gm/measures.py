@@ -98,13 +98,14 @@ def fooled(
     reference = run.nets[REFERENCE]
     return pd.DataFrame(
         {
-            "attack": attack, "net": net.label,
+            "attack": attack,
+            "net": net.label,
             **rates(_drawn(net, attack, draw), _drawn(reference, attack, draw), attack),
         }
         for attack in METHODS
         for net in run.nets.values()
         if net.role != REFERENCE
-    )  # fmt: skip
+    )
 
 
 def _drawn(net: Net[Result], attack: str, draw: Draw) -> dict[str, Any]:

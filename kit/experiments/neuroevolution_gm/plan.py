@@ -112,7 +112,12 @@ class _Planner:
         }
         four = [nets[role] for role in (REFERENCE, MISALIGNED, BEST, SECOND)]
         return Run(
-            nets, attacks, selections, children, random, among_random,
+            nets,
+            attacks,
+            selections,
+            children,
+            random,
+            among_random,
             defenses=self.defenses(reference, attacks[LINF]) if self.reduced else {},
             white_box={
                 net.role: self.attack(self.split, net.role, net.trained, LINF, net.genome)
@@ -120,80 +125,124 @@ class _Planner:
             },
             twins={
                 REFERENCE: self.twin(nets[REFERENCE], nets[RETRAINED].trained),
-                BEST: self.twin(nets[BEST], self.train(
-                    self.split, BEST, genomes[BEST], start=3, gm=gm
-                )),
+                BEST: self.twin(
+                    nets[BEST], self.train(self.split, BEST, genomes[BEST], start=3, gm=gm)
+                ),
             },
             sweep=self.sweep(attacks[LINF], grads) if self.reduced else {},
             accuracy_by_eps=self.accuracy_by_eps(reference),
             attributions={net.role: self.attributions(net) for net in four[:3]},
             transfer={
-                name: self.transfer(images, genomes[BEST])
-                for name, images in self.others.items()
+                name: self.transfer(images, genomes[BEST]) for name, images in self.others.items()
             },
-        )  # fmt: skip
+        )
 
     def accuracy_by_eps(self, reference: Task) -> Task:
         config = self.config
         return steps.accuracy_by_eps.task(
-            split=self.split, name=word(REFERENCE), net=config.reference,
-            weights=reference["weights"], run=self.number,
-            eps=[share * config.epsilon for share in SHARES], steps=config.pgd_steps,
+            split=self.split,
+            name=word(REFERENCE),
+            net=config.reference,
+            weights=reference["weights"],
+            run=self.number,
+            eps=[share * config.epsilon for share in SHARES],
+            steps=config.pgd_steps,
             step_size=config.step_size,
-        )  # fmt: skip
+        )
 
     def attributions(self, net: Net[Task]) -> Task:
         return steps.integrated_gradients.task(
-            split=self.split, name=word(net.role), net=net.genome, weights=net.trained["weights"],
-            run=self.number, count=IMAGES_SHOWN,
-        )  # fmt: skip
+            split=self.split,
+            name=word(net.role),
+            net=net.genome,
+            weights=net.trained["weights"],
+            run=self.number,
+            count=IMAGES_SHOWN,
+        )
 
     def train(self, split: Split, role: Role, net: Any, *, start: int = 0, **how: Any) -> Task:
         # What is compared with the reference starts from other weights than it.
         start = start or (1 if role == REFERENCE else 2)
         return steps.train.task(
-            split=split, name=word(role), net=net, run=self.number, start=start,
-            **self.config.training, **how,
-        )  # fmt: skip
+            split=split,
+            name=word(role),
+            net=net,
+            run=self.number,
+            start=start,
+            **self.config.training,
+            **how,
+        )
 
     def gradients(self, split: Split, reference: Task) -> Task:
         return steps.gradients.task(
-            split=split, net=self.config.reference, weights=reference["weights"],
+            split=split,
+            net=self.config.reference,
+            weights=reference["weights"],
             hold_out=self.config.hold_out,
-        )  # fmt: skip
+        )
 
     def gm(self, grads: Task, variant: str, strength: float) -> dict:
         return {"gradients": grads["train"], "strength": strength, "variant": variant}
 
     def attack(
-        self, split: Split, role: Role, trained: Task, method: str, net: Any = None,
-        *, name: str = "", hold_out: int = 0,
-    ) -> Task:  # fmt: skip
+        self,
+        split: Split,
+        role: Role,
+        trained: Task,
+        method: str,
+        net: Any = None,
+        *,
+        name: str = "",
+        hold_out: int = 0,
+    ) -> Task:
         config = self.config
         # The paper raises FGSM's, too, but prints no size.
         sizes = (config.epsilon, config.epsilon_l2, 2 * config.epsilon)
         return steps.attack.task(
-            split=split, name=name or word(role), net=net or config.reference,
-            weights=trained["weights"], run=self.number, method=method,
-            eps=dict(zip(METHODS, sizes, strict=True))[method], steps=config.pgd_steps,
-            step_size=config.step_size, hold_out=hold_out,
-        )  # fmt: skip
+            split=split,
+            name=name or word(role),
+            net=net or config.reference,
+            weights=trained["weights"],
+            run=self.number,
+            method=method,
+            eps=dict(zip(METHODS, sizes, strict=True))[method],
+            steps=config.pgd_steps,
+            step_size=config.step_size,
+            hold_out=hold_out,
+        )
 
     def examine(
-        self, split: Split, role: Role, net: Any, trained: Task, attacks: dict[str, Task],
-        grads: Task | None = None, **how: Any,
-    ) -> Net[Task]:  # fmt: skip
+        self,
+        split: Split,
+        role: Role,
+        net: Any,
+        trained: Task,
+        attacks: dict[str, Task],
+        grads: Task | None = None,
+        **how: Any,
+    ) -> Net[Task]:
         examined = steps.examine.task(
-            split=split, name=word(role), net=net, weights=trained["weights"], run=self.number,
+            split=split,
+            name=word(role),
+            net=net,
+            weights=trained["weights"],
+            run=self.number,
             images={method: task["images"] for method, task in attacks.items()},
-            reference=grads and grads["test"], **how,
-        )  # fmt: skip
+            reference=grads and grads["test"],
+            **how,
+        )
         return Net(role, net, trained, examined)
 
     def net(
-        self, role: Role, net: Any, attacks: dict[str, Task], grads: Task, *,
-        split: Split | None = None, gm: dict | None = None,
-    ) -> Net[Task]:  # fmt: skip
+        self,
+        role: Role,
+        net: Any,
+        attacks: dict[str, Task],
+        grads: Task,
+        *,
+        split: Split | None = None,
+        gm: dict | None = None,
+    ) -> Net[Task]:
         """A net trained, with the GM loss or without, and examined."""
         images = split or self.split
         how: dict[str, Any] = {"gm": gm} if gm else {}
@@ -205,24 +254,31 @@ class _Planner:
         config = self.config
         child = self.child(reference)
         drawn = search_steps.random_genomes.task(
-            seed=config.seed, run=self.number, count=config.population, distance=config.distance,
+            seed=config.seed,
+            run=self.number,
+            count=config.population,
+            distance=config.distance,
             space=self.limits,
-        )  # fmt: skip
+        )
         genomes = [drawn["genomes"][k] for k in range(config.population)]
         born: list[list[Task]] = []
         selections: list[Task] = []
         for number in range(config.generations + 1):
-            born.append([
-                child(genome, number, Role("child", k)) for k, genome in enumerate(genomes, 1)
-            ])  # fmt: skip
+            born.append(
+                [child(genome, number, Role("child", k)) for k, genome in enumerate(genomes, 1)]
+            )
             selections.append(
                 search_steps.selection.task(
-                    seed=config.seed, run=self.number, number=number,
+                    seed=config.seed,
+                    run=self.number,
+                    number=number,
                     previous=selections[-1]["population"] if selections else None,
-                    born=[_judged(task) for task in born[-1]], children=config.children,
-                    mutations=list(MUTATIONS), space=self.limits,
+                    born=[_judged(task) for task in born[-1]],
+                    children=config.children,
+                    mutations=list(MUTATIONS),
+                    space=self.limits,
                 )
-            )  # fmt: skip
+            )
             count = config.population * config.children
             genomes = [selections[-1]["genomes"][k] for k in range(count)]
         return born, selections
@@ -242,10 +298,15 @@ class _Planner:
             for k, number in enumerate(generations)
         ]
         chosen = search_steps.selection.task(
-            seed=config.seed, run=self.number, number=0, previous=None,
-            born=list(map(_judged, tried)), children=1, mutations=list(MUTATIONS),
+            seed=config.seed,
+            run=self.number,
+            number=0,
+            previous=None,
+            born=list(map(_judged, tried)),
+            children=1,
+            mutations=list(MUTATIONS),
             space=self.limits,
-        )  # fmt: skip
+        )
         return tried, chosen
 
     def child(self, reference: Task) -> functools.partial[Task]:
@@ -258,9 +319,16 @@ class _Planner:
         config = self.config
         how = config.training | {"epochs": config.child_epochs(max(generation, 1))}
         return search_steps.child.task(
-            split=self.split, name=word(role), genome=genome, generation=generation,
-            run=self.number, count=config.search_train, gm=gm, adversarial=adversarial, **how,
-        )  # fmt: skip
+            split=self.split,
+            name=word(role),
+            genome=genome,
+            generation=generation,
+            run=self.number,
+            count=config.search_train,
+            gm=gm,
+            adversarial=adversarial,
+            **how,
+        )
 
     @property
     def limits(self) -> dict:
@@ -297,13 +365,16 @@ class _Planner:
         return {
             variant: {
                 strength: self.net(
-                    MISALIGNED, config.reference, {LINF: attack}, grads,
+                    MISALIGNED,
+                    config.reference,
+                    {LINF: attack},
+                    grads,
                     gm=self.gm(grads, variant, strength),
                 )
                 for strength in config.strengths
             }
             for variant in ("cosine", "absolute")
-        }  # fmt: skip
+        }
 
     def transfer(self, images: Split, genome: Any) -> dict[Role, Net[Task]]:
         """The reference, its architecture with GM and the evolved one, on another data set."""

@@ -25,10 +25,21 @@ from kit.neuroevolution import Member, Space, algorithm, mutation
 
 @step(version=1, label="{split}: {name}, generation {generation}, run {run}", work=passes)
 def child(
-    *, split: Split, name: str, genome: Genome, generation: int, run: int, epochs: int,
-    batch_size: int, optimizer: str, lr: float, hold_out: int, count: int, gm: GM,
+    *,
+    split: Split,
+    name: str,
+    genome: Genome,
+    generation: int,
+    run: int,
+    epochs: int,
+    batch_size: int,
+    optimizer: str,
+    lr: float,
+    hold_out: int,
+    count: int,
+    gm: GM,
     adversarial: np.ndarray,
-) -> dict:  # fmt: skip
+) -> dict:
     """Train a net that a search proposes, from scratch, and judge it (eq. 4).
 
     Parameters
@@ -49,9 +60,17 @@ def child(
     data = split.load()
     seed = runtime.derive_seed(split.seed, "child", run, generation, name)
     model = trained_net(
-        data, genome, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
-        hold_out=hold_out, seed=seed, count=count, gm=gm,
-    )  # fmt: skip
+        data,
+        genome,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        hold_out=hold_out,
+        seed=seed,
+        count=count,
+        gm=gm,
+    )
     x, y = judged_on(data, hold_out)
     clean = kit.training.evaluate_or_nan(model, x, y)[1]
     against = kit.training.evaluate_or_nan(model, tensor(adversarial, x), y)[1]
@@ -88,9 +107,16 @@ def random_genomes(
 
 @step(version=1, label="selection {number}, run {run}")
 def selection(
-    *, seed: int, run: int, number: int, previous: Sequence[Mapping] | None,
-    born: Sequence[Mapping], children: int, mutations: Sequence[int], space: Mapping,
-) -> dict:  # fmt: skip
+    *,
+    seed: int,
+    run: int,
+    number: int,
+    previous: Sequence[Mapping] | None,
+    born: Sequence[Mapping],
+    children: int,
+    mutations: Sequence[int],
+    space: Mapping,
+) -> dict:
     """One generation of Algorithm 1 after its children are trained, and the next one's children.
 
     Parameters
@@ -112,9 +138,12 @@ def selection(
     last = algorithm.compete(number, before, new)
     order = sorted(last.population, key=algorithm.rank, reverse=True)  # of equals the first
     genomes = algorithm.offspring(
-        last.genomes, children, _draws(seed, run, number + 1), space=_space(space),
+        last.genomes,
+        children,
+        _draws(seed, run, number + 1),
+        space=_space(space),
         times=mutations,
-    )  # fmt: skip
+    )
     return {
         "population": [dataclasses.asdict(member) for member in last.population],
         "best": [member.genome for member in order], "replaced": last.replaced,

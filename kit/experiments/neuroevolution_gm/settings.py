@@ -48,12 +48,20 @@ STUDY = Study(
     " Low Adversarial Transferability. 2021.",
     headline="4.X2",
     shown_by={
-        "4.C1": ("4.T1", "4.T4"), "4.C2": ("4.T2",), "4.C3": ("4.T3", "4.T7"),
-        "4.C4": ("4.T5",), "4.C5": ("4.T6",), "4.C6": ("4.X3",), "4.C7": ("4.T4",),
-        "4.C8": ("4.F3",), "4.C9": ("4.T5",), "4.C10": ("4.T5",), "4.C11": ("4.T2",),
+        "4.C1": ("4.T1", "4.T4"),
+        "4.C2": ("4.T2",),
+        "4.C3": ("4.T3", "4.T7"),
+        "4.C4": ("4.T5",),
+        "4.C5": ("4.T6",),
+        "4.C6": ("4.X3",),
+        "4.C7": ("4.T4",),
+        "4.C8": ("4.F3",),
+        "4.C9": ("4.T5",),
+        "4.C10": ("4.T5",),
+        "4.C11": ("4.T2",),
     },
     names={id: {"cifar10": id} for id in (*(f"4.T{k}" for k in range(1, 8)), "4.F3", "4.F4")},
-)  # fmt: skip
+)
 _NET = OneOf(ARCHITECTURES, "net")
 _WHOLE = whole(1)
 _POSITIVE, _EPS = number(above=0), number(above=0, to=1)

@@ -35,10 +35,20 @@ def _attack_work(split: Split, steps: int, **_: Any) -> float:
 
 @step(version=1, label="{split}: {name}, run {run}", work=passes, bulky=("weights",))
 def train(
-    *, split: Split, name: str, net: str | Genome, run: int, start: int, epochs: int,
-    batch_size: int, optimizer: str, lr: float, hold_out: int, gm: GM | None = None,
+    *,
+    split: Split,
+    name: str,
+    net: str | Genome,
+    run: int,
+    start: int,
+    epochs: int,
+    batch_size: int,
+    optimizer: str,
+    lr: float,
+    hold_out: int,
+    gm: GM | None = None,
     defense: Mapping | None = None,
-) -> dict:  # fmt: skip
+) -> dict:
     """Train a net on clean images: plainly, with the GM loss, or adversarially.
 
     Equal runs and starts begin from equal weights, as far as the architectures are equal, and see
@@ -51,10 +61,17 @@ def train(
     """
     data = split.load()
     model = trained_net(
-        data, net, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
-        hold_out=hold_out, seed=runtime.derive_seed(split.seed, "net", run, start), gm=gm,
+        data,
+        net,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        hold_out=hold_out,
+        seed=runtime.derive_seed(split.seed, "net", run, start),
+        gm=gm,
         defense=defense,
-    )  # fmt: skip
+    )
     accuracy = kit.training.accuracy(model, *trained_on(data, hold_out))
     return {"weights": kit.nets.weights(model), "train_accuracy": accuracy}
 
@@ -87,9 +104,18 @@ def gradients(
     bulky=("images",),
 )
 def attack(
-    *, split: Split, name: str, net: str | Genome, weights: Mapping[str, np.ndarray], run: int,
-    method: str, eps: float, steps: int, step_size: float, hold_out: int = 0,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    name: str,
+    net: str | Genome,
+    weights: Mapping[str, np.ndarray],
+    run: int,
+    method: str,
+    eps: float,
+    steps: int,
+    step_size: float,
+    hold_out: int = 0,
+) -> dict:
     """Adversarial examples of the test images, or of those held out, made on a net.
 
     Parameters
@@ -111,19 +137,31 @@ def attack(
         images = kit.attacks.fgsm(model, x, y, eps=eps)
     else:
         images = kit.attacks.pgd(
-            model, x, y, eps=eps, norm="l2" if method == L2 else "linf", steps=steps,
-            step_size=step_size * eps, seed=runtime.derive_seed(split.seed, "pgd", run),
-        )  # fmt: skip
+            model,
+            x,
+            y,
+            eps=eps,
+            norm="l2" if method == L2 else "linf",
+            steps=steps,
+            step_size=step_size * eps,
+            seed=runtime.derive_seed(split.seed, "pgd", run),
+        )
     labels = kit.training.predict(model, images)
     return {"images": images.cpu().numpy(), "labels": labels.cpu().numpy()}
 
 
 @step(version=1, label="{split}: examine {name}, run {run}")
 def examine(
-    *, split: Split, name: str, net: str | Genome, weights: Mapping[str, np.ndarray], run: int,
-    images: Mapping[str, np.ndarray], reference: np.ndarray | None = None,
+    *,
+    split: Split,
+    name: str,
+    net: str | Genome,
+    weights: Mapping[str, np.ndarray],
+    run: int,
+    images: Mapping[str, np.ndarray],
+    reference: np.ndarray | None = None,
     image_filter: Mapping | None = None,
-) -> dict:  # fmt: skip
+) -> dict:
     """What a net says of the test images and of adversarial twins of them.
 
     Parameters
@@ -165,9 +203,16 @@ def examine(
 
 @step(version=1, label="{split}: {name}'s accuracy at several ε, run {run}", work=_attack_work)
 def accuracy_by_eps(
-    *, split: Split, name: str, net: str | Genome, weights: Mapping[str, np.ndarray], run: int,
-    eps: Sequence[float], steps: int, step_size: float,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    name: str,
+    net: str | Genome,
+    weights: Mapping[str, np.ndarray],
+    run: int,
+    eps: Sequence[float],
+    steps: int,
+    step_size: float,
+) -> dict:
     """Accuracy of a net under its own L∞-PGD, by ε.
 
     Returns
@@ -191,9 +236,14 @@ def accuracy_by_eps(
 
 @step(version=1, label="{split}: integrated gradients of {name}, run {run}")
 def integrated_gradients(
-    *, split: Split, name: str, net: str | Genome, weights: Mapping[str, np.ndarray], run: int,
+    *,
+    split: Split,
+    name: str,
+    net: str | Genome,
+    weights: Mapping[str, np.ndarray],
+    run: int,
     count: int,
-) -> dict:  # fmt: skip
+) -> dict:
     """Integrated gradients of a net's true-class logits on the first test images.
 
     Returns

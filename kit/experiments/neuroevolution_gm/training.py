@@ -51,10 +51,19 @@ def tensor(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
 
 
 def trained_net(
-    data: Dataset, net: str | Genome, *, epochs: int, batch_size: int, optimizer: str, lr: float,
-    hold_out: int, seed: int, count: int = 0, gm: GM | None = None,
+    data: Dataset,
+    net: str | Genome,
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer: str,
+    lr: float,
+    hold_out: int,
+    seed: int,
+    count: int = 0,
+    gm: GM | None = None,
     defense: Mapping | None = None,
-) -> torch.nn.Module:  # fmt: skip
+) -> torch.nn.Module:
     """A net trained plainly, with the GM loss, or adversarially (`defense`)."""
     x, y = trained_on(data, hold_out, count)
     options: dict[str, Any] = {"epochs": epochs}

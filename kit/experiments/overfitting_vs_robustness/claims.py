@@ -56,9 +56,15 @@ class Measured:
         return results.positive(quantity(self.curves), unit, resolution, shared=shared)
 
     def above(
-        self, quantity: Quantity, border: float, unit: str, scale: str, *,
-        resolution: float = 0.0, below: bool = False,
-    ) -> results.Verdict:  # fmt: skip
+        self,
+        quantity: Quantity,
+        border: float,
+        unit: str,
+        scale: str,
+        *,
+        resolution: float = 0.0,
+        below: bool = False,
+    ) -> results.Verdict:
         """Does it lie above a border, or below it, on new images, too?"""
         shared = self._shared(quantity, scale)
         values = quantity(self.curves)
@@ -309,11 +315,13 @@ def larger_scores(of: Measured, output: str, by_spread: bool) -> results.Verdict
     else:
         parts = {"mean": of.above(ratio("mean"), 1, times, "log")}
     means, caps = last(of.curves, "mean"), last(of.curves, "at cap (%)")
-    return results.all_of(parts).noted(*(
-        f"{label} mean {results.shown_number(float(mean.mean()))}, "
-        f"{results.shown_number(float(cap.mean()))} % at the cap"
-        for label, mean, cap in zip(("normal", "overfitting"), means, caps, strict=True)
-    ))  # fmt: skip
+    return results.all_of(parts).noted(
+        *(
+            f"{label} mean {results.shown_number(float(mean.mean()))}, "
+            f"{results.shown_number(float(cap.mean()))} % at the cap"
+            for label, mean, cap in zip(("normal", "overfitting"), means, caps, strict=True)
+        )
+    )
 
 
 def _scores_rise(of: Measured, output: str) -> results.Verdict:

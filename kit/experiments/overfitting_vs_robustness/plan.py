@@ -115,28 +115,39 @@ def _regime(config: Settings, images: Split, trained: Task) -> Regime[Task]:
         trained,
         best=[
             attack.task(
-                snapshots=weights[fold], epoch=trained["best"][fold], fold=fold + 1,
-                attacks=[key for key in ATTACKS.values() if key != "textbook"], **options,
+                snapshots=weights[fold],
+                epoch=trained["best"][fold],
+                fold=fold + 1,
+                attacks=[key for key in ATTACKS.values() if key != "textbook"],
+                **options,
             )
             for fold in folds
         ],
         last=[
             attack.task(
-                snapshots=weights[fold], epoch=config.epochs, fold=fold + 1, attacks=["cw"],
+                snapshots=weights[fold],
+                epoch=config.epochs,
+                fold=fold + 1,
+                attacks=["cw"],
                 **options,
             )
             for fold in folds
         ],
         textbook=[
             textbook.task(
-                split=images, snapshots=weights[fold], epoch=trained["best"][fold],
-                images=config.attack_images, **BUDGET,
+                split=images,
+                snapshots=weights[fold],
+                epoch=trained["best"][fold],
+                images=config.attack_images,
+                **BUDGET,
             )
             for fold in folds
         ],
         gradients=[
             gradient_metrics.task(
-                split=images, snapshots=weights[fold], images=config.metric_images,
+                split=images,
+                snapshots=weights[fold],
+                images=config.metric_images,
                 eps_step=config.eps_step,
             )
             for fold in folds
@@ -154,4 +165,4 @@ def _regime(config: Settings, images: Split, trained: Task) -> Regime[Task]:
             ]
             for fold in folds
         ],
-    )  # fmt: skip
+    )

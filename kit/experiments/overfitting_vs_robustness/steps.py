@@ -69,10 +69,16 @@ def train_folds(*, split: Split, folds: int, epochs: int, batch_size: int, lr: f
         snapshots[member].append(kit.nets.weights(model))
 
     histories = kit.training.fit_many(
-        [member.to(data.x_train.device) for member in members], data.x_train, data.y_train,
-        subsets=[rows[:shortest] for rows, _ in pairs], epochs=epochs, batch_size=batch_size,
-        lr=lr, seed=runtime.derive_seed(seed, "order"), on_epoch=keep,
-    )  # fmt: skip
+        [member.to(data.x_train.device) for member in members],
+        data.x_train,
+        data.y_train,
+        subsets=[rows[:shortest] for rows, _ in pairs],
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=runtime.derive_seed(seed, "order"),
+        on_epoch=keep,
+    )
     return {
         "train_accuracy": np.array([history["accuracy"] for history in histories]),
         "validation_accuracy": validation,
@@ -104,9 +110,17 @@ def _nets(data: Dataset, snapshots: Mapping) -> list[torch.nn.Module]:
     ),
 )
 def attack(
-    *, split: Split, snapshots: Mapping, epoch: int, fold: int,
-    attacks: list[str], eps: float, norm: str, pgd_steps: int, images: int,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    snapshots: Mapping,
+    epoch: int,
+    fold: int,
+    attacks: list[str],
+    eps: float,
+    norm: str,
+    pgd_steps: int,
+    images: int,
+) -> dict:
     """Craft adversarial examples on one snapshot of a fold and show them to all of its snapshots.
 
     Only test images that the crafting snapshot gets right are attacked. ``noise`` is no attack: a
@@ -156,9 +170,16 @@ def attack(
     ),
 )
 def textbook(
-    *, split: Split, snapshots: Mapping, epoch: int, images: int,
-    steps: int, search_steps: int, lr: float, initial_const: float,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    snapshots: Mapping,
+    epoch: int,
+    images: int,
+    steps: int,
+    search_steps: int,
+    lr: float,
+    initial_const: float,
+) -> dict:
     """CW as published, with a small budget, on the images that :func:`attack` takes.
 
     Returns
@@ -284,9 +305,15 @@ def smallest_steps(
     work=lambda images, batches, batch_size, **_: images * batches * batch_size,
 )
 def clever(
-    *, split: Split, snapshots: Mapping, epoch: int, images: int, batches: int,
-    batch_size: int, radius: float,
-) -> dict:  # fmt: skip
+    *,
+    split: Split,
+    snapshots: Mapping,
+    epoch: int,
+    images: int,
+    batches: int,
+    batch_size: int,
+    radius: float,
+) -> dict:
     """CLEVER (L2) of one snapshot, on logits and on softmax outputs.
 
     Returns
@@ -299,10 +326,15 @@ def clever(
     net = _net(data, snapshots, epoch)
     for output in OUTPUTS:
         details = kit.robustness.clever(
-            net, data.x_test[:images], radius=radius, batches=batches,
-            batch_size=batch_size, output=output, details=True,
+            net,
+            data.x_test[:images],
+            radius=radius,
+            batches=batches,
+            batch_size=batch_size,
+            output=output,
+            details=True,
             seed=runtime.derive_seed(split.seed, "clever"),
-        )  # fmt: skip
+        )
         for name in ("scores", "fell_back", "at_cap"):
             out[f"{output}_{name}"] = getattr(details, name).cpu().numpy()
     return out

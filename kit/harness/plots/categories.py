@@ -57,13 +57,25 @@ def bars(
                 places = np.array([groups.index(group) for group in rows.index])
                 places = places + (i - (len(hues) - 1) / 2) * width
                 axis.bar(
-                    places, rows[y]["mean"], width * 0.92, yerr=rows[y]["std"].fillna(0), capsize=3,
-                    color=looks[name], label=name, error_kw={"linewidth": 1},
-                )  # fmt: skip
+                    places,
+                    rows[y]["mean"],
+                    width * 0.92,
+                    yerr=rows[y]["std"].fillna(0),
+                    capsize=3,
+                    color=looks[name],
+                    label=name,
+                    error_kw={"linewidth": 1},
+                )
                 axis.plot(
-                    places, rows[beside]["mean"], "D", color="black", markerfacecolor="white",
-                    markersize=4, linestyle="none", label=labels["beside"],
-                )  # fmt: skip
+                    places,
+                    rows[beside]["mean"],
+                    "D",
+                    color="black",
+                    markerfacecolor="white",
+                    markersize=4,
+                    linestyle="none",
+                    label=labels["beside"],
+                )
             axis.set(title=headed(title), ylim=limits)
             _name(axis, groups)
         axes[0].set_ylabel(labels["y"])
@@ -102,9 +114,12 @@ def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> F
 def _name(axis: Axes, categories: Sequence[object]) -> None:
     """Write the categories below an axis, aslant."""
     axis.set_xticks(
-        range(len(categories)), map(str, categories), rotation=35, ha="right",
+        range(len(categories)),
+        map(str, categories),
+        rotation=35,
+        ha="right",
         rotation_mode="anchor",
-    )  # fmt: skip
+    )
 
 
 def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> Figure:
@@ -127,22 +142,36 @@ def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> 
                 for place, row in rows.iterrows():
                     face = color if row["difference"] > 0 else "none"
                     axis.plot(
-                        place + shift, row[test], marker=marker, color=color, markersize=8,
-                        markerfacecolor=face, linestyle="none",
-                    )  # fmt: skip
+                        place + shift,
+                        row[test],
+                        marker=marker,
+                        color=color,
+                        markersize=8,
+                        markerfacecolor=face,
+                        linestyle="none",
+                    )
             for place in rows[rows["p Welch"].isna()].index:
                 why = "infinite" if np.isinf(rows["mean"][place]) else "undefined"
                 axis.annotate(
-                    why, (place, 0.99), xycoords=("data", "axes fraction"), ha="center",
-                    fontsize="small", va="top",
-                )  # fmt: skip
+                    why,
+                    (place, 0.99),
+                    xycoords=("data", "axes fraction"),
+                    ha="center",
+                    fontsize="small",
+                    va="top",
+                )
             for level in levels:
                 axis.axhline(level, color="black", linestyle="--", linewidth=0.8)
                 axis.annotate(
-                    f"{100 * (1 - level):.0f} %", (1, level), xytext=(-2, 2), va="bottom",
-                    xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                    f"{100 * (1 - level):.0f} %",
+                    (1, level),
+                    xytext=(-2, 2),
+                    va="bottom",
+                    xycoords=("axes fraction", "data"),
+                    textcoords="offset points",
+                    ha="right",
                     fontsize="small",
-                )  # fmt: skip
+                )
             axis.set(title=headed(attack), xlabel="slope", xlim=(-0.5, len(rows) - 0.5))
             axis.set_xticks(range(len(rows)), rows["quantity"])
         smallest = np.nanmin([levels[-1], *table["p Welch"], *table["p paired"]])

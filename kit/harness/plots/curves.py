@@ -56,9 +56,14 @@ def lines(
                 shift = 0.08 * (place - (len(shown) - 1) / 2)  # so that bars do not hide each other
                 color, marker = looks[name]
                 axis.errorbar(
-                    points.index + shift, points["mean"], points["std"].fillna(0), capsize=3,
-                    color=color, marker=marker, label=name,
-                )  # fmt: skip
+                    points.index + shift,
+                    points["mean"],
+                    points["std"].fillna(0),
+                    capsize=3,
+                    color=color,
+                    marker=marker,
+                    label=name,
+                )
             axis.set(title=headed(title), xlabel=labels[0], xticks=sorted(table[x].unique()))
         axes[0].set(ylabel=labels[1], ylim=limits)
         shared_legend(figure, axes)
@@ -112,9 +117,14 @@ def curves(
             for place, word in marks:
                 axis.axvline(place, color="gray", linestyle=":", linewidth=1)
                 axis.annotate(
-                    word, (place, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom",
-                    fontsize="small", color="dimgray",
-                )  # fmt: skip
+                    word,
+                    (place, 1),
+                    xycoords=("data", "axes fraction"),
+                    ha="center",
+                    va="bottom",
+                    fontsize="small",
+                    color="dimgray",
+                )
             axis.set_title(headed(title), pad=16 if marks else None)
             axis.set(xlabel=x_label, ylabel=y_label)
             axis.xaxis.get_major_locator().set_params(integer=not marks)
@@ -138,9 +148,14 @@ def _band(
     mean = values.mean(0)
     few = len(mean) <= 25
     axis.plot(
-        x, mean, color=color, linestyle=linestyle, label=name, marker="o" if few else None,
+        x,
+        mean,
+        color=color,
+        linestyle=linestyle,
+        label=name,
+        marker="o" if few else None,
         markersize=3,
-    )  # fmt: skip
+    )
     if len(values) > 1:
         spread = values.std(0, ddof=1)
         low = mean - spread

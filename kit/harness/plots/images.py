@@ -46,9 +46,14 @@ def image_rows(
                     for y, x in (circles or {}).get(title, [()] * count)[place]:
                         # At the border, too, a whole circle.
                         axis.plot(
-                            x, y, "o", markersize=11, markerfacecolor="none", color="#d55e00",
+                            x,
+                            y,
+                            "o",
+                            markersize=11,
+                            markerfacecolor="none",
+                            color="#d55e00",
                             clip_on=False,
-                        )  # fmt: skip
+                        )
             line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
         plt.close(figure)
     return figure
@@ -81,9 +86,11 @@ def maps(
     low, high = scale or (0, max(float(part.max()) for part in heights))
     with style():
         figure, grid = plt.subplots(
-            len(rows), len(captions), figsize=(1.05 * len(captions) + 2, 1.2 * len(rows) + 0.3),
+            len(rows),
+            len(captions),
+            figsize=(1.05 * len(captions) + 2, 1.2 * len(rows) + 0.3),
             squeeze=False,
-        )  # fmt: skip
+        )
         shown: Any = None  # any of the maps: they share one scale
         for line, (title, values) in zip(grid, rows.items(), strict=True):
             for axis, value in zip(line, values, strict=True):

@@ -120,12 +120,15 @@ def with_evidence(claims: Iterable[Claim], statements: Mapping[str, str]) -> str
     survives = {True: "yes", False: "no", None: ""}
     body = [
         [
-            claim["claim"], about(claim), f"**{claim['verdict']}**",
-            survives[claim["survives Holm"]], claim["evidence"],
+            claim["claim"],
+            about(claim),
+            f"**{claim['verdict']}**",
+            survives[claim["survives Holm"]],
+            claim["evidence"],
         ]
         for claim in claims
         if claim["verdict"] != NOT_TESTED
-    ]  # fmt: skip
+    ]
     heads = ["claim", "data", "verdict", "survives Holm", "evidence"]
     table = tabulate(_escaped(body), heads, tablefmt="pipe", disable_numparse=True)
     said = "\n".join(f"- **{id}** {text}" for id, text in statements.items())

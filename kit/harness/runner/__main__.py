@@ -35,10 +35,16 @@ def execute(notebook: str, output: str, values: dict) -> str:
     """Why it failed, in one sentence; empty if its last cell was executed."""
     try:
         executed = papermill.execute_notebook(
-            notebook, output, values, progress_bar=False, stdout_file=sys.stdout,
-            stderr_file=sys.stdout, cwd=str(runtime.root()), iopub_timeout=LATE_OUTPUT,
+            notebook,
+            output,
+            values,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stdout,
+            cwd=str(runtime.root()),
+            iopub_timeout=LATE_OUTPUT,
             raise_on_iopub_timeout=False,
-        )  # fmt: skip
+        )
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except Exception as error:

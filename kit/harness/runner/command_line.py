@@ -95,24 +95,44 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, as argparse reads it."""
     parser = argparse.ArgumentParser(
-        prog="run_all.py", description=__doc__,
+        prog="run_all.py",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--profile", default="quick", help="quick (default), ci or paper")
     add("--only", nargs="+", metavar="NN", help="only these notebooks, by number or name")
-    add("-p", action="append", default=[], metavar="NN.NAME=VALUE", dest="overrides",
-        help="change one parameter, and run only that notebook; repeat for more")  # fmt: skip
+    add(
+        "-p",
+        action="append",
+        default=[],
+        metavar="NN.NAME=VALUE",
+        dest="overrides",
+        help="change one parameter, and run only that notebook; repeat for more",
+    )
     add("--data", default="", metavar="DIR", help="where the data sets are (default: data/)")
     add("--out", default="", metavar="DIR", help="where results go (default: figures/)")
     add("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    add("--jobs", type=whole, default=0, metavar="N",
-        help="processes side by side (default: one per core, one on a GPU)")  # fmt: skip
-    add("--timeout", type=minutes, metavar="MINUTES",
-        help="kill a notebook that takes longer and go on (default: never)")  # fmt: skip
-    add("--compare", type=Path, metavar="DIR",
+    add(
+        "--jobs",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="processes side by side (default: one per core, one on a GPU)",
+    )
+    add(
+        "--timeout",
+        type=minutes,
+        metavar="MINUTES",
+        help="kill a notebook that takes longer and go on (default: never)",
+    )
+    add(
+        "--compare",
+        type=Path,
+        metavar="DIR",
         help="afterwards compare the tables with those in DIR, such as figures/paper; exit 3 where "
-        "a mean lies outside of what its repeats would give")  # fmt: skip
+        "a mean lies outside of what its repeats would give",
+    )
     add("--check", action="store_true", help="run nothing; show parameters, data, time, memory")
     add("--clean", action="store_true", help="show and delete the steps stored on disk")
     return parser.parse_args(arguments)
@@ -271,9 +291,15 @@ def execute(
     report = functools.partial(display.note, stream=sys.stdout)
     try:
         outcome = runner.execute(
-            notebook, values, folder, report=report, show=show, timeout=timeout, stop=stop,
+            notebook,
+            values,
+            folder,
+            report=report,
+            show=show,
+            timeout=timeout,
+            stop=stop,
             threads=threads,
-        )  # fmt: skip
+        )
     finally:
         display.clear()
     if outcome.failure and not stop.is_set():

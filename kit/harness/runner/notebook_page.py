@@ -65,15 +65,19 @@ def write(path: Path) -> Path:
     notebook = nbformat.read(path, as_version=4)
     markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
     exporter = HTMLExporter(
-        template_name="basic", filters={"markdown2html": markdown.render},
-        display_data_priority=_SHOWN, exclude_input_prompt=True, exclude_output_prompt=True,
-    )  # fmt: skip
+        template_name="basic",
+        filters={"markdown2html": markdown.render},
+        display_data_priority=_SHOWN,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
     body, _ = exporter.from_notebook_node(notebook)
     heading = re.search(r"<h1[^>]*>(.*?)</h1>", body)
     text = page.render(
-        "notebook.html", title=heading[1] if heading else path.stem,
+        "notebook.html",
+        title=heading[1] if heading else path.stem,
         body=body.replace('class="output_html', 'tabindex="0" class="output_html'),
         light=HtmlFormatter(style="default").get_style_defs(".highlight"),
         dark=HtmlFormatter(style="github-dark").get_style_defs(".highlight"),
-    )  # fmt: skip
+    )
     return page.write_text(path.with_suffix(".html"), text)

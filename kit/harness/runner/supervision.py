@@ -163,9 +163,15 @@ class Watch:
         with (scratch / "errors").open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "kit.harness.runner", *map(str, arguments)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
-                encoding="utf-8", errors="replace", start_new_session=True, env=environment,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+                env=environment,
+            )
         tree = psutil.Process(process.pid)
         relay = threading.Thread(target=self._relay, args=[process.stdout], daemon=True)
         relay.start()

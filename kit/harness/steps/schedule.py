@@ -40,9 +40,14 @@ class Schedule:
     """The tasks to compute: which wait for others, which run, and how long the rest will take."""
 
     def __init__(
-        self, missing: list[Task], results: dict, store: Store, context: runtime.Context,
-        jobs: int, bar: progress.Bar,
-    ):  # fmt: skip
+        self,
+        missing: list[Task],
+        results: dict,
+        store: Store,
+        context: runtime.Context,
+        jobs: int,
+        bar: progress.Bar,
+    ):
         self.missing, self.results, self.store = missing, results, store
         self.context, self.jobs, self.bar = context, jobs, bar
         self.records = Records({task.step.name for task in missing}, store)

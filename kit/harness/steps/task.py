@@ -26,9 +26,13 @@ class Step:
     """A function whose results are kept; made by :func:`step`, called like the function itself."""
 
     def __init__(
-        self, function: Callable, version: int, label: str, work: Callable | None,
+        self,
+        function: Callable,
+        version: int,
+        label: str,
+        work: Callable | None,
         bulky: tuple[str, ...],
-    ):  # fmt: skip
+    ):
         self.function, self.version, self.bulky = function, version, bulky
         self.label, self.work = label or function.__name__, work
         functools.update_wrapper(self, function)
@@ -99,9 +103,12 @@ class Step:
 
 
 def step(
-    version: int, *, label: str = "", work: Callable[..., float] | None = None,
+    version: int,
+    *,
+    label: str = "",
+    work: Callable[..., float] | None = None,
     bulky: tuple[str, ...] = (),
-) -> Callable:  # fmt: skip
+) -> Callable:
     """Make a function a step.
 
     Its results are kept under its module and qualified name, its version and its arguments. Outside
