@@ -166,6 +166,7 @@ def _neuroevolution_gm():
     common = {"split": images, "name": "Ref", **net, "run": 1}
     grads = gm.gradients.task(split=images, net="lenet5", weights=net["weights"], hold_out=10)
     attack = gm.attack.task(**common, method="L2-PGD", eps=0.5, steps=3, step_size=0.5, hold_out=10)
+    others = gm.attack.task(**common, method="L∞-PGD", eps=0.1, steps=2, step_size=0.7)
     loss = {"gradients": grads["train"], "strength": 0.7, "variant": "cosine"}
     training = {"batch_size": 20, "optimizer": "adam", "lr": 1e-3, "hold_out": 10, "gm": loss}
     block = {"kind": "conv", "inputs": [0], "channels": 3, "kernel": 3}
@@ -180,6 +181,7 @@ def _neuroevolution_gm():
         {"genome": random["genomes"][k], "fitness": fitness, "generation": k}
         for k, fitness in enumerate((0.3, 0.5, 0.4))
     ]
+    weights = [{"bias": [k / 2]} for k in range(3)]
     return [
         grads,
         attack,
@@ -188,19 +190,29 @@ def _neuroevolution_gm():
                       **training),
         gm_search.child.task(
             split=images, name="child 1", genome=genome, generation=1, run=1, epochs=1,
-            count=40, adversarial=attack["images"], **training,
+            count=40, adversarial=attack["images"], on_test=others["images"], **training,
+        ),
+        gm_search.judge.task(
+            split=images, name="finalist 1", genome="lenet5", weights=net["weights"], run=1,
+            hold_out=10, adversarial=attack["images"],
+        ),
+        gm_search.finalist.task(
+            run=1, rank=1, fitness=[0.3, 0.5, 0.4], genomes=[random["genomes"][k] for k in range(3)],
+            weights=weights,
+        ),
+        gm_search.fittest.task(
+            run=1, count=2, previous={"population": born[:2], "weights": weights[:2]},
+            born=[born[2] | {"weights": weights[2]}],
         ),
         gm.examine.task(
-            **common, images={"shifted": gm.attack.task(
-                **common, method="L∞-PGD", eps=0.1, steps=2, step_size=0.7
-            )["images"]},
+            **common, images={"shifted": others["images"]},
             reference=grads["test"], image_filter={"kind": "bilateral"},
         ),
         gm.accuracy_by_eps.task(**common, eps=[0.02, 0.1], steps=3, step_size=0.4),
         gm.integrated_gradients.task(**common, count=4),
         gm_search.selection.task(
-            seed=1, run=1, number=1, previous=born[:2], born=born[2:], children=2,
-            mutations=[4, 5], space=space,
+            seed=1, run=1, number=1, previous={"population": born[:2], "weights": weights[:2]},
+            born=[born[2] | {"weights": weights[2]}], children=2, mutations=[4, 5], space=space,
         ),
     ]  # fmt: skip
 

@@ -30,6 +30,7 @@ from kit.experiments.neuroevolution_gm.roles import (
     RANDOM,
     REFERENCE,
     RETRAINED,
+    SECOND,
 )
 from kit.harness import results, steps
 from kit.neuroevolution import Member, distance, select
@@ -48,7 +49,7 @@ OTHER = {
     "pgd_steps": 3, "strength": 0.5,
     "strengths": [0.2], "population": 3, "children": 1, "distance": 1.5,
     "generations": 1, "widths": [3], "blocks": 5, "hold_out": 10,
-    "search_train": 30, "search_epochs": 2, "epochs": 2, "batch_size": 30,
+    "search_train": 30, "search_epochs": 2, "epochs": 2, "more_epochs": 2, "batch_size": 30,
 }  # fmt: skip
 cells = notebook.functions(NAME)
 
@@ -100,21 +101,21 @@ def test_a_child_that_diverged_has_no_fitness_and_never_wins():
     common = {
         "split": images, "name": "child 1", "generation": 1, "run": 1, "epochs": 2,
         "batch_size": 20, "optimizer": "sgd", "hold_out": 0, "count": 0,
-        "adversarial": images.load().x_test.numpy(),
+        "adversarial": images.load().x_test.numpy(), "on_test": images.load().x_test.numpy(),
         "gm": {"gradients": np.zeros((60, 1, 8, 8), "f2"), "strength": 0.5, "variant": "cosine"},
     }  # fmt: skip
     block = {"kind": "conv", "inputs": [0], "channels": 2, "kernel": 3}
     genome, other = [block], [block, {"kind": "pool", "inputs": [1], "pool": "max"}]
     bad = search_steps.child(genome=genome, lr=1e30, **common)
     good = search_steps.child(genome=other, lr=1e-3, **common)
-    assert all(np.isnan(bad[name]) for name in ("clean", "adversarial", "fitness"))
-    assert 0 <= good["fitness"] <= 1
-    search = {
-        "seed": 0, "run": 1, "number": 0, "previous": None, "children": 1, "mutations": [4, 5],
-        "space": {"widths": [2, 4], "kernels": [3], "side": 8, "blocks": 6},
-    }  # fmt: skip
+    assert all(np.isnan(bad[name]) for name in ("clean", "adversarial", "fitness", "test_fitness"))
+    assert 0 <= good["fitness"] == good["test_fitness"] <= 1
     for born in ([bad, good], [good, bad]):
-        assert search_steps.selection(born=born, **search)["best"] == [other, genome]
+        best = search_steps.fittest(run=1, previous=None, born=born, count=2)
+        assert [net["genome"] for net in best["population"]] == [other, genome]
+        last = {"fitness": [net["fitness"] for net in born], "genomes": [genome, other]}
+        place = search_steps.finalist(run=1, rank=0, weights=born, **last)["place"]
+        assert born[place] is good
 
 
 def test_children_train_longer_in_later_generations():
@@ -196,8 +197,11 @@ def test_words_of_tasks_stay():
         "Ref", "Ref retrained", "Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM",
         "Ref, JPEG", "Ref, bilateral", "Ref, free AT", "Ref, fast AT",
     ]  # fmt: skip
-    tried = [run.children[0][0], run.random[2]]
-    assert [task.arguments["name"] for task in tried] == ["child 1", "random 3"]
+    tried = [run.children[0][0], run.random[2], run.again[1]]
+    names = ["child 1", "random 3", "random, once more, 2"]
+    assert [task.arguments["name"] for task in tried] == names
+    last = [nets[1].arguments["name"] for nets in run.finalists.values()]
+    assert last == ["finalist 2", "random finalist 2"]
     made = [*run.white_box.values(), run.attacks["linear"]]
     assert [task.arguments["name"] for task in made] == [
         "Ref", "Ref+GM", "NE+GM 1", "NE+GM 2", "linear"
@@ -223,19 +227,61 @@ def test_the_search_is_algorithm_1(run):
             population, replaced = select(population, new)
             assert selection["replaced"] == replaced
         assert selection["population"] == [dataclasses.asdict(m) for m in population]
-        best = max(m.fitness for m in population)
-        assert selection["best"][0] in [m.genome for m in population if m.fitness == best]
     for before, born in zip(run.search[:-1], run.children[1:], strict=True):
         assert [child["genome"] for child in born] == before["genomes"]
 
 
 def test_as_many_random_architectures_are_tried(run):
     assert len(run.random) == sum(map(len, run.children))
-    best = max(run.random, key=lambda child: child["fitness"])
-    fittest = [c["genome"] for c in run.random if c["fitness"] == best["fitness"]]
-    record = run.nets[RANDOM].trained.record["arguments"]["net"]
-    assert record["field"] == ["best", 0]
-    assert run.nets[RANDOM].genome in fittest
+    order = sorted((child["fitness"] for child in run.random), reverse=True)
+    finals = [net["genome"] for net in run.finalists["random"]]
+    assert len(finals) == settings().population
+    tried = {str(child["genome"]): child["fitness"] for child in run.random}
+    assert [tried[str(genome)] for genome in finals] == order[: len(finals)]
+
+
+def test_the_same_genomes_are_trained_once_more_from_other_weights(run):
+    first = run.random[: len(run.again)]
+    assert [net["genome"] for net in run.again] == [net["genome"] for net in first]
+    for one, other in zip(first, run.again, strict=True):
+        head = [name for name in one["weights"] if name.startswith("head")]
+        assert all(np.any(one["weights"][name] != other["weights"][name]) for name in head)
+
+
+def test_the_whole_last_population_is_trained_to_the_end_and_the_best_reported(run):
+    for kind, roles_of_kind in (("evolved", (BEST, SECOND)), ("random", (RANDOM,))):
+        judged = run.finalists[kind]
+        fitness = [net["fitness"] for net in judged]
+        ranked = [run.nets[role].trained for role in roles_of_kind]
+        assert [net["fitness"] for net in ranked] == sorted(fitness, reverse=True)[: len(ranked)]
+        for net in ranked:
+            assert judged[net["place"]]["genome"] == net["genome"]
+    population = [net["genome"] for net in run.search[-1]["population"]]
+    assert [net["genome"] for net in run.finalists["evolved"]] == population
+
+
+def test_the_last_population_goes_on_from_the_weights_of_its_search():
+    (anew,), (on,) = (planned(more_epochs=k)["reduced"].runs for k in (0, 3))
+    assert keys([anew.search, anew.nets[MISALIGNED]]) == keys([on.search, on.nets[MISALIGNED]])
+    for kind in ("evolved", "random"):
+        for k, judged in enumerate(on.finalists[kind]):
+            trained = judged.arguments["weights"].task
+            assert trained.arguments["weights"].path == ("weights", k)
+            assert trained.arguments["epochs"] == 3
+            before = anew.finalists[kind][k].arguments["weights"].task
+            assert "weights" not in before.arguments
+            assert before.arguments["net"] == trained.arguments["net"]
+
+
+def test_weights_follow_their_nets_through_the_selections(run):
+    """A candidate keeps its weights until a child takes its place."""
+    weights = [child["weights"] for child in run.children[0]]
+    for born, selection in zip(run.children[1:], run.search[1:], strict=True):
+        for child, place in zip(born, selection["replaced"], strict=True):
+            if place >= 0:
+                weights[place] = child["weights"]
+        for ours, theirs in zip(weights, selection["weights"], strict=True):
+            assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 class Stopping(Executor):
@@ -263,10 +309,11 @@ def test_killed_and_resumed_elsewhere_it_ends_the_same(store, run):
     assert len(kept) == 9
     again, children = steps.compute(wanted, executor=Stopping(1000), device="cpu")
     assert kept == {path: path.stat().st_mtime_ns for path in kept}  # not computed again
-    for ours, theirs in zip(again, run.search, strict=True):
-        assert dict(ours) == dict(theirs)
+    pairs = [*zip(again, run.search, strict=True)]
     for ours, theirs in zip(children, run.children, strict=True):
-        assert [dict(child) for child in ours] == [dict(child) for child in theirs]
+        pairs += zip(ours, theirs, strict=True)
+    for ours, theirs in pairs:
+        np.testing.assert_equal(dict(ours), dict(theirs))
 
 
 def test_a_held_out_fitness_sees_no_test_image():
@@ -305,6 +352,7 @@ def test_a_held_out_fitness_sees_no_test_image():
                 count=0,
                 gm=gm | {"variant": "cosine"},
                 adversarial=x.numpy(),
+                on_test=images.x_test.numpy(),
             )["clean"]
             for images in (data, other)
         ]

@@ -98,18 +98,26 @@ class _Planner:
             net = self.train(self.split, Role(source), source)
             attacks[source] = self.attack(self.split, Role(source), net, LINF, source)
         children, selections = self.search(reference)
-        random, among_random = self.random(reference, sum(map(len, children)))
-        genomes = {
-            REFERENCE: config.reference, RETRAINED: config.reference, MISALIGNED: config.reference,
-            HAND_ENGINEERED: config.hand_engineered,
-            BEST: selections[-1]["best"][0], SECOND: selections[-1]["best"][1],
-            RANDOM: among_random["best"][0],
-        }  # fmt: skip
+        random, fittest, again = self.random(reference, sum(map(len, children)))
         gm = self.gm(grads, "cosine", config.strength)
-        nets = {
-            role: self.net(role, genomes[role], attacks, grads, gm=None if role in PLAIN else gm)
-            for role in COMPARED
+        evolved, trained = self.finalists("finalist", selections[-1], reference, gm)
+        drawn, trained_random = self.finalists("drawn finalist", fittest, reference, gm)
+        chosen = {
+            BEST: self.finalist(0, evolved, trained),
+            SECOND: self.finalist(1, evolved, trained),
+            RANDOM: self.finalist(0, drawn, trained_random),
         }
+        by_hand = {role: config.reference for role in (REFERENCE, RETRAINED, MISALIGNED)}
+        by_hand[HAND_ENGINEERED] = config.hand_engineered
+        nets = {
+            role: self.net(role, net, attacks, grads, gm=None if role in PLAIN else gm)
+            for role, net in by_hand.items()
+        } | {
+            role: self.examine(self.split, role, net["genome"], net, attacks, grads)
+            for role, net in chosen.items()
+        }
+        nets = {role: nets[role] for role in COMPARED}
+        best = chosen[BEST]["genome"]
         four = [nets[role] for role in (REFERENCE, MISALIGNED, BEST, SECOND)]
         return Run(
             nets,
@@ -117,7 +125,8 @@ class _Planner:
             selections,
             children,
             random,
-            among_random,
+            again,
+            {"evolved": evolved, "random": drawn},
             defenses=self.defenses(reference, attacks[LINF]) if self.reduced else {},
             white_box={
                 net.role: self.attack(self.split, net.role, net.trained, LINF, net.genome)
@@ -125,16 +134,12 @@ class _Planner:
             },
             twins={
                 REFERENCE: self.twin(nets[REFERENCE], nets[RETRAINED].trained),
-                BEST: self.twin(
-                    nets[BEST], self.train(self.split, BEST, genomes[BEST], start=3, gm=gm)
-                ),
+                BEST: self.twin(nets[BEST], self.train(self.split, BEST, best, start=3, gm=gm)),
             },
             sweep=self.sweep(attacks[LINF], grads) if self.reduced else {},
             accuracy_by_eps=self.accuracy_by_eps(reference),
             attributions={net.role: self.attributions(net) for net in four[:3]},
-            transfer={
-                name: self.transfer(images, genomes[BEST]) for name, images in self.others.items()
-            },
+            transfer={name: self.transfer(images, best) for name, images in self.others.items()},
         )
 
     def accuracy_by_eps(self, reference: Task) -> Task:
@@ -169,8 +174,7 @@ class _Planner:
             net=net,
             run=self.number,
             start=start,
-            **self.config.training,
-            **how,
+            **self.config.training | how,
         )
 
     def gradients(self, split: Split, reference: Task) -> Task:
@@ -272,7 +276,7 @@ class _Planner:
                     seed=config.seed,
                     run=self.number,
                     number=number,
-                    previous=selections[-1]["population"] if selections else None,
+                    previous=_kept(selections[-1]) if selections else None,
                     born=[_judged(task) for task in born[-1]],
                     children=config.children,
                     mutations=list(MUTATIONS),
@@ -283,8 +287,8 @@ class _Planner:
             genomes = [selections[-1]["genomes"][k] for k in range(count)]
         return born, selections
 
-    def random(self, reference: Task, count: int) -> tuple[list[Task], Task]:
-        """Random architectures trained as the children are, and the selection among them."""
+    def random(self, reference: Task, count: int) -> tuple[list[Task], Task, list[Task]]:
+        """Random architectures trained as the children are, the fittest, and some once more."""
         config, child = self.config, self.child(reference)
         drawn = search_steps.random_genomes.task(
             seed=config.seed, run=self.number, count=count, distance=None, space=self.limits
@@ -297,25 +301,66 @@ class _Planner:
             child(drawn["genomes"][k], number, Role("drawn", k + 1))
             for k, number in enumerate(generations)
         ]
-        chosen = search_steps.selection.task(
-            seed=config.seed,
+        again = [
+            child(drawn["genomes"][k], generations[k], Role("again", k + 1))
+            for k in range(2 * config.population)
+        ]
+        fittest: Task | None = None
+        for first in range(0, count, config.population):
+            fittest = search_steps.fittest.task(
+                run=self.number,
+                previous=_kept(fittest) if fittest else None,
+                born=list(map(_judged, tried[first : first + config.population])),
+                count=config.population,
+            )
+        assert fittest is not None
+        return tried, fittest, again
+
+    def finalists(
+        self, part: str, population: Task, reference: Task, gm: dict
+    ) -> tuple[list[Task], list[Task]]:
+        """A population trained to the end: judged, and trained."""
+        config = self.config
+        attack = self.attack(self.split, REFERENCE, reference, LINF, hold_out=config.hold_out)
+        trained, judged = [], []
+        for k in range(config.population):
+            role, genome = Role(part, k + 1), population["population"][k]["genome"]
+            how: dict[str, Any] = {"gm": gm}
+            if config.more_epochs:
+                how |= {"weights": population["weights"][k], "epochs": config.more_epochs}
+            trained.append(self.train(self.split, role, genome, **how))
+            judged.append(
+                search_steps.judge.task(
+                    split=self.split,
+                    name=word(role),
+                    genome=genome,
+                    weights=trained[-1]["weights"],
+                    run=self.number,
+                    hold_out=config.hold_out,
+                    adversarial=attack["images"],
+                )
+            )
+        return judged, trained
+
+    def finalist(self, rank: int, judged: list[Task], trained: list[Task]) -> Task:
+        """The best of them in the end, or a later one."""
+        return search_steps.finalist.task(
             run=self.number,
-            number=0,
-            previous=None,
-            born=list(map(_judged, tried)),
-            children=1,
-            mutations=list(MUTATIONS),
-            space=self.limits,
+            rank=rank,
+            fitness=[net["fitness"] for net in judged],
+            genomes=[net["genome"] for net in judged],
+            weights=[net["weights"] for net in trained],
         )
-        return tried, chosen
 
     def child(self, reference: Task) -> functools.partial[Task]:
         config = self.config
         attack = self.attack(self.split, REFERENCE, reference, LINF, hold_out=config.hold_out)
+        on_test = self.attack(self.split, REFERENCE, reference, LINF)
         gm = self.gm(self.gradients(self.split, reference), "cosine", config.strength)
-        return functools.partial(self._child, attack["images"], gm)
+        examples = {"adversarial": attack["images"], "on_test": on_test["images"]}
+        return functools.partial(self._child, examples, gm)
 
-    def _child(self, adversarial: Any, gm: dict, genome: Any, generation: int, role: Role) -> Task:
+    def _child(self, examples: dict, gm: dict, genome: Any, generation: int, role: Role) -> Task:
         config = self.config
         how = config.training | {"epochs": config.child_epochs(max(generation, 1))}
         return search_steps.child.task(
@@ -326,7 +371,7 @@ class _Planner:
             run=self.number,
             count=config.search_train,
             gm=gm,
-            adversarial=adversarial,
+            **examples,
             **how,
         )
 
@@ -394,4 +439,9 @@ class _Planner:
 
 def _judged(child: Task) -> dict:
     """What a selection needs of a child."""
-    return {name: child[name] for name in ("genome", "fitness", "generation")}
+    return {name: child[name] for name in ("genome", "weights", "fitness", "generation")}
+
+
+def _kept(selection: Task) -> dict:
+    """What the next selection needs of one."""
+    return {name: selection[name] for name in ("population", "weights")}

@@ -32,7 +32,8 @@ _WORDS = {
     "reference": "Ref", "retrained": "Ref retrained", "misaligned": "Ref+GM",
     "hand-engineered": "HE+GM", "evolved": "NE+GM", "random": "Random+GM",
     "jpeg": "Ref, JPEG", "bilateral": "Ref, bilateral", "free": "Ref, free AT",
-    "fast": "Ref, fast AT", "child": "child", "drawn": "random",
+    "fast": "Ref, fast AT", "child": "child", "drawn": "random", "again": "random, once more,",
+    "finalist": "finalist", "drawn finalist": "random finalist",
 }  # fmt: skip
 LABELS = {
     "reference": "Ref", "retrained": "Ref retrained", "misaligned": "Ref+GM",

@@ -96,6 +96,7 @@ class Settings(ImageSettings):
     search_train: Annotated[int, whole(0)]
     search_epochs: Annotated[int, _WHOLE]
     epochs: Annotated[int, _WHOLE]
+    more_epochs: Annotated[int, whole(0)]
     batch_size: Annotated[int, whole(2)]
 
     @classmethod

@@ -48,11 +48,12 @@ def train(
     hold_out: int,
     gm: GM | None = None,
     defense: Mapping | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """Train a net on clean images: plainly, with the GM loss, or adversarially.
 
     Equal runs and starts begin from equal weights, as far as the architectures are equal, and see
-    the images in equal order.
+    the images in equal order. With `weights` the training of a net goes on from these.
 
     Returns
     -------
@@ -71,6 +72,7 @@ def train(
         seed=runtime.derive_seed(split.seed, "net", run, start),
         gm=gm,
         defense=defense,
+        weights=weights,
     )
     accuracy = kit.training.accuracy(model, *trained_on(data, hold_out))
     return {"weights": kit.nets.weights(model), "train_accuracy": accuracy}

@@ -63,11 +63,16 @@ def trained_net(
     count: int = 0,
     gm: GM | None = None,
     defense: Mapping | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> torch.nn.Module:
-    """A net trained plainly, with the GM loss, or adversarially (`defense`)."""
+    """A net trained plainly, with the GM loss, or adversarially (`defense`); from `weights` on."""
     x, y = trained_on(data, hold_out, count)
     options: dict[str, Any] = {"epochs": epochs}
-    model = kit.nets.build(net, data.shape, data.classes, seed=seed).to(x.device)
+    if weights is None:
+        model = kit.nets.build(net, data.shape, data.classes, seed=seed)
+    else:
+        model = kit.nets.restore(net, data.shape, data.classes, weights)
+    model.to(x.device)
     if gm:
         options["loss"] = kit.misalignment.misaligned(
             tensor(gm["gradients"], x), strength=gm["strength"], variant=gm["variant"]

@@ -22,7 +22,7 @@ class Net(Generic[T]):
     genome
         Its blocks, or the name of an architecture.
     trained
-        Of :func:`steps.train`.
+        Of :func:`steps.train`, or of :func:`search_steps.finalist`.
     examined
         Of :func:`steps.examine` on the clean images and all adversarial ones.
     """
@@ -54,8 +54,11 @@ class Run(Generic[T]):
         Of each generation.
     random
         As many random architectures, trained alike, as the search has tried.
-    among_random
-        The selection among them.
+    again
+        The first of these, trained once more from other weights.
+    finalists
+        Of :func:`search_steps.judge`, by what chose them, ``"evolved"`` and ``"random"``: the last
+        population, and as many of the random architectures, trained to the end.
     defenses
         By role, those of `DEFENDED`.
     white_box
@@ -78,7 +81,8 @@ class Run(Generic[T]):
     search: list[T]
     children: list[list[T]]
     random: list[T]
-    among_random: T
+    again: list[T]
+    finalists: dict[str, list[T]]
     defenses: dict[Role, Net[T]]
     white_box: dict[Role, T]
     twins: dict[Role, T]
