@@ -197,7 +197,8 @@ def _neuroevolution_gm():
             hold_out=10, adversarial=attack["images"],
         ),
         gm_search.finalist.task(
-            run=1, rank=1, fitness=[0.3, 0.5, 0.4], genomes=[random["genomes"][k] for k in range(3)],
+            run=1, rank=1, fitness=[0.3, 0.5, 0.4],
+            genomes=[random["genomes"][k] for k in range(3)],
             weights=weights,
         ),
         gm_search.fittest.task(

@@ -107,7 +107,7 @@ class _Planner:
             SECOND: self.finalist(1, evolved, trained),
             RANDOM: self.finalist(0, drawn, trained_random),
         }
-        by_hand = {role: config.reference for role in (REFERENCE, RETRAINED, MISALIGNED)}
+        by_hand = dict.fromkeys((REFERENCE, RETRAINED, MISALIGNED), config.reference)
         by_hand[HAND_ENGINEERED] = config.hand_engineered
         nets = {
             role: self.net(role, net, attacks, grads, gm=None if role in PLAIN else gm)
