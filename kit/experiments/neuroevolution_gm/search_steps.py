@@ -211,7 +211,7 @@ def selection(
         ``population`` (genome, fitness and generation of each), their ``weights``, ``replaced``
         (for each child the position that it took, or -1), and ``genomes``, the next children.
     """
-    before = previous and [Member(**member) for member in previous["population"]]
+    before = [Member(**member) for member in previous["population"]] if previous else None
     last = algorithm.compete(number, before, _members(born))
     weights = list(previous["weights"]) if previous else [None] * len(born)
     for net, place in zip(born, last.replaced, strict=True):
