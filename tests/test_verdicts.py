@@ -157,7 +157,7 @@ def test_parts_bear_their_names_and_verdicts():
 def test_a_small_effect_is_reproduced_smaller_than_printed():
     found = of([2.0, 2.1, 2.2], printed=20.0)
     assert found.outcome == results.SMALLER
-    assert found.evidence.endswith("less than half of the paper's 20")
+    assert found.evidence.endswith("the interval ends below half of the paper's 20")
     assert of([2.0, 2.1, 2.2], printed=4.0).outcome == results.REPRODUCED  # half of it is inside
     assert of([2.0, 2.1], printed=20.0).outcome == results.UNDECIDED
 
@@ -166,7 +166,7 @@ def test_more_repeats_never_turn_a_failure_into_a_success():
     """An effect between zero and half of the printed one is no failure, however few the repeats."""
     few = of([-1.0, 2.0, 0.5], printed=20)  # [−3.2, 4.2]
     assert few.outcome == results.UNDECIDED
-    assert "less than half of the paper's 20" in few.evidence
+    assert "the interval ends below half of the paper's 20" in few.evidence
     assert of([-1.0, 2.0, 0.5] * 20, printed=20).outcome == results.SMALLER
 
 

@@ -119,7 +119,8 @@ class Part:
         if self._too_few():
             return f"{said} (too few to decide)"
         if self._smaller(self.estimate.interval()[1]):
-            return f"{said}, less than half of the paper's {shown_number(float(self.printed or 0))}"
+            printed = shown_number(float(self.printed or 0))
+            return f"{said}; the interval ends below half of the paper's {printed}"
         return said + (self._needed() if self.outcome() == UNDECIDED else "")
 
     def numbers(self) -> dict[str, Any]:
