@@ -366,7 +366,7 @@ ERRORS = [
     ("images learn with the weights", LOOP, "x.detach().to(device)", "x.to(device)", "test_state"),
     ("fast adversarial training goes on from the training before", FIT, "reset(transform, augment, perturb, loss)", "reset(transform, augment, loss)", "test_state"),
     ("free adversarial training goes on from the training before", FIT, "reset(transform, augment, perturb, loss)", "reset(transform, augment, perturb)", "test_state"),
-    ("free adversarial training goes on from net to net", POPULATION, "        loop.reset(transform, loss)  # fit sees them wrapped\n", "", "test_state"),
+    ("free adversarial training goes on from net to net", POPULATION, "        loop.reset(transform)  # fit sees it wrapped\n", "", "test_state"),
     ("statistics measured with dropout", "kit/explain/landscape.py", "        twin = copy.deepcopy(model)", "    twin = copy.deepcopy(model)", "test_explain"),
     ("a failure spoils statistics", "kit/explain/landscape.py", "twin = copy.deepcopy(model)", "twin = model", "test_state"),
     ("Grad-CAM of the first convolution", "kit/explain/grad_cam.py", "calls[min(places[-1] + 1", "calls[min(places[0] + 1", "test_explain"),

@@ -1137,7 +1137,7 @@ def test_trainings_on_one_search_are_no_independent_results():
     draws = rows("uniform", [80, 81, 82, 83, 84])
     ours = pd.concat([rows("evolved", [50, 52, 54, 56], s) for s in (1, 2, 3)])
     judged = claims._more_harmful(ours, draws, "evolved", "uniform", 0.5)
-    assert judged.evidence.startswith("uniform 82 % − evolved 53 %: 29 points")
+    assert judged.evidence.startswith("uniform − evolved: 29 points")
     assert "over 5 and 3 runs (too few to decide)" in judged.evidence
     one = claims._more_harmful(ours.query("search == 1"), draws, "a", "b", 0.5)
     assert one.outcome == results.UNDECIDED

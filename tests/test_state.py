@@ -579,11 +579,19 @@ def test_options_of_adversarial_training_serve_for_many_trainings(digits, kind, 
 
 
 def test_functions_that_keep_something_begin_anew_for_every_member(digits):
-    free, pair = defenses.Free(0.1), [nets.build("linear", digits.shape) for _ in range(2)]
-    subsets = [range(40), range(40)]
-    training.fit_many(
-        pair, digits.x_train, digits.y_train, loss=free, subsets=subsets, stacked=False, epochs=2
-    )
+    class Brightening:
+        """Images that grow brighter from batch to batch."""
+
+        def reset(self):
+            self.batches = 0
+
+        def __call__(self, arg, x, y):
+            self.batches += 1
+            return x + arg * self.batches / 10, y
+
+    pair = [nets.build("linear", digits.shape) for _ in range(2)]
+    options = dict(transform=Brightening(), member_args=torch.ones(2), stacked=False, epochs=2)
+    training.fit_many(pair, digits.x_train, digits.y_train, **options)
     assert torch.equal(vector(pair[0]), vector(pair[1]))
 
 

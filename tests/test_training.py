@@ -378,45 +378,6 @@ def test_the_default_loss_by_hand(digits):
     assert sorted(torch.cat([rows for rows, *_ in seen[:5]]).tolist()) == list(range(320))
 
 
-@pytest.mark.parametrize("stacked", [False, None])
-def test_rows_are_positions_in_all_the_data(digits, stacked):
-    """Members that train on subsets look up what belongs to their images."""
-    seen, pair = [], population("linear", digits.shape, count=2)
-    subsets = [list(range(100, 160)), list(range(300, 240, -1))]
-    options = dict(epochs=1, batch_size=32, subsets=subsets, stacked=stacked)
-    training.fit_many(pair, digits.x_train, digits.y_train, loss=noted_loss(seen), **options)
-    for rows, x, y in seen:
-        assert torch.equal(x, digits.x_train[rows])
-        assert torch.equal(y, digits.y_train[rows])
-    for subset, part in zip(subsets, (seen[:2], seen[2:]), strict=True):
-        assert sorted(torch.cat([rows for rows, *_ in part]).tolist()) == sorted(subset)
-
-
-@pytest.mark.parametrize("subsets", [None, [range(60), range(200, 260), range(100, 160)]])
-def test_a_stacked_loss_is_the_looped_one(digits, subsets):
-    x, y = digits.x_train.double(), digits.y_train
-    share = torch.rand(len(x), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    def weighted(model, x, y, rows):
-        logits = model(x)
-        losses = nn.functional.cross_entropy(logits, y, reduction="none")
-        return (share[rows] * losses).mean(), logits
-
-    subsets = subsets and [list(part) for part in subsets]
-    options = dict(epochs=2, batch_size=25, loss=weighted, subsets=subsets)
-    options |= dict(transform=shifted, member_args=torch.arange(3))
-    stacked, looped = (population("resnet8", digits.shape, torch.float64) for _ in range(2))
-    histories = [
-        training.fit_many(members, x, y, stacked=how, **options)
-        for members, how in ((stacked, True), (looped, False))
-    ]
-    for a, b in zip(stacked, looped, strict=True):
-        torch.testing.assert_close(weights(a), weights(b), rtol=0, atol=1e-9)
-    for a, b in zip(*histories, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], abs=1e-9)
-        assert a["accuracy"] == pytest.approx(b["accuracy"], abs=1e-6)
-
-
 @pytest.mark.parametrize("pick", [lambda pair: pair[0], lambda pair: pair[1], list])
 def test_a_loss_returns_loss_and_logits(digits, pick):
     def loss(*batch):

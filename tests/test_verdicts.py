@@ -129,9 +129,11 @@ def test_of_many_parts_one_fails_at_a_stricter_error_alone():
     assert results.all_of([barely, of(SURE)]).outcome == results.NOT_REPRODUCED
     many = results.all_of([barely, of(SURE), of(SURE)])
     assert (many.outcome, many.p) == (results.UNDECIDED, 1)
+    assert "(not reproduced alone, undecided as one of 3)" in many.evidence
     surely = results.all_of([of(FAILS), of(SURE), of(SURE)])
     assert surely.outcome == results.NOT_REPRODUCED
     assert surely.p == pytest.approx(3 * of(FAILS).p)
+    assert "(not reproduced);" in surely.evidence
 
 
 def test_a_doubted_part_cannot_fail_and_the_others_can():
@@ -157,7 +159,7 @@ def test_parts_bear_their_names_and_verdicts():
 def test_a_small_effect_is_reproduced_smaller_than_printed():
     found = of([2.0, 2.1, 2.2], printed=20.0)
     assert found.outcome == results.SMALLER
-    assert found.evidence.endswith("less than half of the paper's 20")
+    assert found.evidence.endswith("the interval ends below half of the paper's 20")
     assert of([2.0, 2.1, 2.2], printed=4.0).outcome == results.REPRODUCED  # half of it is inside
     assert of([2.0, 2.1], printed=20.0).outcome == results.UNDECIDED
 
@@ -166,7 +168,7 @@ def test_more_repeats_never_turn_a_failure_into_a_success():
     """An effect between zero and half of the printed one is no failure, however few the repeats."""
     few = of([-1.0, 2.0, 0.5], printed=20)  # [−3.2, 4.2]
     assert few.outcome == results.UNDECIDED
-    assert "less than half of the paper's 20" in few.evidence
+    assert "; the interval ends below half of the paper's 20; about 73 runs" in few.evidence
     assert of([-1.0, 2.0, 0.5] * 20, printed=20).outcome == results.SMALLER
 
 

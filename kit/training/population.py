@@ -15,7 +15,6 @@ from kit.batches import in_parts
 from kit.training import loop
 from kit.training.fitting import fit
 from kit.training.loop import History
-from kit.training.losses import Loss
 
 
 def fit_many(
@@ -28,7 +27,6 @@ def fit_many(
     optimizer: str = "adam",
     lr: float = 1e-3,
     seed: int = 0,
-    loss: Loss | None = None,
     transform: Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     member_args: Tensor | None = None,
     subsets: Sequence[Any] | None = None,
@@ -51,9 +49,6 @@ def fit_many(
         As in :func:`fit`; without `subsets` every net sees the same batches.
     epochs, batch_size, optimizer, lr, seed
         As in :func:`fit`.
-    loss
-        As in :func:`fit`; `rows` are positions in `x`, with `subsets` too. Stacked, it runs under
-        :func:`torch.func.vmap`, which forbids :func:`input_gradients`.
     transform
         ``transform(member_args[m], x, y)`` turns a batch into the images and labels that net m
         sees. Stacked, it runs under :func:`torch.func.vmap`.
@@ -65,8 +60,8 @@ def fit_many(
     on_epoch
         Is called as ``on_epoch(m, epoch, model)`` for every net m after each epoch, counted from 1.
     stacked
-        By default whether the nets lie on a GPU and `loss` is the default one. Where its
-        memory does not hold all of them at once, they are stacked in halves, or quarters.
+        By default whether the nets lie on a GPU. Where its memory does not hold all of them at
+        once, they are stacked in halves, or quarters.
     captured
         As in :func:`fit`.
 
@@ -101,32 +96,26 @@ def fit_many(
     x, y = loop.checked(models, x, y, fixed=not transform)
     rows = None if subsets is None else _stacked_rows(subsets, len(models), len(x)).to(x.device)
     if stacked is None:
-        stacked = x.device.type != "cpu" and loss is None
+        stacked = x.device.type != "cpu"
     options: dict[str, Any] = dict(
-        loss=loss, transform=transform, member_args=member_args, rows=rows, on_epoch=on_epoch
+        transform=transform, member_args=member_args, rows=rows, on_epoch=on_epoch
     )
     train = _fit_in_stacks if stacked else _fit_in_turn
     return train(models, x, y, schedule, **options)
 
 
-def _fit_in_turn(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
+def _fit_in_turn(models, x, y, schedule, *, transform, member_args, rows, on_epoch):
     histories = []
     for m, model in enumerate(models):
-        loop.reset(transform, loss)  # fit sees them wrapped
+        loop.reset(transform)  # fit sees it wrapped
         subset = slice(None) if rows is None else rows[m]
-        options = dict(
-            loss=loss if rows is None else _at(rows[m], loss),
+        options: dict[str, Any] = dict(
             transform=transform and functools.partial(transform, member_args[m]),
             on_epoch=on_epoch and functools.partial(on_epoch, m),
         )
         options |= dataclasses.asdict(schedule)
         histories.append(fit(model, x[subset], y[subset], **options))
     return histories
-
-
-def _at(subset, loss):
-    """The loss on a part of the data, which still reads positions among all of them."""
-    return loss and (lambda model, x, y, rows: loss(model, x, y, subset[rows]))
 
 
 def _fit_in_stacks(models, x, y, schedule, *, member_args, rows, on_epoch, **options):
@@ -149,7 +138,7 @@ def _fit_in_stacks(models, x, y, schedule, *, member_args, rows, on_epoch, **opt
     return [history for of_stack in stacks for history in of_stack]
 
 
-def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, on_epoch):
+def _fit_stacked(models, x, y, schedule, *, transform, member_args, rows, on_epoch):
     first = None if transform is None else functools.partial(transform, member_args[0])
     count = len(x) if rows is None else rows.shape[1]
     sizes = loop.batch_sizes(models[0], x, y, first, count, schedule.batch_size)
@@ -164,7 +153,7 @@ def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, 
         if transform is not None:
             images, labels = transform(args, images, labels)
         model = functools.partial(torch.func.functional_call, skeleton, (weights, buffers))
-        return loop.loss_and_accuracy(loss, model, images, labels, rows)
+        return loop.loss_and_accuracy(None, model, images, labels, rows)
 
     of_args = None if transform is None else 0
     of_images = None if rows is None else 0  # the members' dimension, where they have one
@@ -188,7 +177,7 @@ def _fit_stacked(models, x, y, schedule, *, loss, transform, member_args, rows, 
 
     try:
         with draws:
-            loop.reset(transform, loss)
+            loop.reset(transform)
             return loop.train(
                 step, weights.values(), sizes, schedule, generator, len(models), finish=finish
             )

@@ -241,12 +241,8 @@ def _more_harmful(
 ) -> results.Verdict:
     """Is the accuracy after our noise below that after the others', two independent samples?"""
     theirs, own = tables.units(others), tables.units(ours)
-    means = [
-        f"{name} {results.shown_number(float(v.mean()))} %"
-        for name, v in ((other, theirs), (name, own))
-    ]
     judged = results.larger(theirs, own, "points", resolution, printed)
-    judged = results.all_of({" − ".join(means): judged})
+    judged = results.all_of({f"{other} − {name}": judged})
     return if_learnt(others, if_learnt(ours, judged))
 
 

@@ -119,7 +119,8 @@ class Part:
         if self._too_few():
             return f"{said} (too few to decide)"
         if self._smaller(self.estimate.interval()[1]):
-            return f"{said}, less than half of the paper's {shown_number(float(self.printed or 0))}"
+            printed = shown_number(float(self.printed or 0))
+            said += f"; the interval ends below half of the paper's {printed}"
         return said + (self._needed() if self.outcome() == UNDECIDED else "")
 
     def numbers(self) -> dict[str, Any]:
@@ -162,7 +163,8 @@ class Part:
             return ""  # more repeats on the same images need not decide
         needed = repeats_needed(distance / spread, two_samples=len(sizes) > 1)
         of_each = " of each" if len(sizes) > 1 else ""
-        return f"; about {needed} runs{of_each} would decide it with a chance of 80 %"
+        about = "" if needed.startswith("more") else "about "
+        return f"; {about}{needed} runs{of_each} would decide it with a chance of 80 %"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +200,12 @@ class Verdict:
         found = [part.outcome() for part in self.parts]
         return worst([UNDECIDED if each == NOT_REPRODUCED else each for each in found])
 
+    def _said_of(self, part: Part) -> str:
+        alone = part.outcome()
+        if alone == NOT_REPRODUCED != part.outcome(ERROR / self._chances):
+            return f"{NOT_REPRODUCED} alone, {UNDECIDED} as one of {len(self.parts)}"
+        return alone
+
     @property
     def _chances(self) -> int:
         """To fail by luck."""
@@ -222,7 +230,7 @@ class Verdict:
     def evidence(self) -> str:
         """The numbers behind it, in words."""
         of_several = len(self.parts) > 1
-        said = [p.words() + (f" ({p.outcome()})" if of_several else "") for p in self.parts]
+        said = [p.words() + (f" ({self._said_of(p)})" if of_several else "") for p in self.parts]
         doubts = [doubt for part in self.parts for doubt in part.doubts]
         return "; ".join([*said, *self.notes, *dict.fromkeys(doubts)])
 
@@ -386,8 +394,8 @@ def holm(p_values: Sequence[float]) -> list[bool]:
 
     The most certain one has to stand at an error of 5 % divided by the number of verdicts, the next
     at 5 % divided by one fewer, and so on: then the chance that *any* of those that survive came by
-    luck is 5 % at most. It corrects for how many verdicts there are, neither for looking at them
-    again and again while repeats come in, nor for repeats that share images.
+    luck is 5 % at most. It corrects for how many verdicts there are, not for looking at them again
+    and again while repeats come in.
 
     Examples
     --------
