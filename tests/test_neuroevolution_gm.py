@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import types
 from concurrent.futures import Executor, Future
 
 import golden
@@ -21,6 +22,7 @@ from kit.experiments.neuroevolution_gm import (
     measures,
     roles,
     search_steps,
+    searched,
     tables,
     training,
 )
@@ -51,6 +53,7 @@ OTHER = {
     "generations": 1, "widths": [3], "blocks": 5, "hold_out": 10,
     "search_train": 30, "search_epochs": 2, "epochs": 2, "more_epochs": 2, "batch_size": 30,
 }  # fmt: skip
+SPLIT = split("digits", train=60, test=30)
 cells = notebook.functions(NAME)
 
 
@@ -626,19 +629,90 @@ def test_what_was_not_run_is_not_shown_twice():
 
 
 def test_what_the_search_chose_is_read_off_its_results(computed, run):
-    table = measures.chosen(run, computed["reduced"].split).set_index("net")
+    table = searched.chosen(run, computed["reduced"].split).set_index("net")
     assert list(table.index) == ["Ref+GM", "HE+GM", "NE+GM 1", "NE+GM 2", "Random+GM"]
-    fitness = sorted((net["fitness"] for net in run.search[-1]["population"]), reverse=True)
-    assert table.loc["NE+GM 2", "in the search"] == pytest.approx(100 * fitness[1])
+    for label, role in (("NE+GM 2", SECOND), ("Random+GM", RANDOM)):
+        net = run.nets[role]
+        assert table.loc[label, "when chosen"] == 100 * net.trained["fitness"]
+        of = [*(c for born in run.children for c in born), *run.random]
+        before = {str(child["genome"]): 100 * child["fitness"] for child in of}
+        assert table.loc[label, "in the search"] == pytest.approx(before[str(net.genome)])
     e = run.nets[BEST].examined
     shares = [np.mean(given == e["true"]) for given in (e["clean"], e["adversarial"]["L∞-PGD"])]
     assert table.loc["NE+GM 1", "in the end"] == pytest.approx(100 * min(shares))
-    progress = measures.search_progress(run)
+    progress = searched.progress(run)
     assert progress["evolved"][-1] == pytest.approx(
         100 * max(child["fitness"] for born in run.children for child in born)
     )
     assert len(progress["random"]) == len(run.random)
-    assert len(measures.replacements(run)) == sum(map(len, run.children[1:]))
+    assert len(searched.replacements(run)) == sum(map(len, run.children[1:]))
+
+
+def a_search(first, again, clean, adversarial):
+    """A run whose random nets have these fitnesses, and are trained once more with those."""
+    fits = [
+        {"clean": c, "adversarial": a, "fitness": f, "test_fitness": f / 2, "genome": genome}
+        for c, a, f, genome in zip(clean, adversarial, first, GENOMES, strict=True)
+    ]
+    return types.SimpleNamespace(
+        children=[],
+        random=fits,
+        again=[{"fitness": f} for f in again],
+        search=[{"population": []}],
+        finalists={
+            "evolved": [],
+            "random": [{"fitness": -f} for f in np.sort(-np.array(first))[:3]],
+        },
+    )
+
+
+BLOCK = {"kind": "conv", "inputs": [0], "channels": 2, "kernel": 3}
+POOL = {"kind": "pool", "pool": "max"}
+GENOMES = [
+    [BLOCK],
+    [BLOCK, POOL | {"inputs": [1]}],
+    [BLOCK, BLOCK | {"inputs": [1]}],
+    [BLOCK, BLOCK | {"inputs": [1]}, POOL | {"inputs": [2]}],
+]
+
+
+def test_reliability_is_the_share_of_the_variance_that_is_the_genomes():
+    first, again = [0.4, 0.5, 0.6, 0.7], [0.42, 0.48]
+    run = a_search(first, again, clean=[0.4, 0.5, 0.7, 0.8], adversarial=[0.9, 0.9, 0.6, 0.7])
+    found = searched.trust(run).set_index("quantity")["value"]
+    assert found["scatter of a genome's trainings (points)"] == pytest.approx(2 / 2**0.5)
+    assert found["scatter of all nets (points)"] == pytest.approx(100 * np.std(first, ddof=1))
+    assert found["reliability"] == pytest.approx(1 - 2 / (1e4 * np.var(first, ddof=1)))
+    assert found["fitness is the clean accuracy (% of nets)"] == 50
+    assert found["correlation with the fitness on test images"] == pytest.approx(1)
+    assert found["correlation with the fitness in the end"] == pytest.approx(1)
+
+
+def test_a_training_that_diverged_says_nothing_of_the_scatter():
+    run = a_search([0.4, np.nan, 0.6, 0.7], [0.42, 0.5, 0.6], [0.5] * 4, [0.6] * 4)
+    found = searched.trust(run).set_index("quantity")["value"]
+    assert found["scatter of a genome's trainings (points)"] == pytest.approx(1)
+    assert np.isfinite(found).all()
+
+
+def test_traits_are_compared_at_equal_size():
+    """Poolings have no parameters: here each costs 0.1, however large the net is."""
+    sizes = np.log([searched.parameters(genome, SPLIT) for genome in GENOMES])
+    fitness = list(sizes / 10 - 0.1 * np.array([0, 1, 0, 1]))
+    run = a_search(fitness, [], fitness, [1.0] * 4)
+    table = searched.traits(run, SPLIT).set_index("trait")["fitness"]
+    assert table["poolings"] == pytest.approx(-1)
+    assert 0 < table["parameters"] < 1
+    assert np.isnan(table["sums"])  # there are none
+
+
+def test_depth_counts_the_longest_way():
+    join = {"kind": "sum", "inputs": [1, 3]}
+    assert [searched.depth(genome) for genome in GENOMES] == [1, 1, 2, 2]
+    assert searched.depth([*GENOMES[3], join, BLOCK | {"inputs": [1]}]) == 2
+
+
+def test_what_the_reference_withstands(run):
     under = measures.under_attack(run, settings().epsilon, level=23.1)
     assert list(under["quantity"])[-1] == "ε at which it is 23.1 %"
     assert len(under) == 8

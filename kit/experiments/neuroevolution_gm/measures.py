@@ -15,19 +15,15 @@ import pandas as pd
 from kit.experiments.neuroevolution_gm.plan import SHARES
 from kit.experiments.neuroevolution_gm.roles import (
     BEST,
-    HAND_ENGINEERED,
     MISALIGNED,
-    RANDOM,
     REFERENCE,
     RETRAINED,
-    SECOND,
     label,
 )
 from kit.experiments.neuroevolution_gm.steps import LINF, METHODS
 from kit.experiments.neuroevolution_gm.tables import plain
 
 if TYPE_CHECKING:
-    from kit.data.splits import Split
     from kit.experiments.neuroevolution_gm.tree import Net, Run, Scale
     from kit.harness.steps import Result
 
@@ -51,21 +47,6 @@ def share(what: np.ndarray, among: np.ndarray) -> Any:
     """
     with np.errstate(invalid="ignore"):
         return 100 * (what & among).sum(-1) / among.sum(-1)
-
-
-def search_progress(run: Run[Result]) -> dict[str, np.ndarray]:
-    """The best fitness so far (%) over the nets that were tried: evolved, and random ones."""
-    evolved = [child["fitness"] for generation in run.children for child in generation]
-    drawn = [child["fitness"] for child in run.random]
-    return {
-        name: 100 * np.fmax.accumulate(fitness)  # NaN, of a net that diverged, loses
-        for name, fitness in (("evolved", evolved), ("random", drawn))
-    }
-
-
-def replacements(run: Run[Result]) -> np.ndarray:
-    """Of every child that a search has bred: did it take a candidate's place?"""
-    return np.concatenate([[k >= 0 for k in last["replaced"]] for last in run.search[1:]])
 
 
 def accuracies(nets: Iterable[Net[Result]], draw: Draw = every) -> pd.DataFrame:
@@ -228,23 +209,10 @@ def epsilon_at(level: float, epsilons: np.ndarray, accuracies: np.ndarray) -> fl
     return epsilons[k - 1] + share * (epsilons[k] - epsilons[k - 1])
 
 
-def chosen(run: Run[Result], split: Split) -> pd.DataFrame:
-    """Of each net with GM: parameters, fitness (%) in the search and in the end, mean cosine."""
-    from kit import nets
-
-    best = -np.sort([-net["fitness"] for net in run.search[-1]["population"]])  # NaN last
-    searched = {BEST: best[0], SECOND: best[1]}
-    searched[RANDOM] = np.fmax.reduce([net["fitness"] for net in run.random])
-    rows = []
-    for role in (MISALIGNED, HAND_ENGINEERED, *searched):
-        net, e = run.nets[role], run.nets[role].examined
-        model = nets.build(net.genome, split.about.shape, split.about.classes)
-        size = sum(weight.numel() for weight in model.parameters())
-        in_the_end = min(_right(given, e) for given in (e["clean"], e["adversarial"][LINF]))
-        in_the_search = 100 * searched.get(role, np.nan)
-        rows.append((net.label, size, in_the_search, in_the_end, e["cosines"].mean()))
-    columns = ["net", "parameters", "in the search", "in the end", "cosine"]
-    return pd.DataFrame(rows, columns=columns)
+def in_the_end(net: Net[Result]) -> float:
+    """The fitness (%) on the test images: the smaller one of both accuracies."""
+    e = net.examined
+    return float(min(_right(given, e) for given in (e["clean"], e["adversarial"][LINF])))
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
