@@ -153,6 +153,10 @@ class Settings:
         """
         return {}
 
+    def remarks(self, plan: Any) -> list[str]:
+        """What else is to be known of a study before it runs, a line each."""
+        return []
+
     def on(self, dataset: str) -> Self:
         """The parameters that hold for one data set."""
         if dataset not in self.special:

@@ -61,6 +61,15 @@ def accuracies(nets: Iterable[Net[Result]], draw: Draw = every) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["net", "images", "accuracy"])
 
 
+def at_other_strengths(run: Run[Result], strength: float) -> pd.DataFrame:
+    """:func:`accuracies` of the reference's architecture with other λ than the study's."""
+    others = {value: net for value, net in run.sweep.get("cosine", {}).items() if value != strength}
+    tables = [
+        accuracies([net]).assign(net=f"{net.label}, λ = {value:g}") for value, net in others.items()
+    ]
+    return pd.concat(tables) if tables else accuracies([])
+
+
 def _right(given: np.ndarray, examined: Mapping[str, Any], draw: Draw = every) -> Any:
     """Share (%) of the images whose label is the true one."""
     return 100 * np.mean((given == examined["true"])[draw(len(given))], axis=-1)

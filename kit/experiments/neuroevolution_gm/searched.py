@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,12 @@ from kit.experiments.neuroevolution_gm.roles import (
     SECOND,
     Role,
 )
+from kit.harness import steps
 
 if TYPE_CHECKING:
     from kit.data.splits import Split
-    from kit.experiments.neuroevolution_gm.tree import Run
-    from kit.harness.steps import Result
+    from kit.experiments.neuroevolution_gm.tree import Run, Scale
+    from kit.harness.steps import Result, Task
     from kit.nets.genome import Genome
 
 TRAITS = ("depth", "convolutions", "poolings", "strided", "sums", "concatenations")
@@ -44,7 +45,7 @@ def replacements(run: Run[Result]) -> np.ndarray:
     return np.concatenate([[k >= 0 for k in last["replaced"]] for last in run.search[1:]])
 
 
-def tried(run: Run[Result]) -> list[Result]:
+def tried(run: Run[Any]) -> list[Any]:
     """Every net that a run has trained to find one."""
     return [*(child for born in run.children for child in born), *run.random]
 
@@ -92,24 +93,50 @@ def trust(run: Run[Result]) -> pd.DataFrame:
     another order. Half of the mean squared difference is the variance of one training. What the
     variance of all of them has beyond it is that of the genomes; its share is the *reliability*.
     """
-    first = run.random[: len(run.again)]
-    twice = 100 * np.array([[net["fitness"] for net in nets_] for nets_ in (first, run.again)])
-    noise = np.nanmean(np.diff(twice, axis=0) ** 2) / 2
+    noise, spread, reliability = _reliability(*_trained(run))
     nets_ = [net for net in tried(run) if np.isfinite(net["fitness"])]
     clean, adversarial, fitness, test = (
         np.array([net[name] for net in nets_])
         for name in ("clean", "adversarial", "fitness", "test_fitness")
     )
-    spread = (100 * fitness).var(ddof=1)
     rows = {
         "scatter of a genome's trainings (points)": np.sqrt(noise),
         "scatter of all nets (points)": np.sqrt(spread),
-        "reliability": max(0.0, 1 - noise / spread),
+        "reliability": reliability,
         "fitness is the clean accuracy (% of nets)": 100 * np.mean(clean < adversarial),
         "correlation with the fitness on test images": _correlation(fitness, test),
         "correlation with the fitness in the end": _with_the_end(run),
     }
     return pd.DataFrame(rows.items(), columns=["quantity", "value"])
+
+
+def remark(scale: Scale[Task]) -> str:
+    """How far the fitness can be trusted: by the number of its images, and as far as is known."""
+    child = scale.runs[0].random[0].arguments
+    images = child["hold_out"] or scale.split.about.test
+    luck = 100 * np.sqrt(2 * 0.5**2 / images)
+    text = (
+        f"fitness on {scale.split.name}: of {images} images, so that two nets of which half is "
+        f"right differ by some {luck:.1f} points by the luck of the images; reliability "
+    )
+    known = [steps.stored(_trained(run)) for run in scale.runs]
+    if None in known:
+        return f"{text}unknown until the random architectures are trained"
+    value = np.mean([_reliability(*nets_)[-1] for nets_ in known])
+    return f"{text}{value:.2f} (the architectures' share of its variance)"
+
+
+def _trained(run: Run[Any]) -> tuple[list, list, list]:
+    """Some nets, the same ones trained once more, and all."""
+    return run.random[: len(run.again)], run.again, tried(run)
+
+
+def _reliability(first: list, again: list, nets_: list) -> tuple[float, float, float]:
+    """The variances of one net's trainings and of all nets (points²), and the reliability."""
+    twice = 100 * np.array([[net["fitness"] for net in each] for each in (first, again)])
+    noise = np.nanmean(np.diff(twice, axis=0) ** 2) / 2
+    spread = np.nanvar([100 * net["fitness"] for net in nets_], ddof=1)
+    return noise, spread, max(0.0, 1 - noise / spread)
 
 
 def _with_the_end(run: Run[Result]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from kit.constraints import MAPPING, TEXT, ListOf, OneOf, number, whole
 from kit.data.splits import Split
@@ -13,6 +13,10 @@ from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
 from kit.nets import ARCHITECTURES
 from kit.neuroevolution import Space
+
+if TYPE_CHECKING:
+    from kit.experiments.neuroevolution_gm.tree import Scale
+    from kit.harness.steps import Task
 
 KERNELS = (3, 5)  # sizes of kernels
 MUTATIONS = (4, 5)  # fewest and most that make a child
@@ -149,6 +153,12 @@ class Settings(ImageSettings):
     def child_epochs(self, generation: int) -> int:
         """Epochs of the children of a generation; those of the first population as of the first."""
         return self.search_epochs + EPOCHS_MORE * ((generation - 1) // EVERY)
+
+    def remarks(self, plan: dict[str, dict[str, Scale[Task]]]) -> list[str]:
+        """How far the search can trust its fitness."""
+        from kit.experiments.neuroevolution_gm import searched
+
+        return [searched.remark(scales["reduced"]) for scales in plan.values()]
 
     def space(self, side: int) -> Space:
         """The architectures that a search may reach, for images of a side."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tabulate import tabulate
 
@@ -12,29 +14,34 @@ from kit.harness.runner.parameters import Notebook, Values
 from kit.harness.settings import Settings
 
 
-def prepare(
-    notebook: Notebook, values: Values, options: argparse.Namespace
-) -> steps.Estimate | None:
+class Prepared(NamedTuple):
+    """What is known of a study before it runs."""
+
+    estimate: steps.Estimate | None = None
+    remarks: Sequence[str] = ()
+
+
+def prepare(notebook: Notebook, values: Values, options: argparse.Namespace) -> Prepared:
     """Refuse parameters and data that make no sense; with ``--check`` say what the rest takes.
 
     The plan and its data sets are forgotten: the notebook makes its plan in a process of its own.
     """
     experiment = notebook.experiment
     if experiment is None:
-        return None
+        return Prepared()
     settings = experiment.Settings.read(values)
     if options.check and settings.unknown():
-        return None
-    return steps.estimate(experiment.plan(settings), options.jobs, options.device)
+        return Prepared()
+    plan = experiment.plan(settings)
+    estimate = steps.estimate(plan, options.jobs, options.device)
+    return Prepared(estimate, settings.remarks(plan) if options.check else ())
 
 
 def describe(
-    notebook: Notebook,
-    values: Values,
-    estimate: steps.Estimate | None,
-    options: argparse.Namespace,
+    notebook: Notebook, values: Values, prepared: Prepared, options: argparse.Namespace
 ) -> str:
     """What would run and roughly what it takes."""
+    estimate = prepared.estimate
     rows = [
         (p.name, p.type, json.dumps(values[p.name]), p.help)
         for p in notebook.parameters.values()
@@ -54,7 +61,7 @@ def describe(
         for name in settings.read_datasets:
             there = "there" if settings.is_there(name) else f"not there, {needed}"
             lines.append(f"data set {name}: {there}")
-        lines += decidable(settings)
+        lines += [*decidable(settings), *prepared.remarks]
         absent = " (none is here)" if kind != "cpu" and not machine.has_driver() else ""
         lines.append(f"device: {kind}{absent}, {jobs} process{'' if jobs == 1 else 'es'}")
         lines.append(cost(estimate, jobs, kind))

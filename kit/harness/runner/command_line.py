@@ -70,12 +70,13 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
         # Everything is checked before anything runs.
         if options.compare:
             comparing.prepare(chosen, folder, options.compare)
-        estimates = [checking.prepare(n, values[n.name], options) for n in chosen]
-        known_results = all(e is None or e.stored == e.total for e in estimates)
+        prepared = [checking.prepare(n, values[n.name], options) for n in chosen]
+        estimates = [known.estimate for known in prepared if known.estimate]
+        known_results = all(e.stored == e.total for e in estimates)
         if options.check:
             parts = [
-                checking.describe(notebook, values[notebook.name], estimate, options)
-                for notebook, estimate in zip(chosen, estimates, strict=True)
+                checking.describe(notebook, values[notebook.name], known_of_it, options)
+                for notebook, known_of_it in zip(chosen, prepared, strict=True)
             ]
             parts.append(f"results: {folder}\nsteps:   {runtime.folder('steps')}")
             return 0 if say("\n\n".join(parts), sys.stdout) else 1

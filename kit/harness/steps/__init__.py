@@ -20,7 +20,7 @@ Examples
 """
 
 from kit.harness.steps import archive
-from kit.harness.steps.compute import Estimate, compute, estimate
+from kit.harness.steps.compute import Estimate, compute, estimate, stored
 from kit.harness.steps.schedule import Interrupted
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import REGISTRY, Field, Step, Task, leaves, step
@@ -39,4 +39,5 @@ __all__ = [
     "estimate",
     "leaves",
     "step",
+    "stored",
 ]
