@@ -9,8 +9,9 @@ from typing import Any
 from kit import files, runtime
 from kit.harness import machine, progress
 from kit.harness.steps import archive
+from kit.harness.steps.interrupts import Interrupted, running
 from kit.harness.steps.records import Records, same_data, seconds
-from kit.harness.steps.schedule import Interrupted, Schedule, running, value_of
+from kit.harness.steps.schedule import Schedule, value_of
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, leaves, mapped
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import time
-from collections.abc import Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -14,26 +12,19 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from concurrent.futures.process import BrokenProcessPool
 from graphlib import TopologicalSorter
 from typing import Any
 
 from kit import runtime
-from kit.harness import processes, progress
+from kit.harness import progress
+from kit.harness.steps.interrupts import interrupts_spare
 from kit.harness.steps.records import Records, seconds
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, dependencies, mapped
-from kit.harness.steps.workers import InProcess, interrupts_spare, work
+from kit.harness.steps.workers import work
 
 _FATAL = (BrokenExecutor, KeyboardInterrupt)  # nothing more can be computed
 _SHOWN = 3  # failures that are told one by one
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user stopped a computation; finished tasks are kept. Shown without a traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython asks for it
-        return [str(self)]
 
 
 class Schedule:
@@ -166,28 +157,6 @@ class Schedule:
             elapsed = now - self.started.get(task, now)
             left += max(seconds(task, record) - elapsed, 0.0)
         return left / self.jobs
-
-
-@contextlib.contextmanager
-def running(executor: Executor | None, jobs: int, schedule: Schedule) -> Iterator[Executor]:
-    """The executor, or one of our own; an error or an interrupt does not wait for its tasks."""
-    pool = executor or (InProcess() if jobs == 1 else processes.process_pool(jobs))
-    try:
-        yield pool
-    except BaseException as error:
-        if executor is None:
-            processes.abandon(pool)
-        kept = f"{len(schedule.results)} of {schedule.bar.total} tasks are kept"
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(f"Interrupted: {kept}; run the cell again to go on.") from None
-        if isinstance(error, BrokenProcessPool):
-            raise RuntimeError(
-                f"A worker process was killed, perhaps for lack of memory: {kept}; "
-                "run again with fewer jobs."
-            ) from error
-        raise
-    if executor is None:
-        pool.shutdown()
 
 
 def value_of(leaf: Any, results: dict[Task, Result], whole: bool) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import signal
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import psutil
@@ -28,23 +26,6 @@ class InProcess(Executor):
         except (Exception, SystemExit) as error:
             future.set_exception(error)
         return future
-
-
-@contextlib.contextmanager
-def interrupts_spare(pool: Executor) -> Iterator[None]:
-    """Worker processes that start inside never see an interrupt: the caller alone answers it.
-
-    It reaches the whole process group, and a worker that is still importing would fill the cell
-    with its traceback.
-    """
-    if not isinstance(pool, ProcessPoolExecutor) or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def work(step: Step, arguments: dict, context: runtime.Context) -> tuple[dict, dict]:
