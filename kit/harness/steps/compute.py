@@ -105,7 +105,7 @@ def _compute(
             most = jobs or machine.workers(0, machine.device_type(context.device))
             jobs = min(len(missing), most)
             schedule = Schedule(missing, results, store, context, jobs, bar)
-            with running(executor, jobs, schedule) as pool:
+            with running(executor, jobs, schedule.kept) as pool:
                 schedule.run(pool)
     return mapped(tree, lambda leaf: value_of(leaf, results, whole=False))
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING
 
 from kit.harness import processes
 from kit.harness.steps.workers import InProcess
-
-if TYPE_CHECKING:
-    from kit.harness.steps.schedule import Schedule
 
 
 class Interrupted(KeyboardInterrupt):
@@ -24,20 +20,22 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def running(executor: Executor | None, jobs: int, schedule: Schedule) -> Iterator[Executor]:
-    """The executor, or one of our own; an error or an interrupt does not wait for its tasks."""
+def running(executor: Executor | None, jobs: int, kept: Callable[[], str]) -> Iterator[Executor]:
+    """The executor, or one of our own; an error or an interrupt does not wait for its tasks.
+
+    `kept` says what of the results is stored by then.
+    """
     pool = executor or (InProcess() if jobs == 1 else processes.process_pool(jobs))
     try:
         yield pool
     except BaseException as error:
         if executor is None:
             processes.abandon(pool)
-        kept = f"{len(schedule.results)} of {schedule.bar.total} tasks are kept"
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(f"Interrupted: {kept}; run the cell again to go on.") from None
+            raise Interrupted(f"Interrupted: {kept()}; run the cell again to go on.") from None
         if isinstance(error, BrokenProcessPool):
             raise RuntimeError(
-                f"A worker process was killed, perhaps for lack of memory: {kept}; "
+                f"A worker process was killed, perhaps for lack of memory: {kept()}; "
                 "run again with fewer jobs."
             ) from error
         raise

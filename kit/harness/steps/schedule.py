@@ -116,6 +116,10 @@ class Schedule:
             f"{len(self.results)} are kept: {shown}"
         )
 
+    def kept(self) -> str:
+        """How many results are stored."""
+        return f"{len(self.results)} of {self.bar.total} tasks are kept"
+
     def keep(self, task: Task, result: dict, measured: dict) -> None:
         """Store a result."""
         about = {"step": task.step.name, "version": task.step.version, "arguments": task.keyed}
