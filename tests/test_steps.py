@@ -27,7 +27,7 @@ from kit import runtime
 from kit.data import Split
 from kit.experiments.images import split
 from kit.harness import steps
-from kit.harness.steps import compute, step
+from kit.harness.steps import compute, step, workers
 from kit.harness.steps.store import Result, Store
 
 CALLS = []
@@ -43,6 +43,11 @@ def squares(*, n, extra=None):
 def total(*, of, plus=0):
     parts = of if isinstance(of, list) else [of]
     return {"total": int(sum(np.sum(part) for part in parts)) + plus}
+
+
+@step(version=1)
+def flags(*, of):
+    return {"flags": [of.flags.aligned, of.flags.writeable]}
 
 
 @step(version=1)
@@ -250,6 +255,72 @@ def test_workers_see_values_and_no_file_of_the_store(tmp_path):
     assert not (tmp_path / "none").exists()
     store = Store()
     assert store.sizes().keys() == {squares.name, total.name}
+
+
+class Elsewhere(Pickling):
+    """Calls what it is sent as another process would that differs in something."""
+
+    def __init__(self, folder, monkeypatch, differs):
+        super().__init__(folder)
+        self.monkeypatch, self.differs = monkeypatch, differs
+
+    def submit(self, function, /, *arguments, **options):
+        with self.monkeypatch.context() as patch:
+            patch.setattr(*self.differs)
+            return super().submit(function, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("differs", "message"),
+    [
+        ((squares, "version", 2), r"has \S*squares version 2 .*, and the caller version 1 "),
+        ((workers, "_own_source", lambda: "abc"), r"has kit 0\.\d\.\d \(abc\), and the caller "),
+        ((workers, "_installed", lambda _: "1.0"), r"has torch 1\.0, and the caller 2\."),
+    ],
+)
+def test_a_worker_with_other_code_is_refused_and_nothing_of_it_kept(
+    tmp_path, monkeypatch, differs, message
+):
+    kept = one(squares.task(n=2))
+    tasks = [squares.task(n=n) for n in (2, 3, 4)]
+    with pytest.raises(RuntimeError, match=message) as failure:
+        one(tasks, executor=Elsewhere(tmp_path, monkeypatch, differs))
+    assert "start them anew. 1 of 3 tasks are kept." in str(failure.value)
+    assert [Store().read(*task.identity) is None for task in tasks] == [False, True, True]
+    assert kept["count"] == 2
+
+
+class Unaligned(Executor):
+    """Arrays arrive in read-only memory, between the places where numbers usually lie."""
+
+    def submit(self, function, /, *arguments, **options):
+        buffers = []
+        sent = pickle.dumps((function, arguments), protocol=5, buffer_callback=buffers.append)
+        moved = [memoryview(b"x" + bytes(buffer.raw()))[1:] for buffer in buffers]
+        function, arguments = pickle.loads(sent, buffers=moved)
+        future = Future()
+        future.set_result(function(*arguments, **options))
+        return future
+
+
+def test_arrays_lie_in_workers_as_they_do_here():
+    made = squares.task(n=1000)["squares"]
+    assert one(flags.task(of=made), executor=Unaligned())["flags"] == [True, True]
+
+
+class Cancelling(Executor):
+    """As an executor whose scheduler is gone."""
+
+    def submit(self, function, /, *arguments, **options):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_an_executor_that_cancels_its_tasks_is_one_sentence():
+    with pytest.raises(RuntimeError, match=r"^The executor has ended: .*0 of 2 tasks are kept\.$"):
+        one([squares.task(n=n) for n in (1, 2)], executor=Cancelling())
 
 
 def test_a_process_pool_gives_the_same():

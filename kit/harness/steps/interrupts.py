@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from kit.harness import processes
-from kit.harness.steps.workers import InProcess
+from kit.harness.steps.workers import InProcess, OtherCodeError
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,6 +38,10 @@ def running(executor: Executor | None, jobs: int, kept: Callable[[], str]) -> It
                 f"A worker process was killed, perhaps for lack of memory: {kept()}; "
                 "run again with fewer jobs."
             ) from error
+        if isinstance(error, BrokenExecutor):
+            raise RuntimeError(f"The executor has ended: {error} {kept()}.") from error
+        if isinstance(error, OtherCodeError):
+            raise RuntimeError(f"{error} {kept()}.") from error
         raise
     if executor is None:
         pool.shutdown()

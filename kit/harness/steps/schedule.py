@@ -7,6 +7,7 @@ import time
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -21,9 +22,9 @@ from kit.harness.steps.interrupts import interrupts_spare
 from kit.harness.steps.records import Records, seconds
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, dependencies, mapped
-from kit.harness.steps.workers import work
+from kit.harness.steps.workers import OtherCodeError, source, versions, work
 
-_FATAL = (BrokenExecutor, KeyboardInterrupt)  # nothing more can be computed
+_FATAL = (BrokenExecutor, KeyboardInterrupt, OtherCodeError)  # nothing more can be computed
 _SHOWN = 3  # failures that are told one by one
 
 
@@ -41,6 +42,7 @@ class Schedule:
     ):
         self.missing, self.results, self.store = missing, results, store
         self.context, self.jobs, self.bar = context, jobs, bar
+        self.source = source()
         self.records = Records({task.step.name for task in missing}, store)
         self.started: dict[Task, float] = {}
         self.failed: dict[Task, BaseException] = {}
@@ -69,10 +71,10 @@ class Schedule:
                 running[self.submit(task, pool)] = task
             done = wait(running, timeout=1, return_when=FIRST_COMPLETED).done
             ended = [(running.pop(future), future) for future in done]
-            fatal = [f.exception() for _, f in ended if isinstance(f.exception(), _FATAL)]
+            fatal = [error for _, f in ended if isinstance(error := error_of(f), _FATAL)]
             for task, future in ended:
                 self.finish(task, future)
-            for failure in filter(None, fatal):
+            for failure in fatal:
                 raise failure
             self.show()
         if self.failed:
@@ -88,12 +90,13 @@ class Schedule:
             future: Future = Future()
             future.set_exception(error)
             return future
+        wanted = versions(task.step, self.source)
         with interrupts_spare(pool):
-            return pool.submit(work, task.step, arguments, self.context)
+            return pool.submit(work, task.step, wanted, arguments, self.context)
 
     def finish(self, task: Task, future: Future) -> None:
         """Keep what a task returned, or note that it failed."""
-        if error := future.exception():
+        if error := error_of(future):
             self.fail(task, error)
             return
         try:
@@ -161,6 +164,14 @@ class Schedule:
             elapsed = now - self.started.get(task, now)
             left += max(seconds(task, record) - elapsed, 0.0)
         return left / self.jobs
+
+
+def error_of(future: Future) -> BaseException | None:
+    """What a task raised; an executor whose scheduler is gone cancels its tasks instead."""
+    try:
+        return future.exception()
+    except CancelledError:
+        return BrokenExecutor("it has cancelled its tasks; is its scheduler still there?")
 
 
 def value_of(leaf: Any, results: dict[Task, Result], whole: bool) -> Any:
