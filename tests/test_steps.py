@@ -26,6 +26,7 @@ from jupyter_client.manager import start_new_kernel
 from kit import runtime
 from kit.data import Split
 from kit.experiments.images import split
+from kit.files import owner
 from kit.harness import steps
 from kit.harness.steps import compute, step, workers
 from kit.harness.steps.store import Result, Store
@@ -543,13 +544,51 @@ def test_what_a_killed_process_left_behind_is_cleared(store):
     folder = store / squares.name
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    left = folder / f".abc.{__import__('socket').gethostname()}.{process.pid}.npz"
-    mine = left.with_name(left.name.replace(str(process.pid), str(os.getpid())))
-    left.write_bytes(b"half")
-    mine.write_bytes(b"half")
+    left = folder / f".abc.{owner()}.{process.pid}.npz"
+    mine = left.with_name(f".abc.{owner()}.{os.getpid()}.npz")
+    theirs = left.with_name(f".abc.{owner()}0.{process.pid}.npz")
+    for path in (left, mine, theirs):
+        path.write_bytes(b"half")
     one(squares.task(n=4))
     assert not left.exists()
     assert mine.exists()  # of a process that lives
+    assert theirs.exists()  # of another machine, or container: who knows whether it lives
+
+
+def test_a_folder_in_an_entrys_place_is_one_sentence(store):
+    task = squares.task(n=4)
+    Store().path(*task.identity).with_suffix(".json").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"Could not write .*: remove the folder of this name, then"):
+        one(task)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such pipes on Windows")
+def test_nobody_waits_for_a_pipe_in_an_entrys_place(store):
+    task = squares.task(n=4)
+    path = Store().path(*task.identity).with_suffix(".json")
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert steps.estimate([task, squares.task(n=5)]).stored == 0
+    assert one(task)["count"] == 4
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["[]", "{}", '{"record": 3}', *(
+        json.dumps({"record": {"step": "test_steps.squares", "arguments": {}} | part})
+        for part in (
+            {"work": "much", "seconds": 1}, {"work": 1, "seconds": None}, {"work": 1},
+            {"arguments": 3, "work": 1, "seconds": 1}, {"work": 1, "seconds": 1, "memory": "all"},
+        )
+    )],
+)  # fmt: skip
+def test_a_damaged_record_tells_nothing(store, record):
+    one(squares.task(n=1000))
+    (store / squares.name / "damaged.json").write_text(record)
+    found = steps.estimate(squares.task(n=2000))
+    assert (found.stored, found.unknown) == (0, 0)
+    one([squares.task(n=2000), squares.task(n=3000)])
 
 
 def test_a_table_does_not_read_other_arrays(monkeypatch):

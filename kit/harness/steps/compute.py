@@ -144,7 +144,7 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
         unknown=len(missing) - len(known),
         seconds=total / jobs,
         rough=elsewhere > total / 2,
-        memory=max((record["memory"] for _, record in known), default=0.0),
+        memory=max((record.get("memory", 0.0) for _, record in known), default=0.0),
         device_memory=_device_memory(missing, store),
         gpu=any(
             record["hardware"]["device"] != "cpu" for _, record in known if "hardware" in record

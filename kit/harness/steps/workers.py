@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-import kit
-from kit import runtime
+from kit import __version__, runtime
 from kit.harness import machine
 from kit.harness.steps.task import Step, mapped
 
@@ -42,14 +41,14 @@ def versions(step: Step, source: str) -> dict[str, str]:
     """What a worker needs, too: the step's version and code, the kit's, and torch's version."""
     return {
         step.name: f"version {step.version}" + (f" ({step.code})" if step.code else ""),
-        "kit": f"{kit.__version__} ({source})",
+        "kit": f"{__version__} ({source})",
         "torch": _installed("torch"),
     }
 
 
 def source() -> str:
     """A digest of the kit's own files, as they are now."""
-    folder = Path(kit.__file__).parent
+    folder = Path(runtime.__file__).parent
     parts = [(str(p.relative_to(folder)), p.read_bytes()) for p in sorted(folder.rglob("*.py"))]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
