@@ -47,8 +47,20 @@ class Constraint:
         (3, 1.0)
         """
         if not self.holds(value):
-            raise ValueError(f"{name} is {plain(value)!r}: {self.allowed}.")
+            raise ValueError(f"{name} is {shown(plain(value))}: {self.allowed}.")
         return self.typed(value)
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut off where it is long.
+
+    Examples
+    --------
+    >>> shown("paper"), len(shown("9" * 6000))
+    ("'paper'", 202)
+    """
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def plain(value: Any) -> Any:
@@ -186,7 +198,7 @@ class ListOf(Constraint):
         """The values in their type, unless they are refused with a ValueError."""
         value = super().check(name, value)
         if not isinstance(self.each, OneOf) and not all(map(self.each.holds, value)):
-            raise ValueError(f"{name} is {value!r}: {self.allowed}.")
+            raise ValueError(f"{name} is {shown(value)}: {self.allowed}.")
         value = [self.each.check(name, part) for part in value]
         if value != (sorted(set(value)) if self.ascending else list(dict.fromkeys(value))):
             order = ", the smallest first" if self.ascending else ""
