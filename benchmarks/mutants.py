@@ -80,7 +80,8 @@ def report(tried: list[tuple[str, mutation.Change]], found: list[bool]) -> str:
     table["mean"] = table["mean"].map("{:.0%}".format)
     table.columns = ["part", "tried", "caught", "share"]
     text = f"# Errors drawn at random\n\n{sum(found)} of {len(found)} are caught.\n\n"
-    text += table.to_markdown(index=False) + "\n\n## Not caught\n"
+    text += table.to_markdown(index=False) + "\n"
+    text += "" if all(found) else "\n## Not caught\n"
     for (_, change), hit in zip(tried, found, strict=True):
         if not hit:
             diff = change.diff()

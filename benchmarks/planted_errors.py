@@ -3,7 +3,8 @@
     python -m benchmarks.planted_errors --jobs 2
     python -m benchmarks.planted_errors --only 3.C2      # those that are called so; writes nothing
 
-Each error is one replacement in one file; the tests named beside it must fail. It writes
+Each error is one replacement in one file; the tests named beside it must fail. What a program makes
+just as well, benchmarks/mutants.py draws at random: here is what a person alone can make. It writes
 benchmarks/results/planted-errors.md and exits with 1 if fewer than 95 % are caught.
 """
 
@@ -44,7 +45,8 @@ OF_ONE = "test_verdicts_evolved_perturbations test_evolved_perturbations test_ev
 OF_TWO = "test_verdicts_overfitting test_overfitting_vs_robustness"
 OF_KNN = "test_verdicts_knn_tradeoff test_knn_tradeoff"
 OF_FOUR = "test_verdicts_neuroevolution_gm test_neuroevolution_gm test_neuroevolution"
-# What is wrong, where, the right text, the wrong text, and the test files that have to fail.
+# What is wrong, where, the right text, the wrong text, and the test files that have to fail. How the
+# right text is spaced and broken into lines does not matter.
 ERRORS = [
     ("2.C1 with the wrong sign", f"{TWO}claims.py", 'change(success(c["normal"], attack, beyond', '-change(success(c["normal"], attack, beyond', OF_TWO),
     ("2.C1 with the crafting epoch", f"{TWO}claims.py", '"all errors": climb(),', '"all errors": climb(crafting=True),', OF_TWO),
