@@ -318,6 +318,7 @@ def test_evolution_is_seeded():
 
     assert run(1) == run(1)
     assert run(1) != run(2)
+    assert [len(generation.children) for generation in run(1)] == [5, 10, 10, 10]  # the paper's
 
 
 def test_fitness_is_the_smaller_accuracy():

@@ -756,6 +756,13 @@ def test_evaluate_is_the_mean_cross_entropy(digits):
     assert all(map(math.isnan, training.evaluate(net, digits.x_test[:0], digits.y_test[:0])))
 
 
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_an_optimizer_starts_at_the_rate_it_is_given(name):
+    weight = torch.zeros(1, requires_grad=True)
+    (group,) = optimizers.OPTIMIZERS[name]([weight], 0.05).param_groups
+    assert group["lr"] == 0.05
+
+
 def test_names_of_optimizers_cost_no_torch():
     code = (
         "import sys, kit.optimizers as o; assert 'torch' not in sys.modules; print(*o.OPTIMIZERS)"

@@ -111,8 +111,8 @@ class Notebook:
             plain = False
         if not plain:
             raise ValueError(
-                f"{self.name}.{name} is {shown(value)}: use only text, numbers, lists, and mappings "
-                "from text, as JSON has them."
+                f"{self.name}.{name} is {shown(value)}: use only text, numbers, lists, and "
+                "mappings from text, as JSON has them."
             )
         return self.constraint(name).check(f"{self.name}.{name}", value)
 
