@@ -207,6 +207,7 @@ def test_an_executed_notebook_becomes_a_page_that_needs_no_network(executed):
     html = (executed / "03_a.html").read_text(encoding="utf-8")
     assert "<title>Title</title>" in html
     assert "<script" not in html
+    assert "default-src 'none'" in html  # nor would a browser run or fetch one
     assert set(re.findall(r'https?://[^"\s<)]+', html)) == {"http://www.w3.org/1998/Math/MathML"}
     assert html.count("<math") == 2
     assert "<code>\\frac{</code>" in html  # a broken equation stays as it was written

@@ -385,6 +385,16 @@ def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, monkeypa
     assert published[-1] == {"metadata": {"image/png": {"alt": "p-values on MNIST"}}}
 
 
+def test_a_title_is_text_and_no_page(report, figure, monkeypatch):
+    published = []
+    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *shown, **options: published.append(shown[0])
+    )
+    report.show("3.F7", figure, MNIST, "<img src=x onerror=alert(1)> & co")
+    assert published[0].data == "**3.F7** &lt;img src=x onerror=alert(1)&gt; &amp; co"
+
+
 def test_importing_results_loads_nothing_heavy():
     heavy = {"scipy", "pandas", "matplotlib", "seaborn", "torch", "IPython"}
     code = f"import sys, kit.harness.results; print({heavy} & set(sys.modules))"

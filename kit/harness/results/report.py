@@ -8,6 +8,7 @@ the numbers were computed anew, by the dates and seconds in it.
 from __future__ import annotations
 
 import datetime
+import html
 import importlib.metadata
 import io
 import json
@@ -330,7 +331,8 @@ def _display(name: str, title: str, result: object, **options: Any) -> None:
     if _shell() is not None:
         from IPython.display import Markdown, display
 
-        display(Markdown(f"**{name}** {title}"))
+        # Names of data sets and classes come from files of others.
+        display(Markdown(f"**{name}** {html.escape(title, quote=False)}"))
         display(result, **options)
 
 
