@@ -7,7 +7,10 @@ import tempfile
 import pytest
 
 # Set before anything imports kit, and inherited by every process that a test starts.
-_SCRATCH = tempfile.mkdtemp(prefix="kit-tests-")
+# The workers share it with the process that starts them: a step computed by one serves the others.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["KIT_TESTS"] = tempfile.mkdtemp(prefix="kit-tests-")
+_SCRATCH = os.environ["KIT_TESTS"]
 os.environ["KIT_STEPS"] = os.path.join(_SCRATCH, "steps")
 os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
 # Tests run side by side: two threads in each of two kernels would wait for each other.
