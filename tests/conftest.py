@@ -17,7 +17,11 @@ os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-LONGEST = ("test_notebooks.py", "test_run_all.py", "test_neuroevolution_gm.py", "test_runner.py")
+LONGEST = (
+    "test_notebooks.py", "test_attacks.py", "test_accelerator.py", "test_browser_lab.py",
+    "test_recompute.py", "test_solutions.py", "test_run_all.py", "test_steps.py",
+    "test_start_here.py", "test_runner.py", "test_gpu_benchmark.py", "test_template.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
