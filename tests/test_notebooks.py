@@ -23,10 +23,10 @@ PATHS = sorted((runtime.root() / "notebooks").glob("*.ipynb"))
 PAPERS = [path for path in PATHS if not path.stem.startswith("00_")]  # the tour has its own tests
 TINY = {
     "01_evolved_perturbations": {
-        "train": 200, "test": 100, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
+        "train": 100, "test": 60, "search_train": 60, "generations": 2, "popsize": 3, "epochs": 2,
         "curve_epochs": 2,
         "search_seeds": 2, "larger_seeds": 1, "control_seeds": 1, "rescored": 2, "repeats": 1,
-        "uniforms": 2, "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 5, "cam_images": 5,
+        "uniforms": 2, "table_nets": ["resnet8"], "table_epochs": 1, "alphas": 3, "cam_images": 5,
     },
     "02_overfitting_vs_robustness": {
         "train": 100, "test": 50, "folds": 2, "epochs": 2, "pgd_steps": 2, "attack_images": 10,

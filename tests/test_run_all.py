@@ -497,8 +497,8 @@ def test_a_run_whose_reader_has_gone_writes_its_results(tmp_path):
 @pytest.mark.parametrize(
     ("shell", "status"),
     [
-        ("{} --check --only 03 --device cpu >&-", {1}),
-        ("{} --check --only 03 --device cpu >/dev/full", {1}),
+        ("{} --check --only 00 --device cpu >&-", {1}),
+        ("{} --check --only 00 --device cpu >/dev/full", {1}),
         ("{} --check --profile huge >&- 2>&-", {2}),
         ("{} --help >/dev/full", {0}),
         ("{} --clean --only 03 >/dev/full </dev/null", {0}),
