@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class BadInputError(ValueError):
+    """What a person wrote is refused; in a notebook the sentence stands alone, without a traceback.
+
+    Examples
+    --------
+    >>> @in_one_line
+    ... def half(n):
+    ...     return whole(0).check("n", n) / 2
+    >>> try:
+    ...     half("many")
+    ... except BadInputError as error:
+    ...     print(error)
+    n is 'many': use a whole number from 0 on.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
+def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, whose ValueErrors are of the kind that a notebook shows in one line."""
+
+    @functools.wraps(function)
+    def refusing(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except ValueError as error:
+            raise BadInputError(str(error)) from None
+
+    return refusing
 
 
 class Constraint:
