@@ -196,6 +196,11 @@ def test_predict_leaves_the_mode_after_a_failure(digits):
     assert all(modes(net))
 
 
+def test_images_whose_channels_come_last_are_told_the_remedy(digits):
+    with pytest.raises(ValueError, match=r"channels come last; make it x\.permute\(0, 3, 1, 2\)"):
+        training.predict(mixed_net(), digits.x_test.permute(0, 2, 3, 1))
+
+
 def test_accuracy(digits):
     net, _ = trained(digits)
     x, y = digits.x_test, digits.y_test
