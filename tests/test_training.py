@@ -198,7 +198,7 @@ def test_predict_leaves_the_mode_after_a_failure(digits):
 
 def test_images_whose_channels_come_last_are_told_the_remedy(digits):
     with pytest.raises(ValueError, match=r"channels come last; make it x\.permute\(0, 3, 1, 2\)"):
-        training.predict(mixed_net(), digits.x_test.permute(0, 2, 3, 1))
+        training.predict(nn.Conv2d(1, 2, 3), digits.x_test.permute(0, 2, 3, 1))
 
 
 def test_accuracy(digits):
