@@ -28,7 +28,8 @@ WAITING = (  # in JavaScript: is there a cell marked [*]?
 )
 # Long enough to be interrupted, short enough for a test.
 SMALL = {"train": 300, "test": 200, "z": 5, "epochs": 30, "control_draws": 1}
-DEFAULTS = {"00_start_here": {"epochs": 1}, "03_knn_tradeoff": SMALL}
+# In the kernel itself: an interrupt of its processes has tests of its own (test_steps.py).
+DEFAULTS = {"00_start_here": {"epochs": 1}, "03_knn_tradeoff": SMALL | {"jobs": 1}}
 NO_PICTURE_HIDDEN = {"windowingMode": "none"}  # cells out of sight are in the page, too
 
 

@@ -12,6 +12,7 @@ import nbformat
 import papermill
 import psutil
 import pytest
+from papermill.cli import papermill as papermill_command
 
 import run_all
 from kit import runtime
@@ -129,17 +130,10 @@ def execute(tmp_path_factory):
         for name, value in TINY[path.stem].items():  # -p takes no lists
             listed = ["-y", json.dumps({name: value})]
             options += listed if name in LISTS else ["-p", name, str(value)]
-        environment = {**os.environ, "KIT_FIGURES": str(folder / "figures")}
-        run = subprocess.run(
-            [sys.executable, "-m", "papermill", path, "out.ipynb", *options],
-            cwd=folder,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=550,
-        )
-        assert run.returncode == 0, run.stderr[-3000:]
+        with pytest.MonkeyPatch.context() as here:
+            here.setenv("KIT_FIGURES", str(folder / "figures"))
+            here.chdir(folder)
+            papermill_command([str(path), "out.ipynb", *options], standalone_mode=False)
         return folder / "out.ipynb", folder / "figures" / "custom" / path.stem
 
     return execute

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
@@ -71,6 +72,12 @@ def dies(*, n):
 @step(version=1)
 def blocked_signals(*, n):
     return {"blocked": [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])]}
+
+
+@step(version=1)
+def naps(*, n):
+    time.sleep(2 if n else 0)
+    return {"n": n}
 
 
 @step(version=1)
@@ -397,6 +404,31 @@ def test_an_interrupt_reaches_no_worker_not_even_one_that_is_starting():
     assert [signal.SIGINT in r["blocked"] for r in found] == [True, True]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.SIGINT not in one(blocked_signals.task(n=3))["blocked"]  # in this process
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal: a process of pytest-xdist ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_of_processes_keeps_what_is_done(store, interruptible):
+    """Sent when the first task is stored and others run."""
+
+    def interrupt():
+        while not list(store.glob("*naps/[!.]*.json")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    tasks = [naps.task(n=n) for n in range(4)]
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(steps.Interrupted, match=r"^Interrupted: [1-3] of 4 tasks are kept; run"):
+        compute(tasks, jobs=2, device="cpu")
+    kept = {path: path.stat().st_mtime_ns for path in store.glob("*naps/[!.]*.json")}
+    assert [result["n"] for result in one(tasks)] == [*range(4)]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 CELL = """
