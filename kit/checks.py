@@ -235,6 +235,8 @@ def run(model: Callable[[Tensor], Any], x: Tensor) -> Any:
         if places and places != {x.device}:
             where = " and ".join(sorted(map(str, places)))
             reason = f"its weights lie on {where}; use one device, as model.to(x.device) does"
+        elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+            reason = "their channels come last; make it x.permute(0, 3, 1, 2)"
         raise ValueError(
             f"The model cannot take images of {x.dtype} and shape {tuple(x.shape[1:])} on "
             f"{x.device}: {reason}."

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class BadInputError(ValueError):
+    """What a person wrote is refused; in a notebook the sentence stands alone, without a traceback.
+
+    Examples
+    --------
+    >>> @in_one_line
+    ... def half(n):
+    ...     return whole(0).check("n", n) / 2
+    >>> try:
+    ...     half("many")
+    ... except BadInputError as error:
+    ...     print(error)
+    n is 'many': use a whole number from 0 on.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
+
+
+def in_one_line(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, whose ValueErrors are of the kind that a notebook shows in one line."""
+
+    @functools.wraps(function)
+    def refusing(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except ValueError as error:
+            raise BadInputError(str(error)) from None
+
+    return refusing
 
 
 class Constraint:
@@ -47,8 +83,20 @@ class Constraint:
         (3, 1.0)
         """
         if not self.holds(value):
-            raise ValueError(f"{name} is {plain(value)!r}: {self.allowed}.")
+            raise ValueError(f"{name} is {shown(plain(value))}: {self.allowed}.")
         return self.typed(value)
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut off where it is long.
+
+    Examples
+    --------
+    >>> shown("paper"), len(shown("9" * 6000))
+    ("'paper'", 202)
+    """
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def plain(value: Any) -> Any:
@@ -186,7 +234,7 @@ class ListOf(Constraint):
         """The values in their type, unless they are refused with a ValueError."""
         value = super().check(name, value)
         if not isinstance(self.each, OneOf) and not all(map(self.each.holds, value)):
-            raise ValueError(f"{name} is {value!r}: {self.allowed}.")
+            raise ValueError(f"{name} is {shown(value)}: {self.allowed}.")
         value = [self.each.check(name, part) for part in value]
         if value != (sorted(set(value)) if self.ascending else list(dict.fromkeys(value))):
             order = ", the smallest first" if self.ascending else ""

@@ -69,9 +69,18 @@ def folder(kind: str, path: str | Path | None = None) -> Path:
         ``KIT_STEPS`` and ``KIT_FIGURES`` move them.
     path
         Used instead, where it is not empty.
+
+    Raises
+    ------
+    ValueError
+        It begins with the home folder of somebody unknown.
     """
     default = root() / FOLDERS[kind]
-    return Path(path or os.environ.get(f"KIT_{kind.upper()}") or default).expanduser().resolve()
+    named = Path(path or os.environ.get(f"KIT_{kind.upper()}") or default)
+    try:
+        return named.expanduser().resolve()
+    except RuntimeError:
+        raise ValueError(f"The folder {named} is in nobody's home: write it without a ~.")
 
 
 def device(name: str | None = None) -> torch.device:

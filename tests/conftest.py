@@ -7,14 +7,21 @@ import tempfile
 import pytest
 
 # Set before anything imports kit, and inherited by every process that a test starts.
-_SCRATCH = tempfile.mkdtemp(prefix="kit-tests-")
+# The workers share it with the process that starts them: a step computed by one serves the others.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["KIT_TESTS"] = tempfile.mkdtemp(prefix="kit-tests-")
+_SCRATCH = os.environ["KIT_TESTS"]
 os.environ["KIT_STEPS"] = os.path.join(_SCRATCH, "steps")
 os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
 # Tests run side by side: two threads in each of two kernels would wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-LONGEST = ("test_notebooks.py", "test_run_all.py", "test_neuroevolution_gm.py", "test_runner.py")
+LONGEST = (
+    "test_notebooks.py", "test_attacks.py", "test_accelerator.py", "test_browser_lab.py",
+    "test_recompute.py", "test_solutions.py", "test_run_all.py", "test_steps.py",
+    "test_start_here.py", "test_runner.py", "test_gpu_benchmark.py", "test_template.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

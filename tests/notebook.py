@@ -27,15 +27,22 @@ def _cells(name):
     return [(tags, ast.parse(source)) for tags, source in _read(name, "code")]
 
 
+KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+
+
+def _definitions(cell):
+    """A cell without all that it does but import and define functions."""
+    return ast.Module([part for part in cell.body if isinstance(part, KEPT)], type_ignores=[])
+
+
 @functools.cache
 def functions(name):
     """The functions that the cells of a notebook define; imports run, nothing else does."""
     namespace = {"__name__": name}
     names = []
     for number, (_, cell) in enumerate(_cells(name), 1):
-        kept = (ast.Import, ast.ImportFrom, ast.FunctionDef)
-        cell.body = [statement for statement in cell.body if isinstance(statement, kept)]
-        names += [s.name for s in cell.body if isinstance(s, ast.FunctionDef)]
+        cell = _definitions(cell)
+        names += [part.name for part in cell.body if isinstance(part, ast.FunctionDef)]
         exec(compile(cell, f"{name}, code cell {number}", "exec"), namespace)
     return types.SimpleNamespace(**{function: namespace[function] for function in names})
 
@@ -64,14 +71,21 @@ def folded(text):
     return ["\n".join(code) for code in blocks if code]
 
 
-def run(name, display, **values):
+def run(name, display, *, demonstrations=True, **values):
     """What a notebook's names mean after its code cells ran in this process.
 
-    `display` stands for IPython's; `values` replace parameters.
+    `display` stands for IPython's; `values` replace parameters. Without `demonstrations` what
+    stands between the imports and the computation of the plan only defines its functions.
     """
     namespace = {"__name__": name, "display": display}
-    for number, (tags, cell) in enumerate(_cells(name), 1):
-        exec(compile(cell, f"{name}, code cell {number}", "exec"), namespace)
+    cells = _cells(name)
+    computes = [
+        number for number, (_, cell) in enumerate(cells) if ".compute(" in ast.unparse(cell)
+    ]
+    for number, (tags, cell) in enumerate(cells):
+        if not demonstrations and 2 <= number < computes[0]:
+            cell = _definitions(cell)
+        exec(compile(cell, f"{name}, code cell {number + 1}", "exec"), namespace)
         if "parameters" in tags:
             namespace |= values
     return namespace

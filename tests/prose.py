@@ -55,7 +55,12 @@ def sources(paragraph, first, folder):
     yield COMMON
 
 
+@functools.cache
 def _committed(path):
+    return tuple(_read(path))
+
+
+def _read(path):
     table = path.with_suffix(".csv") if path.suffix == ".png" else path
     if table.is_file() and (table.suffix in (".csv", ".md") or table.name == "claims.json"):
         text = table.read_text()
@@ -106,6 +111,7 @@ def missing(document, folder=None):
     return [
         (number, paragraph[:60])
         for paragraph, first in paragraphs(Path(document))
+        for texts in [list(sources(paragraph, first, folder or document.parent))]
         for number in numbers(paragraph)
-        if not found(number, list(sources(paragraph, first, folder or document.parent)))
+        if not found(number, texts)
     ]

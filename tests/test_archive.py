@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import os
 import zipfile
 
 import numpy as np
 import pytest
 
-from kit import data
+from kit import data, runtime
 from kit.experiments import images
 from kit.harness import steps
 from kit.harness.steps import archive
@@ -94,6 +95,44 @@ def test_only_what_needs_a_bulky_part_computes_it_again(committed):
     assert compute(measured.task(weights=7, accuracy=tree.nets[1]["accuracy"]))["accuracy"] == 0.2
     assert CALLS == ["measured"]  # of net 2 its accuracy is needed, which is there
     assert computed.nets[2]["weights"].tolist() == [3] * 1000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0"),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: zipfile.ZipFile(path, "w").close(),
+    ],
+    ids=["empty", "pointer", "cut off", "without splits"],
+)
+def test_an_archive_that_cannot_be_read_is_left_out_and_said_once(
+    committed, tmp_path, monkeypatch, capsys, damage
+):
+    monkeypatch.undo()
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path / "steps"))
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+    sound, bad = (tmp_path / "figures" / "ci" / name / archive.NAME for name in ("03_a", "04_b"))
+    for path in (sound, bad):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(committed.read_bytes())
+    damage(bad)
+    assert [str(found) for found in archive.committed()] == [f"{sound}/"]
+    assert compute(plan()).nets[0]["accuracy"] == 0.1
+    assert archive.split_note(["nothing"]) is None
+    assert CALLS == []
+    said = capsys.readouterr().err
+    assert said.count(f"{bad} cannot be read and is left out") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such pipes on Windows")
+def test_nobody_waits_for_a_pipe_in_an_archives_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+    path = tmp_path / "figures" / "ci" / "03_a" / archive.NAME
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert archive.committed() == []
 
 
 def test_the_whole_results_on_demand(committed):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,8 @@ WAITING = (  # in JavaScript: is there a cell marked [*]?
 )
 # Long enough to be interrupted, short enough for a test.
 SMALL = {"train": 300, "test": 200, "z": 5, "epochs": 30, "control_draws": 1}
+# In the kernel itself: an interrupt of its processes has tests of its own (test_steps.py).
+DEFAULTS = {"00_start_here": {"epochs": 1}, "03_knn_tradeoff": SMALL | {"jobs": 1}}
 NO_PICTURE_HIDDEN = {"windowingMode": "none"}  # cells out of sight are in the page, too
 
 
@@ -39,17 +40,16 @@ def free_port():
 
 
 def copy_notebooks(folder):
-    """Copies of the tour, and of notebook 03 with small defaults."""
+    """Copies of the tour and of notebook 03 with small defaults."""
     folder.mkdir()
-    for name in ("00_start_here", "03_knn_tradeoff"):
-        shutil.copy(runtime.root() / "notebooks" / f"{name}.ipynb", folder)
-    path = folder / "03_knn_tradeoff.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    for name, value in SMALL.items():
-        cell.source, count = re.subn(rf"(?m)^({name}: \w+) = \S+", rf"\1 = {value}", cell.source)
-        assert count == 1
-    nbformat.write(notebook, path)
+    for name, values in DEFAULTS.items():
+        notebook = nbformat.read(runtime.root() / "notebooks" / f"{name}.ipynb", as_version=4)
+        cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+        for parameter, value in values.items():
+            begin = rf"(?m)^({parameter}: \w+) = \S+"
+            cell.source, count = re.subn(begin, rf"\1 = {value}", cell.source)
+            assert count == 1
+        nbformat.write(notebook, folder / f"{name}.ipynb")
 
 
 def environment(home):

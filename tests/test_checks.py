@@ -495,6 +495,17 @@ def test_models_that_are_none(name, fault):
     refused(name, model, images(), labels())
 
 
+def test_rounding_is_measured_by_the_largest_logit():
+    class Rounding(nn.Module):
+        runs = 0
+
+        def forward(self, x):
+            self.runs += 1
+            return torch.tensor([[1000 + 0.01 * self.runs, 0.0]]).expand(len(x), 2)
+
+    assert checks.check_model(Rounding(), images()) == 2
+
+
 @pytest.mark.parametrize("name", RUN_ONLY)
 @pytest.mark.parametrize("fault", KINDS_OF_MODEL)
 def test_modules_that_are_none(name, fault):

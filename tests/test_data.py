@@ -277,6 +277,12 @@ def test_archive_classes_and_source(tmp_path):
     assert noted.title == "tiny (made by hand)"
 
 
+def test_names_and_notes_command_neither_a_terminal_nor_a_figure(tmp_path):
+    changes = dict(classes=np.array(["$\\href", "a\nb", "c"]), source=np.array("\x1b[31mred\x07"))
+    noted = data.load("tiny", archive(tmp_path, **changes))
+    assert (noted.classes, noted.source) == (("\uff04\\href", "ab", "c"), "[31mred")
+
+
 def test_class_names_and_the_source_may_be_bytes(tmp_path):
     changes = dict(classes=np.array([b"cat", "é".encode(), b"\xff"]), source=np.array(b"a note"))
     noted = data.load("tiny", archive(tmp_path, **changes))

@@ -147,7 +147,7 @@ def test_random_search_draws_as_the_uniform_baseline_does(digits):
         for number in range(8)
     ]
     assert torch.equal(noise, torch.stack(drawn))
-    assert [g.stopped for g in found] == ["", ""]
+    assert [(g.stopped, g.sigma) for g in found] == [("", 0), ("", 0)]
     history = [found[0].fitness]
     again = searched(digits, generations=2, strategy="random", fitness_history=history)
     np.testing.assert_array_equal(again[0].candidates, found[1].candidates)

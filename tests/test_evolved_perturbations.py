@@ -263,6 +263,12 @@ def test_a_candidate_without_a_finite_loss_is_never_the_best(monkeypatch, store)
     assert np.isfinite(result["state"]["scores"]).tolist() == [True] * 3 + [False]
 
 
+def test_a_generation_is_as_large_as_it_is_told_or_as_pycma_has_it():
+    images = split("digits", train=80)
+    assert search_steps.candidates(images, 1, 7) == 7
+    assert search_steps.candidates(images, 1, None) == optimizers.cma_popsize(10 * (2 + 1))
+
+
 def test_fresh_scores_choose_among_the_best(store):
     """δ* is the best by the mean of fresh scores, which are F with seeds of their own."""
     images = split("digits", train=80)

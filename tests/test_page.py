@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -74,8 +75,65 @@ def test_the_matrix_comes_first_and_folds_away_what_was_not_tested(folder):
     assert re.findall(r'id="claim-(.*?)"', matrix) == ["3.C1"]
     assert matrix.count("<details>") == 2
     assert matrix.count('class="holm"') == 1  # the undecided one was not asked
-    folded = html[html.index('<details class="fold">') :].partition("</details>")[0]
+    folded = html[html.index("<summary>What was not tested") :].partition("</details>")[0]
     assert "03_x, CIFAR-10: no such data (3.C2)" in folded
+
+
+@pytest.fixture
+def committed(folder, tmp_path, monkeypatch):
+    """The repository has results of the same notebook, on MNIST; its folder."""
+    root = tmp_path / "repository"
+    shutil.copytree(folder / "03_x", root / "figures" / "ci" / "03_x")
+    monkeypatch.setattr(runtime, "root", lambda: root)
+    return root / "figures" / "ci"
+
+
+NUMBER = {"name": "", "estimate": 7.8431, "low": -3.877, "high": 11.81, "unit": "points"}
+
+
+def test_a_run_stands_beside_the_results_of_the_repository(folder, committed):
+    claims_in(folder, [
+        claim("3.C1", "digits", "FGSM", results.REPRODUCED, True) | {"numbers": [NUMBER]},
+        claim("3.C1", "digits", "DeepFool", results.REPRODUCED) | {"numbers": [NUMBER] * 2},
+        claim("3.C9", "digits", "", results.NOT_REPRODUCED),
+    ])  # fmt: skip
+    study = results.Study("03_x", title="About x", finding="It holds.")
+    html = html_of(folder, study)
+    before, matrix = html[: html.index("<table")], html[html.index("<table") :]
+    matrix = matrix.partition("</table>")[0]
+    assert "<b>About x.</b> It holds." in before
+    assert 'src="data:image/png;base64,' in before
+    heads = re.findall(r'role="columnheader"(?: class="own")?>(.*?)<', matrix)
+    assert heads == ["claim", "MNIST", "your run"]
+    cells = re.findall(r'<td role="cell" class="own">.*?</td>', matrix, re.DOTALL)
+    assert "<p>FGSM: 7.84 [−3.88, 11.8] points</p>" in cells[0]
+    assert "DeepFool: 2 numbers" in cells[0]
+    assert not any("verdict" in cell or "holm" in cell for cell in cells)
+    assert re.findall(r'id="claim-(.*?)"', matrix) == ["3.C1", "3.C9"]
+    assert "not reproduced" in matrix  # what the repository's says of MNIST
+
+
+def test_a_run_on_the_same_data_has_verdicts_and_differences_are_marked(folder, committed):
+    claims_in(folder, [
+        claim("3.C1", "MNIST (part)", "FGSM", results.REPRODUCED, True),
+        claim("3.C1", "MNIST (part)", "DeepFool", results.UNDECIDED),
+    ])  # fmt: skip
+    matrix = html_of(folder).partition('<table class="matrix"')[2]
+    (cell,) = re.findall(r'<td role="cell" class="own">.*?</td>', matrix, re.DOTALL)
+    ours, same = re.findall(r"<details>.*?</details>", cell, re.DOTALL)
+    assert ("≠" in ours, "≠" in same) == (True, False)
+    assert 'title="the larger run: not reproduced"' in ours
+    assert "holm" in ours
+
+
+def test_every_paper_has_its_finding_in_a_sentence():
+    studies = runner.studies(runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS))
+    assert len(studies) == 4
+    assert all(study.finding.endswith(".") and study.title for study in studies)
+
+
+def test_the_page_of_the_repository_itself_has_one_column_for_each_data_set(committed):
+    assert "your run" not in html_of(committed)
 
 
 def test_claims_are_counted_once_by_their_worst_verdict(folder):
@@ -207,6 +265,7 @@ def test_an_executed_notebook_becomes_a_page_that_needs_no_network(executed):
     html = (executed / "03_a.html").read_text(encoding="utf-8")
     assert "<title>Title</title>" in html
     assert "<script" not in html
+    assert "default-src 'none'" in html  # nor would a browser run or fetch one
     assert set(re.findall(r'https?://[^"\s<)]+', html)) == {"http://www.w3.org/1998/Math/MathML"}
     assert html.count("<math") == 2
     assert "<code>\\frac{</code>" in html  # a broken equation stays as it was written

@@ -189,6 +189,8 @@ def test_a_drawing_has_no_crossing_text_and_no_crossing_arrows(seed):
         skips = [line.get_xydata() for line in axis.lines]
         reads = [(k, n) for n, b in enumerate(genome, 1) for k in b["inputs"] if n - k > 1]
         assert len(skips) == len(reads)
+        arrows = [t for t in axis.texts if not t.get_text()]
+        assert len(arrows) == sum(len(block["inputs"]) for block in genome) + 1
         for k, a in enumerate(skips):
             for b in skips[:k]:
                 same_track = a[1, 0] == b[1, 0]

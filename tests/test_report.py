@@ -218,7 +218,8 @@ def test_the_manifest_comes_last_and_says_how_the_numbers_were_made(tmp_path):
     report = results.Report(STUDY, SETTINGS, tree, tmp_path)
     report.claim("3.C1", results.UNDECIDED, "1 point", MNIST)
     assert not (tmp_path / "manifest.json").exists()
-    assert report.finish()["verdict"].tolist() == ["undecided"]
+    report.finish()
+    assert [claim["verdict"] for claim in report.claims] == ["undecided"]
     manifest = manifest_of(report)
     assert list(manifest) == [
         "notebook", "kit", "finished", "seconds", "hardware", "parameters", "packages", "data",
@@ -268,14 +269,25 @@ def test_verdicts_are_there_to_read_too(report):
     assert "- **3.C1** It rises." in text
 
 
-def test_verdicts_judged_at_once_say_whether_they_survive(report):
+def test_verdicts_judged_at_once_say_whether_they_survive(report, monkeypatch):
     samples = {"sure": [5.0, 5.1, 5.2], "lucky": [1.0, 2.0, 1.4], "open": [1.0, -1.0, 0.5]}
 
     def judged():
         for label, values in samples.items():
             yield "3.C1", results.positive(values, "points"), MNIST, label
 
+    published = []
+    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *shown, **options: published.append(shown[0])
+    )
+    report.claim("3.C2", results.NOT_TESTED, "no such data", MNIST)
     report.judge(judged())
+    table = published[-1]["text/markdown"]  # where they are judged, without what was not tested
+    assert [line.split(" | ")[2].strip() for line in table.splitlines()[2:]] == [
+        "**reproduced**", "**reproduced**", "**undecided**"
+    ]  # fmt: skip
+    report.claims.pop(0)
     found = [(claim["part"], claim["verdict"], claim["survives Holm"]) for claim in report.claims]
     assert found == [
         ("sure", results.REPRODUCED, True), ("lucky", results.REPRODUCED, False),
@@ -383,6 +395,16 @@ def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, monkeypa
     )
     report.show("3.F7", figure, MNIST, "p-values on MNIST")
     assert published[-1] == {"metadata": {"image/png": {"alt": "p-values on MNIST"}}}
+
+
+def test_a_title_is_text_and_no_page(report, figure, monkeypatch):
+    published = []
+    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *shown, **options: published.append(shown[0])
+    )
+    report.show("3.F7", figure, MNIST, "<img src=x onerror=alert(1)> & co")
+    assert published[0].data == "**3.F7** &lt;img src=x onerror=alert(1)&gt; &amp; co"
 
 
 def test_importing_results_loads_nothing_heavy():

@@ -67,6 +67,9 @@ def refused(capsys, *arguments):
         (["-p", "03.special={digits: {runs: 2.5}}"], "runs is 2.5"),
         (["-p", "03.special={digit: {runs: 2}}"], "which is not among this run's data sets"),
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
+        (["-p", f"03.datasets={'[' * 5000}"], "cannot be read as YAML"),
+        (["-p", f"03.runs={'9' * 6000}"], "…: it must be a positive whole number"),
+        (["--check", "--data", "~nobody-at-all/x"], "in nobody's home: write it without a ~"),
         (["-p", "99.runs=3"], "Unknown notebook '99'"),
         (["-p", "runs=3"], "write it as NN.NAME=VALUE"),
         (["-p", "03.runs"], "write it as NN.NAME=VALUE"),
@@ -494,8 +497,8 @@ def test_a_run_whose_reader_has_gone_writes_its_results(tmp_path):
 @pytest.mark.parametrize(
     ("shell", "status"),
     [
-        ("{} --check --only 03 --device cpu >&-", {1}),
-        ("{} --check --only 03 --device cpu >/dev/full", {1}),
+        ("{} --check --only 00 --device cpu >&-", {1}),
+        ("{} --check --only 00 --device cpu >/dev/full", {1}),
         ("{} --check --profile huge >&- 2>&-", {2}),
         ("{} --help >/dev/full", {0}),
         ("{} --clean --only 03 >/dev/full </dev/null", {0}),

@@ -1,6 +1,7 @@
 """One notebook in processes of its own: what counts as finished, and what is left of a failure."""
 
 import io
+import sys
 import time
 
 import filelock
@@ -104,6 +105,35 @@ def test_a_hanging_notebook_is_killed_with_all_its_processes(tmp_path):
     assert 18 <= outcome.seconds <= time.monotonic() - started
     for pid in map(int, printed[0].split()):
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def is_gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="others do not adopt orphans")
+def test_a_process_that_a_notebook_left_behind_is_killed_too(tmp_path):
+    """One of a session of its own, whose parent has ended: it is nobody's child any more."""
+    inner = (
+        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; "
+        "time.sleep(1000)'], start_new_session=True, stdout=subprocess.DEVNULL).pid)"
+    )
+    source = (
+        "import subprocess, sys, time\n"
+        f'subprocess.run([sys.executable, "-c", """{inner}"""])\n'
+        "time.sleep(1)"
+    )
+    printed = []
+    nb = notebook(tmp_path / "03_a.ipynb", source, FINISH)
+    outcome = runner.execute(nb, {}, tmp_path / "out", report=printed.append)
+    assert not outcome.failure
+    assert is_gone(int(printed[0]))
+
+
+def test_the_process_of_a_notebook_that_was_killed_is_said_to_be(tmp_path):
+    source = "import os, psutil, time\nos.kill(psutil.Process().parent().pid, 9)\ntime.sleep(1000)"
+    outcome = runner.execute(notebook(tmp_path / "03_a.ipynb", source), {}, tmp_path / "out")
+    assert outcome.failure == "it was killed (SIGKILL)"
 
 
 def test_a_cell_may_print_very_much_at_once(tmp_path):

@@ -101,6 +101,39 @@ def test_bad_values_are_one_sentence(change, sentence):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            "zz: int = 5",
+            "There is no parameter 'zz', so that it changes nothing: did you mean 'z'?",
+        ),
+        (
+            "epsylon: float = 0.3",
+            "There is no parameter 'epsylon', so that it changes nothing: did",
+        ),
+        ("runs: 12", "The line runs: 12 gives it no value: write runs: int = 12."),
+        ("pixels: [1, 2]", r"The line pixels: \[1, 2\] gives it no value: write pixels: list = "),
+    ],
+)
+def test_a_mistyped_line_of_a_running_notebook_is_not_ignored(line, sentence):
+    """The right name still has its old value there, so that nothing would be missing."""
+    kernel = dict(GOOD)
+    exec("runs: int = 2\nz: int = 7\nother: list = []", kernel)
+    assert Config.read(kernel).runs == 2
+    exec(line, kernel)
+    with pytest.raises(ValueError, match=sentence):
+        Config.read(kernel)
+    assert Config.read(kernel).runs == 2  # once it is corrected
+
+
+def test_a_refusal_is_one_line_in_a_notebook():
+    with pytest.raises(ValueError, match="too many runs") as refused:
+        Config.read(GOOD | {"runs": 101})
+    assert refused.value._render_traceback_() == ["too many runs."]
+    assert refused.value.__suppress_context__
+
+
 def test_a_missing_parameter_is_named():
     with pytest.raises(ValueError, match="The parameter 'z' is missing: give it a value"):
         Config.read({k: v for k, v in GOOD.items() if k != "z"})

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
@@ -26,8 +27,9 @@ from jupyter_client.manager import start_new_kernel
 from kit import runtime
 from kit.data import Split
 from kit.experiments.images import split
+from kit.files import owner
 from kit.harness import steps
-from kit.harness.steps import compute, step
+from kit.harness.steps import compute, step, workers
 from kit.harness.steps.store import Result, Store
 
 CALLS = []
@@ -43,6 +45,11 @@ def squares(*, n, extra=None):
 def total(*, of, plus=0):
     parts = of if isinstance(of, list) else [of]
     return {"total": int(sum(np.sum(part) for part in parts)) + plus}
+
+
+@step(version=1)
+def flags(*, of):
+    return {"flags": [of.flags.aligned, of.flags.writeable]}
 
 
 @step(version=1)
@@ -65,6 +72,12 @@ def dies(*, n):
 @step(version=1)
 def blocked_signals(*, n):
     return {"blocked": [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])]}
+
+
+@step(version=1)
+def naps(*, n):
+    time.sleep(2 if n else 0)
+    return {"n": n}
 
 
 @step(version=1)
@@ -252,6 +265,72 @@ def test_workers_see_values_and_no_file_of_the_store(tmp_path):
     assert store.sizes().keys() == {squares.name, total.name}
 
 
+class Elsewhere(Pickling):
+    """Calls what it is sent as another process would that differs in something."""
+
+    def __init__(self, folder, monkeypatch, differs):
+        super().__init__(folder)
+        self.monkeypatch, self.differs = monkeypatch, differs
+
+    def submit(self, function, /, *arguments, **options):
+        with self.monkeypatch.context() as patch:
+            patch.setattr(*self.differs)
+            return super().submit(function, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("differs", "message"),
+    [
+        ((squares, "version", 2), r"has \S*squares version 2 .*, and the caller version 1 "),
+        ((workers, "_own_source", lambda: "abc"), r"has kit 0\.\d\.\d \(abc\), and the caller "),
+        ((workers, "_installed", lambda _: "1.0"), r"has torch 1\.0, and the caller 2\."),
+    ],
+)
+def test_a_worker_with_other_code_is_refused_and_nothing_of_it_kept(
+    tmp_path, monkeypatch, differs, message
+):
+    kept = one(squares.task(n=2))
+    tasks = [squares.task(n=n) for n in (2, 3, 4)]
+    with pytest.raises(RuntimeError, match=message) as failure:
+        one(tasks, executor=Elsewhere(tmp_path, monkeypatch, differs))
+    assert "start them anew. 1 of 3 tasks are kept." in str(failure.value)
+    assert [Store().read(*task.identity) is None for task in tasks] == [False, True, True]
+    assert kept["count"] == 2
+
+
+class Unaligned(Executor):
+    """Arrays arrive in read-only memory, between the places where numbers usually lie."""
+
+    def submit(self, function, /, *arguments, **options):
+        buffers = []
+        sent = pickle.dumps((function, arguments), protocol=5, buffer_callback=buffers.append)
+        moved = [memoryview(b"x" + bytes(buffer.raw()))[1:] for buffer in buffers]
+        function, arguments = pickle.loads(sent, buffers=moved)
+        future = Future()
+        future.set_result(function(*arguments, **options))
+        return future
+
+
+def test_arrays_lie_in_workers_as_they_do_here():
+    made = squares.task(n=1000)["squares"]
+    assert one(flags.task(of=made), executor=Unaligned())["flags"] == [True, True]
+
+
+class Cancelling(Executor):
+    """As an executor whose scheduler is gone."""
+
+    def submit(self, function, /, *arguments, **options):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_an_executor_that_cancels_its_tasks_is_one_sentence():
+    with pytest.raises(RuntimeError, match=r"^The executor has ended: .*0 of 2 tasks are kept\.$"):
+        one([squares.task(n=n) for n in (1, 2)], executor=Cancelling())
+
+
 def test_a_process_pool_gives_the_same():
     found = compute([squares.task(n=n) for n in (3, 2, 1)], jobs=2, device="cpu")
     assert [r["count"] for r in found] == [3, 2, 1]
@@ -325,6 +404,31 @@ def test_an_interrupt_reaches_no_worker_not_even_one_that_is_starting():
     assert [signal.SIGINT in r["blocked"] for r in found] == [True, True]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.SIGINT not in one(blocked_signals.task(n=3))["blocked"]  # in this process
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal: a process of pytest-xdist ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_of_processes_keeps_what_is_done(store, interruptible):
+    """Sent when the first task is stored and others run."""
+
+    def interrupt():
+        while not list(store.glob("*naps/[!.]*.json")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    tasks = [naps.task(n=n) for n in range(4)]
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(steps.Interrupted, match=r"^Interrupted: [1-3] of 4 tasks are kept; run"):
+        compute(tasks, jobs=2, device="cpu")
+    kept = {path: path.stat().st_mtime_ns for path in store.glob("*naps/[!.]*.json")}
+    assert [result["n"] for result in one(tasks)] == [*range(4)]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 CELL = """
@@ -472,13 +576,51 @@ def test_what_a_killed_process_left_behind_is_cleared(store):
     folder = store / squares.name
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    left = folder / f".abc.{__import__('socket').gethostname()}.{process.pid}.npz"
-    mine = left.with_name(left.name.replace(str(process.pid), str(os.getpid())))
-    left.write_bytes(b"half")
-    mine.write_bytes(b"half")
+    left = folder / f".abc.{owner()}.{process.pid}.npz"
+    mine = left.with_name(f".abc.{owner()}.{os.getpid()}.npz")
+    theirs = left.with_name(f".abc.{owner()}0.{process.pid}.npz")
+    for path in (left, mine, theirs):
+        path.write_bytes(b"half")
     one(squares.task(n=4))
     assert not left.exists()
     assert mine.exists()  # of a process that lives
+    assert theirs.exists()  # of another machine, or container: who knows whether it lives
+
+
+def test_a_folder_in_an_entrys_place_is_one_sentence(store):
+    task = squares.task(n=4)
+    Store().path(*task.identity).with_suffix(".json").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"Could not write .*: remove the folder of this name, then"):
+        one(task)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such pipes on Windows")
+def test_nobody_waits_for_a_pipe_in_an_entrys_place(store):
+    task = squares.task(n=4)
+    path = Store().path(*task.identity).with_suffix(".json")
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert steps.estimate([task, squares.task(n=5)]).stored == 0
+    assert one(task)["count"] == 4
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["[]", "{}", '{"record": 3}', *(
+        json.dumps({"record": {"step": "test_steps.squares", "arguments": {}} | part})
+        for part in (
+            {"work": "much", "seconds": 1}, {"work": 1, "seconds": None}, {"work": 1},
+            {"arguments": 3, "work": 1, "seconds": 1}, {"work": 1, "seconds": 1, "memory": "all"},
+        )
+    )],
+)  # fmt: skip
+def test_a_damaged_record_tells_nothing(store, record):
+    one(squares.task(n=1000))
+    (store / squares.name / "damaged.json").write_text(record)
+    found = steps.estimate(squares.task(n=2000))
+    assert (found.stored, found.unknown) == (0, 0)
+    one([squares.task(n=2000), squares.task(n=3000)])
 
 
 def test_a_table_does_not_read_other_arrays(monkeypatch):

@@ -196,6 +196,11 @@ def test_predict_leaves_the_mode_after_a_failure(digits):
     assert all(modes(net))
 
 
+def test_images_whose_channels_come_last_are_told_the_remedy(digits):
+    with pytest.raises(ValueError, match=r"channels come last; make it x\.permute\(0, 3, 1, 2\)"):
+        training.predict(nn.Conv2d(1, 2, 3), digits.x_test.permute(0, 2, 3, 1))
+
+
 def test_accuracy(digits):
     net, _ = trained(digits)
     x, y = digits.x_test, digits.y_test
@@ -754,6 +759,13 @@ def test_evaluate_is_the_mean_cross_entropy(digits):
     assert loss == pytest.approx(plain.item(), abs=1e-6)
     assert accuracy == training.accuracy(net, digits.x_test, digits.y_test)
     assert all(map(math.isnan, training.evaluate(net, digits.x_test[:0], digits.y_test[:0])))
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_an_optimizer_starts_at_the_rate_it_is_given(name):
+    weight = torch.zeros(1, requires_grad=True)
+    (group,) = optimizers.OPTIMIZERS[name]([weight], 0.05).param_groups
+    assert group["lr"] == 0.05
 
 
 def test_names_of_optimizers_cost_no_torch():

@@ -48,6 +48,21 @@ class Dataset:
     x_test: torch.Tensor
     y_test: torch.Tensor
 
+    def __repr__(self) -> str:
+        """One line on what it holds.
+
+        Examples
+        --------
+        >>> from kit.data import load
+        >>> load("digits")
+        Dataset digits: 1437 training and 360 test images of 8×8, 10 classes (scikit-learn)
+        """
+        shape = "×".join(map(str, self.shape if self.shape[0] > 1 else self.shape[1:]))
+        return (
+            f"Dataset {self.name}: {len(self.x_train)} training and {len(self.x_test)} test images "
+            f"of {shape}, {len(self.classes)} classes ({self.source})"
+        )
+
     @property
     def title(self) -> str:
         """Name for people, with the archive's note: to be shown with every number made from it."""

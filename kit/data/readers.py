@@ -174,7 +174,13 @@ def _warn_if_dark(brightest, path):
 
 
 def _text(value):
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """A name or a note, without what others would obey.
+
+    That are control characters in a terminal, and in figures and pages the sign that begins a
+    formula; a wider one looks like it.
+    """
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return "".join(filter(str.isprintable, text)).replace("$", "\N{FULLWIDTH DOLLAR SIGN}")
 
 
 def _images(x, what):

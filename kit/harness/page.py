@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +12,13 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from kit import files
+from kit import files, runtime
 from kit.harness import machine
 from kit.harness.results import NOT_TESTED, Study
 from kit.harness.results import claims as summary
 from kit.harness.results.claims import SIGNS, Claim, Row
 from kit.harness.results.screen import on_screen
+from kit.harness.steps import archive
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -43,10 +45,12 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
         The page.
     """
     known = {study.notebook: study for study in studies}
-    notebooks = [
-        _notebook(path.parent, known.get(path.parent.name, Study(path.parent.name)))
-        for path in sorted(folder.glob("[!.]*/manifest.json"))
-    ]
+    committed = _committed(folder)
+    notebooks = []
+    for path in sorted(folder.glob("[!.]*/manifest.json")):
+        name = path.parent.name
+        study = known.get(name, Study(name))
+        notebooks.append(_notebook(path.parent, study, committed.get(name)))
     shown = {"index", *(notebook["name"] for notebook in notebooks)}
     others = sorted({path.stem for path in folder.glob("[!.]*.html")} - shown)
     rows: list[Row] = [row for notebook in notebooks for row in notebook["rows"]]
@@ -58,6 +62,8 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
         others=others,
         columns=list(dict.fromkeys(name for row in rows for name in row.cells)),
         judged=sum(len(row.verdicts) for row in rows),
+        beside=any(notebook["committed"] for notebook in notebooks),
+        in_numbers=summary.in_numbers,
         counts={verdict: verdicts.count(verdict) for verdict in SIGNS},
         symbols=SIGNS,
     )
@@ -76,9 +82,21 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def _notebook(folder: Path, study: Study) -> dict[str, Any]:
+def _committed(folder: Path) -> dict[str, Path]:
+    """The repository's results by notebook, of the paper's own sizes where there are such.
+
+    None where the page is about these themselves.
+    """
+    root = runtime.root() / "figures"
+    if folder.resolve() in [(root / profile).resolve() for profile in archive.COMMITTED]:
+        return {}
+    paths = [p for profile in archive.COMMITTED for p in (root / profile).glob("*/manifest.json")]
+    return {path.parent.name: path.parent for path in paths}
+
+
+def _notebook(folder: Path, study: Study, committed: Path | None) -> dict[str, Any]:
     """What the page says about one notebook."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = _manifest(folder)
     claims = summary.read(folder)
     executed = [folder.with_suffix(suffix) for suffix in (".html", ".ipynb")]
     results = _results(folder, manifest, claims, study)
@@ -92,11 +110,30 @@ def _notebook(folder: Path, study: Study) -> dict[str, Any]:
         "minutes": f"{manifest['seconds'] / 60:.1f} minutes",
         "finished": manifest["finished"][:10],
         "executed": [path.name for path in executed if path.is_file()],
-        "rows": summary.tested(claims),
+        "finding": study.finding,
+        "committed": committed and _picture(committed, study),
+        "rows": summary.beside(summary.read(committed), claims)
+        if committed
+        else summary.tested(claims),
         "untested": _untested(claims),
         "headline": headline,
         "results": [result for result in results if result is not headline],
     }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def _picture(committed: Path, study: Study) -> dict[str, Any]:
+    """The repository's headline figure, within the page: it may lie elsewhere than the results."""
+    manifest, claims = _manifest(committed), summary.read(committed)
+    results = _results(committed, manifest, claims, study)
+    best = _headline(results, study, [*study.datasets, *manifest["data"]])
+    if best is None:
+        return {"profile": committed.parent.name}
+    content = base64.b64encode((committed / f"{best['name']}.png").read_bytes()).decode()
+    return best | {"profile": committed.parent.name, "content": content}
 
 
 def _headline(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -10,6 +12,8 @@ import time
 from concurrent.futures import Executor, ProcessPoolExecutor
 
 import psutil
+
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
 def process_pool(jobs: int) -> ProcessPoolExecutor:
@@ -31,6 +35,16 @@ def abandon(pool: Executor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
         worker.terminate()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what this process's descendants leave behind, where Linux allows it.
+
+    A process that has started twice anew, in a session of its own, would otherwise be found by
+    nobody who ends this one and all that belongs to it.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 def die_with_parent(pid: int | None = None) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, get_type_hints
 
 from kit.constraints import (
@@ -27,6 +27,7 @@ from kit.constraints import (
     TEXT,
     Constraint,
     ListOf,
+    in_one_line,
     whole,
 )
 
@@ -64,15 +65,18 @@ class Settings:
     out: Annotated[str, ANYTHING] = ""
 
     @classmethod
+    @in_one_line
     def read(cls, values: Mapping[str, Any]) -> Self:
         """Take the parameters out of a mapping, such as a notebook's ``globals()``; check them.
 
         Raises
         ------
         ValueError
-            One is missing or bad, with one sentence on what is allowed.
+            One is missing or bad, or its line in the parameters cell is mistyped, with one sentence
+            on what is allowed.
         """
         fields = dataclasses.fields(cls)
+        _check_lines(values.get("__annotations__", {}), [f.name for f in fields])
         taken = {f.name: values[f.name] for f in fields if f.name in values}
         missing = [f.name for f in fields if f.name not in taken and _required(f)]
         if missing:
@@ -178,6 +182,32 @@ class Settings:
     def where(self) -> dict[str, Any]:
         """Where to compute: options of :func:`kit.harness.steps.compute`."""
         return {"jobs": self.jobs, "device": self.device, "data_root": self.data_root}
+
+
+def _check_lines(annotations: dict[str, Any], known: Sequence[str]) -> None:
+    """Refuse mistyped lines of the parameters cell, ``zz: int = 5`` and ``runs: 12``.
+
+    In a running kernel the right name would still have its old value. A name that is unlike any
+    parameter's is a variable of another cell. What is refused is forgotten, so that the corrected
+    cell can be run.
+    """
+    for name in list(annotations):
+        if name not in known and (close := difflib.get_close_matches(name, known, 1)):
+            del annotations[name]
+            raise ValueError(
+                f"There is no parameter {name!r}, so that it changes nothing: did you mean "
+                f"{close[0]!r}?"
+            )
+        if (
+            name in known
+            and type(value := annotations[name]) in _PLAIN
+            and not isinstance(value, str)
+        ):
+            del annotations[name]
+            kind = type(value).__name__
+            raise ValueError(
+                f"The line {name}: {value!r} gives it no value: write {name}: {kind} = {value!r}."
+            )
 
 
 def _required(field: dataclasses.Field) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kit.constraints import in_one_line
 from kit.data.splits import Split
 from kit.experiments.evolved_perturbations import noises, search_steps, steps
 from kit.experiments.evolved_perturbations.settings import (
@@ -23,6 +24,7 @@ from kit.harness.steps import Step, Task
 READINGS = 10  # in the first epoch of a course
 
 
+@in_one_line
 def plan(c: Settings) -> Plan[Task]:
     """The tasks of the study by data set; what does not fit its images is refused."""
     return Plan(

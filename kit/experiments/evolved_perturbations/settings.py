@@ -55,6 +55,11 @@ STUDY = Study(
     title="Evolved training perturbations",
     citation="Chaudhury & Yamasaki: Investigating Generalization in Neural Networks under Optimally"
     " Evolved Training Perturbations. ICASSP 2020.",
+    finding=(
+        "One evolved pixel per class in the training images takes a third of the accuracy on "
+        "clean images from a net trained with Adam, more than pixels drawn at random; SGD "
+        "resists on MNIST, but on Fashion-MNIST Adam at a lower rate resists more."
+    ),
     headline="1.C2",
     shown_by={
         "1.C1": ("1.F2c", "1.F2-harm"),

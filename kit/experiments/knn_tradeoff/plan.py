@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Generic, TypeVar
 
+from kit.constraints import in_one_line
 from kit.data.splits import Split
 from kit.experiments.images import split
 from kit.experiments.knn_tradeoff.settings import Settings
@@ -24,6 +25,7 @@ class Runs(Generic[T]):
     runs: list[T]
 
 
+@in_one_line
 def plan(c: Settings) -> dict[str, Runs[Task]]:
     """The tasks of the study by data set; one that is too small for `z` is refused."""
     return {name: _plan(c.on(name), name) for name in c.datasets}

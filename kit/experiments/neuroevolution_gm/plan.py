@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from kit.constraints import in_one_line
 from kit.data.splits import Split
 from kit.experiments.images import split
 from kit.experiments.neuroevolution_gm import search_steps, steps
@@ -35,6 +36,7 @@ IMAGES_SHOWN = 6  # with integrated gradients
 FILTERS = ({"kind": "jpeg", "quality": 75}, {"kind": "bilateral"})  # in the order of FILTERED
 
 
+@in_one_line
 def plan(c: Settings) -> dict[str, dict[str, Scale[Task]]]:
     """The tasks by data set and scale, ``"full"`` and ``"reduced"``; what does not fit is refused.
 

@@ -50,6 +50,11 @@ STUDY = Study(
     title="Neuroevolution with gradient misalignment",
     citation="Operiano, Pora, Iba & Kera: Evolving Architectures with Gradient Misalignment toward"
     " Low Adversarial Transferability. 2021.",
+    finding=(
+        "Nets trained against a reference's gradients withstand examples made on it, and no "
+        "attack made on themselves; evolved architectures are not seen to do better than random "
+        "ones."
+    ),
     headline="4.X2",
     shown_by={
         "4.C1": ("4.T1", "4.T4"),

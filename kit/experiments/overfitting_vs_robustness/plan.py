@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Generic, TypeVar
 
+from kit.constraints import in_one_line
 from kit.data.splits import Split
 from kit.experiments.images import split
 from kit.experiments.overfitting_vs_robustness.settings import Settings
@@ -73,6 +74,7 @@ class Regimes(Generic[T]):
     regimes: dict[str, Regime[T]]
 
 
+@in_one_line
 def plan(c: Settings) -> dict[str, Regimes[Task]]:
     """The tasks of the study by data set; one that is too small for the folds is refused."""
     return {name: _plan(c.on(name), name) for name in c.datasets}

@@ -47,6 +47,11 @@ STUDY = Study(
     title="Overfitting against robustness",
     citation="Pedraza, Deniz & Bueno: On the Relationship between Generalization and Robustness to"
     " Adversarial Examples. Symmetry 13(5), 2021.",
+    finding=(
+        "Overfitted nets are less robust when they are attacked themselves. Whether examples "
+        "made on the best epoch fool them less often, as the paper says, depends on the "
+        "attack and on what is counted."
+    ),
     headline="2.X3",
     shown_by={
         "2.C1": ("2.F4",),

@@ -37,11 +37,15 @@ _WIDTH = 80  # of a statement, in characters
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """All verdicts on one claim, by the names of data sets."""
+    """All verdicts on one claim, by the names of data sets.
+
+    `own` are those of somebody's run, which stand beside those of the repository.
+    """
 
     claim: str
     statement: str
     cells: dict[str, list[Claim]]
+    own: list[Claim] = dataclasses.field(default_factory=list)
 
     @property
     def verdicts(self) -> list[Claim]:
@@ -67,6 +71,43 @@ def tested(claims: Iterable[Claim]) -> list[Row]:
             row = rows.setdefault(claim["claim"], Row(claim["claim"], claim["statement"], {}))
             row.cells.setdefault(dataset(claim), []).append(claim)
     return [rows[id] for id in sorted(rows, key=numbers_as_numbers)]
+
+
+def beside(committed: Iterable[Claim], own: Iterable[Claim]) -> list[Row]:
+    """The rows of the repository's results, with the verdicts of a run beside them.
+
+    A run's verdict gets two more entries: whether it is ``marked`` as one, since the repository's
+    are on the same data set, and what the repository says where it ``differs``.
+    """
+    rows = {row.claim: row for row in tested(committed)}
+    names = {name for row in rows.values() for name in row.cells}
+    for row in tested(own):
+        ours = rows.setdefault(row.claim, Row(row.claim, row.statement, {}))
+        for claim in row.verdicts:
+            theirs = [c["verdict"] for c in ours.cells.get(dataset(claim), ()) if _same(c, claim)]
+            differs = [verdict for verdict in theirs if verdict != claim["verdict"]]
+            marks = {"marked": dataset(claim) in names, "differs": "".join(differs)}
+            ours.own.append(claim | marks)
+    return [rows[id] for id in sorted(rows, key=numbers_as_numbers)]
+
+
+def _same(claim: Claim, other: Claim) -> bool:
+    return claim["part"] == other["part"]
+
+
+def in_numbers(claim: Claim) -> list[str]:
+    """What a verdict was read off: each number with its interval, without a judgement."""
+    return [
+        f"{part['name']}: " * bool(part["name"])
+        + f"{_number(part['estimate'])} [{_number(part['low'])}, {_number(part['high'])}] "
+        + part["unit"]
+        for part in claim.get("numbers", ())
+    ]
+
+
+def _number(value: float | None) -> str:
+    """Three digits: the interval says how many of them count."""
+    return "–" if value is None else f"{value:.3g}".replace("-", "−")
 
 
 def dataset(claim: Claim) -> str:

@@ -8,6 +8,7 @@ the numbers were computed anew, by the dates and seconds in it.
 from __future__ import annotations
 
 import datetime
+import html
 import importlib.metadata
 import io
 import json
@@ -194,6 +195,8 @@ class Report:
     def judge(self, verdicts: Iterable[Claimed]) -> None:
         """Note the verdicts on all claims, and which of them survive that they are so many.
 
+        A notebook shows them.
+
         Parameters
         ----------
         verdicts
@@ -204,6 +207,9 @@ class Report:
         for (id, verdict, dataset, part), survives in zip(verdicts, surviving, strict=True):
             self.claim(id, verdict.outcome, verdict.evidence, dataset, part, survives)
             self.claims[-1]["numbers"] = [part.numbers() for part in verdict.parts]
+        table = claims.with_evidence(self.claims, {}).strip()
+        shown = {"text/markdown": html.escape(table, quote=False), "text/plain": table}
+        _display("Verdicts", "", shown, raw=True)
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
@@ -212,16 +218,8 @@ class Report:
             if (id, title) not in judged:
                 self.claim(id, NOT_TESTED, "not among this run's data sets", title)
 
-    def finish(self) -> pd.DataFrame:
-        """Write claims, results and, as the very last file, the manifest: stamp of a whole run.
-
-        Returns
-        -------
-        pandas.DataFrame
-            The claims.
-        """
-        import pandas as pd
-
+    def finish(self) -> None:
+        """Write claims, results and, as the very last file, the manifest: stamp of a whole run."""
         self._write(claims.FILE, _json(self.claims))
         self._write("claims.md", claims.with_evidence(self.claims, self.study.claims))
         steps.archive.write(
@@ -230,9 +228,6 @@ class Report:
             [split.note for split in self._described],
         )
         self._write("manifest.json", _json(self._manifest()))
-        if _shell() is not None:
-            pd.set_option("display.max_colwidth", None)  # whole sentences
-        return pd.DataFrame(self.claims).drop(columns="numbers", errors="ignore")
 
     def _manifest(self) -> dict[str, Any]:
         from kit import __version__
@@ -330,7 +325,8 @@ def _display(name: str, title: str, result: object, **options: Any) -> None:
     if _shell() is not None:
         from IPython.display import Markdown, display
 
-        display(Markdown(f"**{name}** {title}"))
+        # Names of data sets and classes come from files of others.
+        display(Markdown(f"**{name}** {html.escape(title, quote=False)}"))
         display(result, **options)
 
 

@@ -32,6 +32,8 @@ class Study:
         What the paper is about, and its authors, title, place and year, for the page of results.
     headline
         ID of the figure that shows the paper's main point.
+    finding
+        What came out, in one sentence.
     shown_by
         By claim the IDs of the results that show it, where they are not the claim's own.
     reference
@@ -54,6 +56,7 @@ class Study:
     title: str = ""
     citation: str = ""
     headline: str = ""
+    finding: str = ""
     shown_by: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     reference: Path | None = None
 

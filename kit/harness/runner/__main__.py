@@ -25,6 +25,7 @@ LATE_OUTPUT = 120
 def main(notebook: str, output: str, task: str, parent: str) -> None:
     """Execute the notebook with papermill and print what it prints."""
     processes.die_with_parent(int(parent))
+    processes.adopt_orphans()
     values = json.loads(Path(task).read_text(encoding="utf-8"))
     failure = execute(notebook, output, values)
     name = "failure" if failure else "finished"

@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
             parts.append(f"results: {folder}\nsteps:   {runtime.folder('steps')}")
             return 0 if say("\n\n".join(parts), sys.stdout) else 1
         files.writable(folder)
-        files.writable(runtime.folder("steps"))
+        if not known_results:
+            files.writable(runtime.folder("steps"))
     except (ValueError, OSError) as error:
         say(f"run_all.py: {error}", sys.stderr)
         return 2

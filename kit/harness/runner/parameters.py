@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from kit.constraints import OF_TYPE, Constraint
+from kit.constraints import OF_TYPE, Constraint, shown
 from kit.harness.results import Study
 
 # Parameters that options of the command line set, in every notebook that has them.
@@ -111,8 +111,8 @@ class Notebook:
             plain = False
         if not plain:
             raise ValueError(
-                f"{self.name}.{name} is {value!r}: use only text, numbers, lists, and mappings "
-                "from text, as JSON has them."
+                f"{self.name}.{name} is {shown(value)}: use only text, numbers, lists, and "
+                "mappings from text, as JSON has them."
             )
         return self.constraint(name).check(f"{self.name}.{name}", value)
 
@@ -127,8 +127,8 @@ class Notebook:
             return self.check(name, _number(text, kind))
         try:
             value = yaml.load(text, _Loader)
-        except yaml.YAMLError:
-            raise ValueError(f"{self.name}.{name}={text} cannot be read as YAML.")
+        except (yaml.YAMLError, RecursionError):
+            raise ValueError(f"{self.name}.{name}={shown(text)} cannot be read as YAML.")
         return self.check(name, value)
 
 

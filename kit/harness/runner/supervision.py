@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -183,8 +184,10 @@ class Watch:
             for member in {**seen, **dict.fromkeys(_members(tree))}:
                 with contextlib.suppress(psutil.Error):
                     member.kill()
-            process.wait()
+            code = process.wait()
             relay.join(timeout=10)
+        if code < 0 and not self.failure:
+            self.failure = f"it was killed ({signal.Signals(-code).name})"
 
     def _wait(
         self, process: subprocess.Popen, tree: psutil.Process, seen: dict, state: Path

@@ -21,7 +21,7 @@ Examples
 
 from kit.harness.steps import archive
 from kit.harness.steps.compute import Estimate, compute, estimate, stored
-from kit.harness.steps.schedule import Interrupted
+from kit.harness.steps.interrupts import Interrupted
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import REGISTRY, Field, Step, Task, leaves, step
 

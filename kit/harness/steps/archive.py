@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kit import files, runtime
+from kit.harness import progress
 from kit.harness.steps.store import DAMAGED, Result, packed
 
 NAME = "results.zip"
@@ -55,12 +57,20 @@ def committed() -> list[zipfile.Path]:
         return []
     folders = [runtime.root() / "figures" / profile for profile in COMMITTED]
     paths = [path for folder in folders for path in sorted(folder.glob(f"*/{NAME}"))]
-    return [_opened(path, path.stat().st_mtime_ns) for path in paths]
+    opened = [_opened(path, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+    return [archive for archive in opened if archive]
 
 
 @functools.cache
-def _opened(path: Path, changed: int) -> zipfile.Path:
-    return zipfile.Path(path)
+def _opened(path: Path, changed: int) -> zipfile.Path | None:
+    """An archive; None, said once, where the file cannot be read."""
+    try:
+        archive = zipfile.Path(path)
+        json.loads((archive / _SPLITS).read_text())
+        return archive
+    except DAMAGED as error:
+        progress.say(f"{path} cannot be read and is left out ({error}).", sys.stderr)
+        return None
 
 
 @functools.cache  # an estimate asks twice: for seconds, and for memory

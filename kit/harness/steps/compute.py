@@ -9,8 +9,9 @@ from typing import Any
 from kit import files, runtime
 from kit.harness import machine, progress
 from kit.harness.steps import archive
+from kit.harness.steps.interrupts import Interrupted, running
 from kit.harness.steps.records import Records, same_data, seconds
-from kit.harness.steps.schedule import Interrupted, Schedule, running, value_of
+from kit.harness.steps.schedule import Schedule, value_of
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, leaves, mapped
 
@@ -104,7 +105,7 @@ def _compute(
             most = jobs or machine.workers(0, machine.device_type(context.device))
             jobs = min(len(missing), most)
             schedule = Schedule(missing, results, store, context, jobs, bar)
-            with running(executor, jobs, schedule) as pool:
+            with running(executor, jobs, schedule.kept) as pool:
                 schedule.run(pool)
     return mapped(tree, lambda leaf: value_of(leaf, results, whole=False))
 
@@ -160,7 +161,7 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
         unknown=len(missing) - len(known),
         seconds=total / jobs,
         rough=elsewhere > total / 2,
-        memory=max((record["memory"] for _, record in known), default=0.0),
+        memory=max((record.get("memory", 0.0) for _, record in known), default=0.0),
         device_memory=_device_memory(missing, store),
         gpu=any(
             record["hardware"]["device"] != "cpu" for _, record in known if "hardware" in record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from kit import runtime
 from kit.harness.steps import archive
@@ -44,8 +45,7 @@ class Records:
 
     def add(self, record: dict) -> None:
         """One more record; of equally near ones the last added counts."""
-        name = record.get("step")
-        if name not in self._of or record.get("work", 0) <= 0 or self.what not in record:
+        if not _is_sound(record, self.what) or (name := record["step"]) not in self._of:
             return
         self._of[name].append(record)
         for nearest in self._asked[name].values():
@@ -74,6 +74,15 @@ class _Nearest:
         distance = others, abs(math.log(record["work"] / self.work))
         if distance <= self.distance:
             self.distance, self.record = distance, record
+
+
+def _is_sound(record: Any, what: str) -> bool:
+    """Does it say how much work took how much? A damaged one may say anything."""
+    if not isinstance(record, dict) or not isinstance(record.get("arguments"), dict):
+        return False
+    numbers = record.get("work"), record.get(what), record.get("memory", 0)
+    sound = all(isinstance(number, (int, float)) and 0 <= number < math.inf for number in numbers)
+    return sound and record["work"] > 0 and isinstance(record.get("step"), str)
 
 
 def seconds(task: Task, record: dict) -> float:

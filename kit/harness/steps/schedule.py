@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import time
-from collections.abc import Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
+    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
     wait,
 )
-from concurrent.futures.process import BrokenProcessPool
 from graphlib import TopologicalSorter
 from typing import Any
 
 from kit import runtime
-from kit.harness import processes, progress
+from kit.harness import progress
+from kit.harness.steps.interrupts import interrupts_spare
 from kit.harness.steps.records import Records, seconds
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, dependencies, mapped
-from kit.harness.steps.workers import InProcess, interrupts_spare, work
+from kit.harness.steps.workers import OtherCodeError, source, versions, work
 
-_FATAL = (BrokenExecutor, KeyboardInterrupt)  # nothing more can be computed
+_FATAL = (BrokenExecutor, KeyboardInterrupt, OtherCodeError)  # nothing more can be computed
 _SHOWN = 3  # failures that are told one by one
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user stopped a computation; finished tasks are kept. Shown without a traceback."""
-
-    def _render_traceback_(self) -> list[str]:  # IPython asks for it
-        return [str(self)]
 
 
 class Schedule:
@@ -50,6 +42,7 @@ class Schedule:
     ):
         self.missing, self.results, self.store = missing, results, store
         self.context, self.jobs, self.bar = context, jobs, bar
+        self.source = source()
         self.records = Records({task.step.name for task in missing}, store)
         self.started: dict[Task, float] = {}
         self.failed: dict[Task, BaseException] = {}
@@ -78,10 +71,10 @@ class Schedule:
                 running[self.submit(task, pool)] = task
             done = wait(running, timeout=1, return_when=FIRST_COMPLETED).done
             ended = [(running.pop(future), future) for future in done]
-            fatal = [f.exception() for _, f in ended if isinstance(f.exception(), _FATAL)]
+            fatal = [error for _, f in ended if isinstance(error := error_of(f), _FATAL)]
             for task, future in ended:
                 self.finish(task, future)
-            for failure in filter(None, fatal):
+            for failure in fatal:
                 raise failure
             self.show()
         if self.failed:
@@ -97,12 +90,13 @@ class Schedule:
             future: Future = Future()
             future.set_exception(error)
             return future
+        wanted = versions(task.step, self.source)
         with interrupts_spare(pool):
-            return pool.submit(work, task.step, arguments, self.context)
+            return pool.submit(work, task.step, wanted, arguments, self.context)
 
     def finish(self, task: Task, future: Future) -> None:
         """Keep what a task returned, or note that it failed."""
-        if error := future.exception():
+        if error := error_of(future):
             self.fail(task, error)
             return
         try:
@@ -124,6 +118,10 @@ class Schedule:
             f"{len(self.failed)} of {self.bar.total} tasks failed{needing}, and "
             f"{len(self.results)} are kept: {shown}"
         )
+
+    def kept(self) -> str:
+        """How many results are stored."""
+        return f"{len(self.results)} of {self.bar.total} tasks are kept"
 
     def keep(self, task: Task, result: dict, measured: dict) -> None:
         """Store a result."""
@@ -168,26 +166,12 @@ class Schedule:
         return left / self.jobs
 
 
-@contextlib.contextmanager
-def running(executor: Executor | None, jobs: int, schedule: Schedule) -> Iterator[Executor]:
-    """The executor, or one of our own; an error or an interrupt does not wait for its tasks."""
-    pool = executor or (InProcess() if jobs == 1 else processes.process_pool(jobs))
+def error_of(future: Future) -> BaseException | None:
+    """What a task raised; an executor whose scheduler is gone cancels its tasks instead."""
     try:
-        yield pool
-    except BaseException as error:
-        if executor is None:
-            processes.abandon(pool)
-        kept = f"{len(schedule.results)} of {schedule.bar.total} tasks are kept"
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(f"Interrupted: {kept}; run the cell again to go on.") from None
-        if isinstance(error, BrokenProcessPool):
-            raise RuntimeError(
-                f"A worker process was killed, perhaps for lack of memory: {kept}; "
-                "run again with fewer jobs."
-            ) from error
-        raise
-    if executor is None:
-        pool.shutdown()
+        return future.exception()
+    except CancelledError:
+        return BrokenExecutor("it has cancelled its tasks; is its scheduler still there?")
 
 
 def value_of(leaf: Any, results: dict[Task, Result], whole: bool) -> Any:

@@ -9,6 +9,7 @@ checked when it is read, so that a damaged or foreign file never passes for a re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -160,10 +161,9 @@ class Store:
     def records(self, step: str) -> Iterator[dict]:
         """Records of everything that is stored of a step."""
         for path in sorted((self.folder / step).glob("[!.]*.json")):
-            try:
-                yield json.loads(path.read_text(encoding="utf-8"))["record"]
-            except DAMAGED:
-                continue
+            with contextlib.suppress(*DAMAGED):
+                if path.is_file():  # nothing that one would wait for
+                    yield json.loads(path.read_text(encoding="utf-8"))["record"]
 
     def sizes(self) -> dict[str, int]:
         """Bytes per step, as ``{"knn_tradeoff.study": 123456}``."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import signal
+import functools
+import hashlib
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
-from kit import runtime
+from kit import __version__, runtime
 from kit.harness import machine
-from kit.harness.steps.task import Step
+from kit.harness.steps.task import Step, mapped
 
 
 class InProcess(Executor):
@@ -30,25 +33,47 @@ class InProcess(Executor):
         return future
 
 
-@contextlib.contextmanager
-def interrupts_spare(pool: Executor) -> Iterator[None]:
-    """Worker processes that start inside never see an interrupt: the caller alone answers it.
+class OtherCodeError(RuntimeError):
+    """A worker would compute with other code than the caller, who would keep its numbers."""
 
-    It reaches the whole process group, and a worker that is still importing would fill the cell
-    with its traceback.
+
+def versions(step: Step, source: str) -> dict[str, str]:
+    """What a worker needs, too: the step's version and code, the kit's, and torch's version."""
+    return {
+        step.name: f"version {step.version}" + (f" ({step.code})" if step.code else ""),
+        "kit": f"{__version__} ({source})",
+        "torch": _installed("torch"),
+    }
+
+
+def source() -> str:
+    """A digest of the kit's own files, as they are now."""
+    folder = Path(runtime.__file__).parent
+    parts = [(str(p.relative_to(folder)), p.read_bytes()) for p in sorted(folder.rglob("*.py"))]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+_installed = functools.cache(metadata.version)
+_own_source = functools.cache(source)  # a worker may live long: what it has imported stays
+
+
+def work(
+    step: Step, wanted: Mapping[str, str], arguments: dict, context: runtime.Context
+) -> tuple[dict, dict]:
+    """In a worker: the step's result, and what was measured.
+
+    Raises
+    ------
+    OtherCodeError
+        The worker's versions are not the `wanted` ones.
     """
-    if not isinstance(pool, ProcessPoolExecutor) or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def work(step: Step, arguments: dict, context: runtime.Context) -> tuple[dict, dict]:
-    """In a worker: the step's result, and what was measured."""
+    for name, version in versions(step, _own_source()).items():
+        if version != wanted.get(name):
+            raise OtherCodeError(
+                f"A worker has {name} {version}, and the caller {wanted.get(name, 'none')}: give "
+                "all workers the caller's version and start them anew."
+            )
+    arguments = mapped(arguments, _aligned)
     started = time.perf_counter()
     with runtime.use_context(context), runtime.threads(1):
         with machine.device_memory() as held:
@@ -61,3 +86,11 @@ def work(step: Step, arguments: dict, context: runtime.Context) -> tuple[dict, d
         **held,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _aligned(value: Any) -> Any:
+    """Arrays as they lie in the caller's memory; what comes over a network may lie between bytes.
+
+    Sums of such an array are taken in another order, and their last digits differ.
+    """
+    return np.require(value, requirements=["A", "W"]) if isinstance(value, np.ndarray) else value
