@@ -69,6 +69,7 @@ def refused(capsys, *arguments):
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
         (["-p", f"03.datasets={'[' * 5000}"], "cannot be read as YAML"),
         (["-p", f"03.runs={'9' * 6000}"], "…: it must be a positive whole number"),
+        (["-p", "03.runs=99999999999"], "positive whole number, 10,000 at most"),
         (["--check", "--data", "~nobody-at-all/x"], "in nobody's home: write it without a ~"),
         (["-p", "99.runs=3"], "Unknown notebook '99'"),
         (["-p", "runs=3"], "write it as NN.NAME=VALUE"),
