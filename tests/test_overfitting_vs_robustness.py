@@ -452,6 +452,16 @@ def test_an_image_drawn_twice_counts_twice(regimes):
     assert found["logits spread"][0, 2, 1] == pytest.approx(scores.std(), rel=1e-4, abs=1e-6)
 
 
+def test_every_curve_of_a_draw_is_of_the_same_images(regimes):
+    """Several draws at once are what each of them is alone."""
+    times = np.random.default_rng(2).integers(0, 3, (3, 60))
+    at_once = resampling.reweighted(regimes["normal"], times)
+    for draw in range(3):
+        alone = resampling.reweighted(regimes["normal"], times[draw : draw + 1])
+        for name, values in alone.items():
+            np.testing.assert_allclose(at_once[name][draw], values[0], rtol=1e-9, err_msg=name)
+
+
 def test_all_folds_and_both_regimes_are_drawn_at_once(regimes):
     """Equal regimes stay equal in every draw; another seed draws otherwise."""
     equal = {"normal": regimes["normal"], "overfitting": regimes["normal"]}
