@@ -84,15 +84,11 @@ def beside(committed: Iterable[Claim], own: Iterable[Claim]) -> list[Row]:
     for row in tested(own):
         ours = rows.setdefault(row.claim, Row(row.claim, row.statement, {}))
         for claim in row.verdicts:
-            theirs = [c["verdict"] for c in ours.cells.get(dataset(claim), ()) if _same(c, claim)]
-            differs = [verdict for verdict in theirs if verdict != claim["verdict"]]
-            marks = {"marked": dataset(claim) in names, "differs": "".join(differs)}
+            theirs = [c for c in ours.cells.get(dataset(claim), ()) if c["part"] == claim["part"]]
+            differs = [c["verdict"] for c in theirs if c["verdict"] != claim["verdict"]]
+            marks = {"marked": dataset(claim) in names, "differs": ", ".join(differs)}
             ours.own.append(claim | marks)
     return [rows[id] for id in sorted(rows, key=numbers_as_numbers)]
-
-
-def _same(claim: Claim, other: Claim) -> bool:
-    return claim["part"] == other["part"]
 
 
 def in_numbers(claim: Claim) -> list[str]:
