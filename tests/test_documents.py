@@ -43,6 +43,8 @@ def test_documents_are_up_to_date(update):
 
 def test_a_changed_document_is_noticed(update, monkeypatch, tmp_path):
     for path, text in update.documents().items():
+        if update.ROOT / "figures" in path.parents:
+            continue
         copy = tmp_path / path.relative_to(update.ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(text.replace("| ✓ |", "| ✗ |").replace("a positive whole", "any"))

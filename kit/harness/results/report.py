@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kit import files, runtime
 from kit.harness import machine, steps
-from kit.harness.results import claims
+from kit.harness.results import claims, crate
 from kit.harness.results.reference import beside_printed
 from kit.harness.results.screen import on_screen
 from kit.harness.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, shown_number
@@ -227,7 +227,10 @@ class Report:
             self.results,
             [split.note for split in self._described],
         )
-        self._write("manifest.json", _json(self._manifest()))
+        manifest = self._manifest()
+        about = crate.metadata(self.folder, manifest, self.claims, self.study)
+        self._write(crate.FILE, about)
+        self._write("manifest.json", _json(manifest))
 
     def _manifest(self) -> dict[str, Any]:
         from kit import __version__
