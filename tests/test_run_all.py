@@ -121,13 +121,27 @@ def test_a_damaged_archive(tmp_path, content, capsys):
     assert "is not a sound .npz archive" in message
 
 
-def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def offline(monkeypatch):
+    """No data set can be fetched."""
     import torchvision
 
-    def offline(root, download, **part):
+    def fail(root, download, **part):
         raise OSError("no network") if download else RuntimeError("Dataset not found")
 
-    monkeypatch.setattr(torchvision.datasets, "KMNIST", offline)
+    for name in ("KMNIST", "MNIST"):
+        monkeypatch.setattr(torchvision.datasets, name, fail)
+
+
+@pytest.mark.usefixtures("offline", "store")
+def test_what_committed_results_do_not_hold_needs_the_data_at_once(tmp_path, capsys):
+    changed = ("-p", "03.epsilon=0.2", "-p", "03.datasets=[mnist]")
+    message = refused(capsys, "--profile", "ci", "--data", str(tmp_path), *changed)
+    assert "'mnist' is not in" in message
+
+
+@pytest.mark.usefixtures("offline")
+def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys):
     message = refused(capsys, "--data", str(tmp_path), "-p", "03.datasets=[kmnist]")
     for part in ("'kmnist' is not in", str(tmp_path), "kmnist.npz", "network connection"):
         assert part in message

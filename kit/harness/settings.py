@@ -146,6 +146,9 @@ class Settings:
         """Is a data set on disk?"""
         return True
 
+    def fetch(self, dataset: str) -> None:
+        """Put a data set on disk, or say with an OSError that it cannot be had."""
+
     def unknown(self) -> list[str]:
         """Data sets that would have to be fetched to plan the study."""
         return []

@@ -15,7 +15,7 @@ from kit.harness.settings import Settings
 def prepare(
     notebook: Notebook, values: Values, options: argparse.Namespace
 ) -> steps.Estimate | None:
-    """Refuse parameters and data that make no sense; with ``--check`` say what the rest takes.
+    """Refuse parameters and data that make no sense; say what is to be computed.
 
     The plan and its data sets are forgotten: the notebook makes its plan in a process of its own.
     """
@@ -25,7 +25,11 @@ def prepare(
     settings = experiment.Settings.read(values)
     if options.check and settings.unknown():
         return None
-    return steps.estimate(experiment.plan(settings), options.jobs, options.device)
+    estimate = steps.estimate(experiment.plan(settings), options.jobs, options.device)
+    for name in () if options.check else estimate.data:
+        if not settings.is_there(name):  # better said now than when the first task asks for it
+            settings.fetch(name)
+    return estimate
 
 
 def describe(
