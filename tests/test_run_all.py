@@ -357,8 +357,8 @@ def test_notebooks_without_experiment_or_data_sets_run(project, capsys, tmp_path
     shown = capsys.readouterr()
     assert "  00 | hello" in shown.out
     assert shown.err == "01_a failed: cell 3: ZeroDivisionError: division by zero\n"
-    table = shown.out.partition("verdict")[2]
-    assert table.count("finished; verdicts: none") == 2
+    table = shown.out.partition("outcome")[2]
+    assert table.count("finished") == 2
     assert table.count("FAILED") == 1
     folder = tmp_path / "figures" / "quick"
     assert "hello" in (folder / "00_start.ipynb").read_text()

@@ -162,7 +162,7 @@ def run_all(tmp_path_factory):
 
 def test_run_all_executes_it(run_all):
     folder, shown = run_all
-    assert "finished; verdicts: none" in shown
+    assert "finished" in shown
     cells = nbformat.read(folder / f"{NAME}.ipynb", as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
