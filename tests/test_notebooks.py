@@ -166,9 +166,13 @@ def test_every_claim_gets_a_verdict(paper, executed):
 def test_every_result_is_displayed(executed):
     outputs = [o for cell in cells(executed[0]) for o in cell.get("outputs", ())]
     manifest = json.loads((executed[1] / "manifest.json").read_text())
-    for kind, mime in (("figures", "image/png"), ("tables", "text/html")):
-        shown = [o for o in outputs if mime in o.get("data", {})]
-        assert len(shown) >= len(manifest[kind])
+    pages = [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
+    for kind, element in (("figures", "<img "), ("tables", "<table ")):
+        assert sum(page.count(element) for page in pages) >= len(manifest[kind])
+    assert not [o for o in outputs if "image/png" in o.get("data", {})]  # JupyterLab has no text
+    alts = re.findall(r'<img [^>]*alt="([^"]*)"', "".join(pages))
+    assert len(alts) == sum(page.count("<img ") for page in pages)
+    assert min(map(len, alts)) > 20
 
 
 def test_nothing_is_written_to_the_error_stream_but_progress(executed):
