@@ -67,6 +67,8 @@ class Slider(anywidget.AnyWidget):
     ) -> None:
         named = values if isinstance(values, Mapping) else {f"{v:g}": v for v in values}
         self.values = list(named.values())
+        if value is not None and value not in self.values:
+            raise ValueError(f"{label} has no value {value}: use one of {', '.join(named)}.")
         position = 0 if value is None else self.values.index(value)
         super().__init__(label=label, texts=list(named), position=position)
 

@@ -18,6 +18,7 @@ function render({ model, el }) {
   });
   model.on("change:position", follow);
   shown.setAttribute("aria-hidden", "true"); // the input says it
+  input.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys
   label.append(model.get("label"), input, shown);
   el.append(label);
   follow();
