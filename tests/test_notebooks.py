@@ -232,3 +232,22 @@ def test_a_killed_kernel_is_reported_and_its_finished_runs_are_kept(execute, tmp
     assert not (results / f"{path.stem}.failed.ipynb").exists()
     hidden = [p.name for p in results.iterdir() if p.name.startswith(".")]
     assert hidden == [f".{path.stem}.lock"]
+
+
+@pytest.mark.parametrize("number", ["01", "02", "03"])
+def test_a_lesson_fits_its_time_and_every_section_has_its_minutes(number):
+    """Goals, what to know before, and minutes stand before the first cell of code."""
+    (path,) = [path for path in PAPERS if path.stem.startswith(number)]
+    texts = [cell.source for cell in cells(path) if cell.cell_type == "markdown"]
+    (head,) = [text for text in texts if text.startswith("**Goals.**")]
+    assert texts.index(head) == 1
+    assert "**You should know**" in head
+    plan = head.partition("**Minutes.**")[2]
+    lessons = [re.findall(r"(\d+) \((\d+)\)", lesson) for lesson in plan.split(". ")]
+    sections = re.findall(r"^## (\d+) · ", "\n\n".join(texts), re.MULTILINE)
+    assert [section for lesson in lessons for section, _ in lesson] == sections
+    assert all(sum(int(minutes) for _, minutes in lesson) <= 45 for lesson in lessons)
+    begun = [text for text in texts if "*The second lesson begins here." in text]
+    assert len(begun) == ("Second lesson" in plan)
+    for text in begun:
+        assert f"## {lessons[1][0][0]} · " in text

@@ -54,7 +54,7 @@ def bound(dimension: int, source_risk: float, gamma: float) -> Figure:
     labels = "samples n (powers of ten)", ["bound on the target risk"]
     figure = plots.curves({"": shown}, x_label=labels[0], y_labels=labels[1])
     enough = np.flatnonzero(risks[0.0] < 1)
-    says = f"from {sizes[enough[0]]:,.0f} samples on" if len(enough) else "nowhere"
+    says = f"from 10^{powers[enough[0]]:.1f} samples on" if len(enough) else "nowhere"
     with plots.style():
         figure.suptitle(
             f"VC dimension {dimension}, source risk {source_risk:g}, γ = {gamma:g}:\n"

@@ -10,7 +10,7 @@ function render({ model, el }) {
     shown.textContent = texts[input.value];
     input.setAttribute("aria-valuetext", shown.textContent);
   };
-  label.style = "display: inline-flex; gap: 0.6em; align-items: center";
+  label.style = "display: inline-flex; gap: 0.6em; align-items: center; padding: 0.2em 0.6em";
   input.style = "width: 20em; max-width: 50vw";
   input.addEventListener("input", () => {
     model.set("position", Number(input.value));
