@@ -12,7 +12,7 @@ import torch
 from kit import data, neighbors, nets, runtime, training
 from kit.data.splits import About, Split
 from kit.experiments import knn_tradeoff as study
-from kit.experiments.knn_tradeoff import claims, tables
+from kit.experiments.knn_tradeoff import claims, drawings, tables
 from kit.experiments.knn_tradeoff import steps as knn_steps
 from kit.harness import results, settings, steps
 
@@ -361,7 +361,7 @@ def test_what_the_slopes_are_made_of():
 
 def test_captions_are_the_labels_at_both_ends():
     classes = ("cat", "automobile")
-    assert cells.captions([(0, 1, 0), (1, 0, 0)], classes) == ["cat / cat", "automobile /\ncat"]
+    assert drawings.captions([(0, 1, 0), (1, 0, 0)], classes) == ["cat / cat", "automobile /\ncat"]
 
 
 # --- parameters ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 
 from kit import attacks, data, nets, robustness, runtime, training
 from kit.experiments import overfitting_vs_robustness as study
-from kit.experiments.overfitting_vs_robustness import claims, resampling, tables
+from kit.experiments.overfitting_vs_robustness import claims, drawings, resampling, tables
 from kit.experiments.overfitting_vs_robustness import steps as made
 from kit.harness import results, steps
 
@@ -415,7 +415,7 @@ def test_distances_are_recomputed_from_the_norms(regimes):
 
 
 def test_panels_show_the_curves_with_a_word():
-    shown = tables.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
+    shown = drawings.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
     assert shown == {"normal: attacked": {"CW": ([1], 90)}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,24 @@ def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
             cells = [a if b == "–" else f"{a} ({b})" for a, b in zip(cells, theirs, strict=True)]
         shown["interval" if head == "low" else head] = cells
     return pd.DataFrame(shown)
+
+
+def boxed(frame: pd.DataFrame, label: str) -> dict[str, str]:
+    """A table as a notebook displays it: a long one scrolls, and leaves half of the window free.
+
+    Parameters
+    ----------
+    frame
+        As :func:`on_screen` makes it.
+    label
+        Names the table to who hears it.
+    """
+    table = frame.to_html(index=False, border=0, justify="left")
+    box = 'class="scroll" style="max-height: 50vh; overflow: auto" tabindex="0" role="region"'
+    return {
+        "text/html": f'<div {box} aria-label="{html.escape(label)}">{table}</div>',
+        "text/plain": frame.to_string(index=False),
+    }
 
 
 def _cells(frame: pd.DataFrame, column: columns.Column) -> list[str]:

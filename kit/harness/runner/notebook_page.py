@@ -19,6 +19,10 @@ from kit.harness import page
 # No widgets and no scripts: what they draw stands in a picture or in text as well.
 _SHOWN = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain"]
 
+# What scrolls is reached by keyboard; a table in a box of its own is already.
+_SCROLLS = re.compile(r'(<div class="output_html[^"]*")(?=>\s*(?!<div class="scroll"))')
+INJECTED = "injected-parameters"  # papermill's tag
+
 
 class _Renderer(IPythonRenderer):
     """Equations become MathML, which browsers draw and read aloud by themselves.
@@ -63,6 +67,7 @@ def write(path: Path) -> Path:
         The page.
     """
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [_folded(cell) for cell in notebook.cells]
     markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
     exporter = HTMLExporter(
         template_name="basic",
@@ -76,8 +81,18 @@ def write(path: Path) -> Path:
     text = page.render(
         "notebook.html",
         title=heading[1] if heading else path.stem,
-        body=body.replace('class="output_html', 'tabindex="0" class="output_html'),
+        body=_SCROLLS.sub(r'\1 tabindex="0"', body),
         light=HtmlFormatter(style="default").get_style_defs(".highlight"),
         dark=HtmlFormatter(style="github-dark").get_style_defs(".highlight"),
     )
     return page.write_text(path.with_suffix(".html"), text)
+
+
+def _folded(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A cell; that of all parameters of the run, most of which stand in the one above, folded."""
+    if INJECTED not in cell.metadata.get("tags", []):
+        return cell
+    return nbformat.v4.new_markdown_cell(
+        "<details><summary>Parameters of this run</summary>\n\n"
+        f"```python\n{cell.source}\n```\n\n</details>"
+    )
