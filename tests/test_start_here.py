@@ -163,6 +163,24 @@ def test_run_all_executes_it(run_all):
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
 
 
+def test_its_controls_choose_without_a_kernel_a_script_and_a_network(run_all, browser):
+    window = browser.new_context(java_script_enabled=False, offline=True)
+    page = window.new_page()
+    page.goto((run_all[0] / f"{NAME}.html").as_uri())
+    assert page.locator("fieldset").count() == len(EXTREMES)
+    for number in range(1, len(EXTREMES) + 1):
+        buttons = page.locator(f".control-{number} input[type=radio]")
+        pictures = page.locator(f".control-{number} .at")
+        assert 3 <= buttons.count() == pictures.count() <= 20
+        buttons.nth(0).check()
+        assert [pictures.nth(k).is_visible() for k in range(pictures.count())].index(True) == 0
+        buttons.nth(0).press("ArrowRight")
+        shown = [pictures.nth(k).is_visible() for k in range(pictures.count())]
+        assert shown.index(True) == 1
+        assert sum(shown) == 1
+    window.close()
+
+
 def test_a_page_is_made_beside_it(run_all):
     assert (run_all[0] / "index.html").is_file()
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 from sphinx.cmd.build import build_main
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 import run_all  # noqa: E402
 from kit.harness import page, runner  # noqa: E402
+from kit.harness.runner import notebook_page  # noqa: E402
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "benchmarks/results/*.md")
 PROFILES = ("ci", "paper")  # of committed results
@@ -69,6 +71,10 @@ def gather(source: Path) -> None:
     for notebook in notebooks:
         executed = ROOT / "figures" / "quick" / notebook.path.name
         copy(notebook.path, source, executed if executed.is_file() else None)
+        place = source / notebook.path.relative_to(ROOT)
+        content = nbformat.read(place, as_version=4)
+        notebook_page.standalone(content)
+        nbformat.write(content, place)
     profiles = [ROOT / "figures" / profile for profile in PROFILES]
     folders = [path.parent for one in profiles for path in sorted(one.glob("*/manifest.json"))]
     studies = {study.notebook: study for study in runner.studies(notebooks)}

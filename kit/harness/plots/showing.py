@@ -6,6 +6,7 @@ import base64
 import functools
 import html
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import anywidget
 import traitlets
 from matplotlib.figure import Figure
 
+from kit.harness import positions
 from kit.harness.plots.appearance import style
 
 
@@ -94,10 +96,23 @@ def control(draw: Callable[..., Figure], *sliders: Slider) -> None:
     def now() -> dict[str, str]:
         return drawn(*(slider.value for slider in sliders))
 
-    shown = display(now(), raw=True, display_id=True)
+    first = now() | (_in_advance(drawn, sliders) if positions.wanted() else {})
+    shown = display(first, raw=True, display_id=True)
     for slider in sliders:
         slider.observe(lambda change: shown.update(now(), raw=True), "position")
         display(slider)
+
+
+def _in_advance(drawn: Callable[..., dict[str, str]], sliders: Sequence[Slider]) -> dict[str, Any]:
+    """What a page without scripts needs to offer the sliders' positions, or some of them."""
+    places = positions.chosen([len(s.values) for s in sliders], [s.position for s in sliders])
+    offered = [
+        {"label": s.label, "texts": [s.texts[k] for k in at], "position": at.index(s.position)}
+        for s, at in zip(sliders, places, strict=True)
+    ]
+    values = ([s.values[k] for k in at] for s, at in zip(sliders, places, strict=True))
+    pictures = [drawn(*combination)["text/html"] for combination in itertools.product(*values)]
+    return {positions.MIME: {"sliders": offered, "pictures": pictures}}
 
 
 def _drawn(figure: Figure, alt: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 from kit import runtime
-from kit.harness import page
+from kit.harness import page, positions
 
 # No widgets and no scripts: what they draw stands in a picture or in text as well.
 _SHOWN = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain"]
@@ -67,7 +67,7 @@ def write(path: Path) -> Path:
         The page.
     """
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells = [_folded(cell) for cell in notebook.cells]
+    standalone(notebook)
     markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
     exporter = HTMLExporter(
         template_name="basic",
@@ -86,6 +86,19 @@ def write(path: Path) -> Path:
         dark=HtmlFormatter(style="github-dark").get_style_defs(".highlight"),
     )
     return page.write_text(path.with_suffix(".html"), text)
+
+
+def standalone(notebook: nbformat.NotebookNode) -> None:
+    """Change an executed notebook for pages without a kernel: its controls choose by CSS alone."""
+    notebook.cells = [_folded(cell) for cell in notebook.cells]
+    controls = [
+        output.data
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if positions.MIME in output.get("data", {})
+    ]
+    for number, data in enumerate(controls, 1):
+        data["text/html"] = positions.as_html(data.pop(positions.MIME), f"control-{number}")
 
 
 def _folded(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
