@@ -498,7 +498,7 @@ def test_the_dial_shows_the_accuracies_at_its_k():
     said = {k: draw(k).get_suptitle() for k in (1, 9)}
     assert said[1] == "K = 1: right on 100.0% of the training images"
     assert f"{right['training images'][9]:.1%} of the training images" in said[9]
-    plane, curves = draw(9).axes
+    curves = draw(9).axes[1]
     assert [line.get_xdata()[0] for line in curves.lines if len(line.get_xdata()) == 1] == [9]
     borders = [np.abs(np.diff(draw(k).axes[0].images[0].get_array())) > 0 for k in (1, 9)]
     assert borders[0].sum() > borders[1].sum() > 0  # a larger K smooths them
