@@ -1,6 +1,8 @@
 """The study of overfitting and robustness: its steps, what its notebook computes, its verdicts."""
 
 import dataclasses
+import io
+import time
 
 import golden
 import notebook
@@ -576,3 +578,31 @@ def test_large_radius_in_l2_is_allowed():
 def test_more_folds_than_images_of_a_class():
     with pytest.raises(ValueError, match="fewer training images than there are folds, 10"):
         planned(folds=10)
+
+
+# --- the slider ------------------------------------------------------------------------------
+
+
+def test_the_picture_of_an_epsilon_says_what_its_examples_do():
+    images = data.load("digits", train=100, test=30)
+    net = nets.build("lenet5", images.shape, images.classes)
+    x, y = images.x_test, training.predict(net, images.x_test)  # it gets all of them right
+    sizes = (0.1, 0.5)
+    made = {
+        "FGSM": {eps: attacks.fgsm(net, x, y, eps=eps) for eps in sizes},
+        study.CONTROL: {eps: attacks.random_direction(x, eps=eps) for eps in sizes},
+    }
+    draw = drawings.by_size(net, x, y, made, made["FGSM"][0.1])
+    started = time.process_time()
+    figure = draw(0.5)
+    figure.savefig(io.BytesIO())
+    assert time.process_time() - started < 0.5
+    rate = robustness.attack_success_rate(net, made["FGSM"][0.5], y)
+    length, shortest = (
+        float((made["FGSM"][eps] - x).flatten(1).norm(dim=1).mean()) for eps in (0.5, 0.1)
+    )
+    assert figure.get_suptitle().startswith(f"ε = 0.5: FGSM fools {100 * rate:.0f} %")
+    assert f"at L2 {length:.2f}; nearest L2 fools at {shortest:.2f}" in figure.get_suptitle()
+    clean, attacked = (axis.get_title() for axis in figure.axes[2:])
+    assert clean == f"clean: {y[0]}"
+    assert attacked == f"FGSM: {int(training.predict(net, made['FGSM'][0.5][:1]))}"

@@ -39,7 +39,7 @@ def _explain(
     of_a_cell = kind is NameError and frames.tb_frame.f_globals is shell.user_ns
     if of_a_cell and Path(path).is_file():
         cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-        if sentence := explanation(error.name, cells, shell.user_ns["In"][-1]):
+        if sentence := explanation(error.name or "", cells, shell.user_ns["In"][-1]):
             error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]
     shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 

@@ -24,9 +24,11 @@ def perturbed(title: str, images: np.ndarray, classes: Sequence[str], noise: Ten
     return plots.image_rows({title: images}, {title: classes}, {title: circles(noise)})
 
 
-def circles(noise: Tensor) -> list[list[tuple[int, ...]]]:
+def circles(noise: Tensor) -> list[list[tuple[int, int]]]:
     """Perturbed pixels of every class as (row, column)."""
-    return [[tuple(place) for place in eta.nonzero().tolist()] for eta in noise.abs().amax(1)]
+    return [
+        [(row, column) for row, column in eta.nonzero().tolist()] for eta in noise.abs().amax(1)
+    ]
 
 
 def bound(dimension: int, source_risk: float, gamma: float) -> Figure:

@@ -12,6 +12,7 @@ from kit.harness.results.verdicts import shown_number
 if TYPE_CHECKING:
     import pandas as pd
 
+SENTENCE = 60  # characters
 MOST = 5  # decimals; smaller numbers are shown in powers of ten
 
 
@@ -50,7 +51,10 @@ def boxed(frame: pd.DataFrame, label: str) -> dict[str, str]:
         Names the table to who hears it.
     """
     table = frame.to_html(index=False, border=0, justify="left")
-    box = 'class="scroll" style="max-height: 50vh; overflow: auto" tabindex="0" role="region"'
+    # Numbers stay on one line, so that more rows are seen; sentences do not.
+    short = frame.astype(str).map(len).to_numpy().max(initial=0) < SENTENCE
+    style = "max-height: 50vh; overflow: auto" + "; white-space: nowrap" * bool(short)
+    box = f'class="scroll" style="{style}" tabindex="0" role="region"'
     return {
         "text/html": f'<div {box} aria-label="{html.escape(label)}">{table}</div>',
         "text/plain": frame.to_string(index=False),
