@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,22 +66,37 @@ def bound(dimension: int, source_risk: float, gamma: float) -> Figure:
     return figure
 
 
-def progress(searches: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> Figure:
-    """Best and mean score and the largest of its parts per generation, a panel for each search."""
+def progress(searches: Mapping[str, Sequence[Sequence[Mapping[str, np.ndarray]]]]) -> Figure:
+    """Best and mean score and the largest of its parts per generation.
+
+    Parameters
+    ----------
+    searches
+        By the title of a panel the searches of one kind, each by its generations. A generation of
+        which one search has kept no scores is left out.
+    """
     panels = {}
-    for title, generations in searches.items():
-        shown = [g for g in generations if len(g["fitness"])]
-        numbers = [i for i, g in enumerate(generations, 1) if len(g["fitness"])]
-        lines = {
-            "best F": [np.nanmax(g["fitness"]) for g in shown],
-            "mean F": [np.nanmean(g["fitness"]) for g in shown],
-            "largest F_m": [np.nanmax(g["mismatch"]) for g in shown],
-            "largest F_d": [np.nanmax(g["divergence"]) for g in shown],
+    for title, of_kind in searches.items():
+        count = min(map(len, of_kind))
+        numbers = [k for k in range(count) if all(len(s[k]["fitness"]) for s in of_kind)]
+        panels[title] = {
+            name: (
+                [k + 1 for k in numbers],
+                np.array([[of(search[k]) for k in numbers] for search in of_kind]),
+            )
+            for name, of in _SCORES.items()
         }
-        panels[title] = {name: (numbers, np.array([line])) for name, line in lines.items()}
     return plots.curves(
         panels, x_label="generation", y_labels=["score"] * len(panels), columns=min(3, len(panels))
     )
+
+
+_SCORES: dict[str, Callable[[Mapping[str, np.ndarray]], float]] = {
+    "best $F$": lambda generation: np.nanmax(generation["fitness"]),
+    "mean $F$": lambda generation: np.nanmean(generation["fitness"]),
+    "largest mismatch $F_m$": lambda generation: np.nanmax(generation["mismatch"]),
+    "largest divergence $F_d$": lambda generation: np.nanmax(generation["divergence"]),
+}
 
 
 def best_so_far(title: str, searches: Mapping[int, Any]) -> Figure:
@@ -100,6 +115,20 @@ def best_so_far(title: str, searches: Mapping[int, Any]) -> Figure:
     return plots.curves({title: shown}, x_label="generation", y_labels=[label])
 
 
+def compared(table: pd.DataFrame) -> Figure:
+    """Every training's accuracy on clean test images, by the noise that it was trained on."""
+    rows = table.replace({"noise": {"left column [7]": "left column"}})  # [7]: in the paper
+    return plots.points(
+        rows,
+        "optimizer",
+        x="noise",
+        y="test",
+        label="clean test accuracy (%)",
+        stressed="evolved",
+        limits=(0, 100),
+    )
+
+
 def per_epoch(config: Settings, table: pd.DataFrame) -> Figure:
     """Accuracies over the epochs of training on δ*, a panel for each number of pixels."""
     panels = {f"Np = {p}": tables.per_epoch(config, table, p) for p in config.pixels}
@@ -113,7 +142,8 @@ def grad_cam(cam: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
         "clean training": 1000 * cam["clean"],
         "perturbed training": 1000 * cam["perturbed"],
     }
-    return plots.maps(rows, classes, label="share of the map (‰ per pixel)")
+    label = "share of the map (‰ per pixel)"
+    return plots.maps(rows, classes, label=label, empty="no mass")
 
 
 def between(lines: Sequence[Sequence[Mapping[str, np.ndarray]]]) -> Figure:

@@ -132,8 +132,12 @@ class Aim(NamedTuple):
     method: str = OURS
 
     def __str__(self) -> str:
-        against = f"Np = {self.pixels}, against {TITLES[self.optimizer]}"
-        return f"{self.method}, {against}, search {self.number}"
+        return f"{self.kind}, search {self.number}"
+
+    @property
+    def kind(self) -> str:
+        """What it has in common with the searches of other numbers."""
+        return f"{self.method}, Np = {self.pixels}, against {TITLES[self.optimizer]}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from kit.harness import plots
 if TYPE_CHECKING:
     from kit.data import Dataset
 
+_EXAMPLES = 10  # images of an adversarial set
 _SHOWN, _CLASSES, _GRID = 400, 4, 120  # points and classes in the plane, and its resolution
 
 
@@ -75,26 +76,33 @@ def dial(images: Dataset, right: Mapping[str, Mapping[int, float]]) -> Callable[
 
 
 def examples(
-    run: Mapping[str, np.ndarray], attack: str, z: int, classes: Sequence[str]
+    runs: Sequence[Mapping[str, np.ndarray]], attack: str, z: int, classes: Sequence[str]
 ) -> Figure | None:
-    """Images of an attack's adversarial set, clean and attacked; None if the set is empty.
+    """Images of an attack's adversarial sets, clean and attacked; None if the sets are empty.
 
-    Captions are K-NN's labels at K = 1 and K = `z`.
+    They are the first ones of the first runs. Captions are K-NN's labels at K = 1 and K = `z`.
     """
     key = ATTACKS[attack]
-    rows = run[f"{key}_examples"]
-    if not len(rows):
+    images = {"clean": f"{key}_originals", "attacked": f"{key}_pixels"}
+    shown = {row: np.concatenate([run[k] for run in runs])[:_EXAMPLES] for row, k in images.items()}
+    if not len(shown["clean"]):
         return None
-    images = {"clean": run[f"{key}_originals"], "attacked": run[f"{key}_pixels"]}
+    kept = [run[f"{key}_examples"] for run in runs]
     votes = {
-        "clean": run["test_votes"][run[f"{key}_image"][rows]],
-        "attacked": run[f"{key}_votes"][rows],
+        "clean": [
+            run["test_votes"][run[f"{key}_image"][rows]]
+            for run, rows in zip(runs, kept, strict=True)
+        ],
+        "attacked": [run[f"{key}_votes"][rows] for run, rows in zip(runs, kept, strict=True)],
     }
-    labels = {row: captions(v[:, : z // 2 + 1], classes) for row, v in votes.items()}
-    return plots.image_rows(images, labels)
+    labels = {
+        row: captions(np.concatenate(of_runs)[:_EXAMPLES, : z // 2 + 1], classes)
+        for row, of_runs in votes.items()
+    }
+    return plots.image_rows(shown, labels)
 
 
-def captions(votes: Sequence[Sequence[int]], classes: Sequence[str]) -> list[str]:
+def captions(votes: Iterable[Sequence[int]], classes: Sequence[str]) -> list[str]:
     """Of each image the labels by the smallest and by the largest K."""
     pairs = [(classes[row[0]], classes[row[-1]]) for row in votes]
     return [f"{a} / {b}" if len(a + b) < 8 else f"{a} /\n{b}" for a, b in pairs]

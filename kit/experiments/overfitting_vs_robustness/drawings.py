@@ -153,10 +153,17 @@ def success(regime: str, epochs: Sequence[int], rates: Mapping[str, np.ndarray])
 def clever(
     regime: str, epochs: Sequence[int], scores: Mapping[str, np.ndarray], highest: float
 ) -> Figure:
-    """CLEVER over the epochs, on a scale up to `highest`, and the share of images at its cap."""
-    groups = {"mean over images": "mean", "images at the cap": "at cap (%)"}
-    limits = {"CLEVER (L2)": (0, 1.15 * highest), "images at the cap (%)": (-4, 104)}
+    """CLEVER over the epochs, on a scale up to `highest`; images at its cap, if there are any."""
+    groups, limits = {"mean over images": "mean"}, {"CLEVER (L2)": (0, 1.15 * highest)}
+    if at_cap(scores):
+        groups |= {"images at the cap": "at cap (%)"}
+        limits |= {"images at the cap (%)": (-4, 104)}
     return _two(regime, epochs, scores, groups, limits)
+
+
+def at_cap(scores: Mapping[str, np.ndarray]) -> bool:
+    """Does CLEVER reach the largest value that it can take, on any image?"""
+    return any(np.any(values) for name, values in scores.items() if "at cap (%)" in name)
 
 
 def gradients(regime: str, epochs: Sequence[int], metrics: Mapping[str, np.ndarray]) -> Figure:
@@ -200,7 +207,9 @@ def panels(
 def side_by_side(
     curves: Mapping[str, Mapping[str, np.ndarray]], epochs: Sequence[int], clever: Sequence[int]
 ) -> Figure:
-    """Both regimes in the panels of `PANELS`.
+    """Both regimes in the panels of `PANELS`; a triangle marks the epochs that crafted examples.
+
+    Wherever an example was crafted, it succeeds by construction.
 
     Parameters
     ----------
@@ -218,4 +227,10 @@ def side_by_side(
     }
     y_labels = [label for _, label in PANELS.values()]
     limits = {"success (%)": _PERCENT}
-    return plots.curves(shown, x_label="epoch", y_labels=y_labels, columns=3, limits=limits)
+    figure = plots.curves(shown, x_label="epoch", y_labels=y_labels, columns=3, limits=limits)
+    looks = plots.colors(curves)
+    for regime, of_regime in curves.items():
+        last = np.full(1, max(epochs))
+        for axis, at in zip(figure.axes, (of_regime["crafting epoch"], last), strict=False):
+            axis.plot(at, [106] * len(at), "v", color=looks[regime], markersize=5, clip_on=False)
+    return figure
