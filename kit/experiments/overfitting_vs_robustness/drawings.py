@@ -226,11 +226,11 @@ def side_by_side(
         for title, (name, _) in PANELS.items()
     }
     y_labels = [label for _, label in PANELS.values()]
-    limits = {"success (%)": _PERCENT}
+    limits = {"success (%)": (0, 114)}
     figure = plots.curves(shown, x_label="epoch", y_labels=y_labels, columns=3, limits=limits)
     looks = plots.colors(curves)
     for regime, of_regime in curves.items():
         last = np.full(1, max(epochs))
         for axis, at in zip(figure.axes, (of_regime["crafting epoch"], last), strict=False):
-            axis.plot(at, [106] * len(at), "v", color=looks[regime], markersize=5, clip_on=False)
+            axis.plot(at, [108] * len(at), "v", color=looks[regime], markersize=5)
     return figure
