@@ -16,6 +16,7 @@ import nbformat
 import pytest
 
 from kit import runtime
+from kit.harness.classroom import editions
 
 TOKEN = "only-for-this-test"
 # JupyterLab shows errors and what is written to the error stream alike.
@@ -41,16 +42,16 @@ def free_port():
 
 
 def copy_notebooks(folder):
-    """Copies of the tour and of notebook 03 with small defaults."""
-    folder.mkdir()
+    """Students' editions of the tour and of notebook 03 with small defaults."""
     for name, values in DEFAULTS.items():
-        notebook = nbformat.read(runtime.root() / "notebooks" / f"{name}.ipynb", as_version=4)
+        path = editions.write(runtime.root() / "notebooks" / f"{name}.ipynb", folder, "student")
+        notebook = nbformat.read(path, as_version=4)
         cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
         for parameter, value in values.items():
             begin = rf"(?m)^({parameter}: \w+) = \S+"
             cell.source, count = re.subn(begin, rf"\1 = {value}", cell.source)
             assert count == 1
-        nbformat.write(notebook, folder / f"{name}.ipynb")
+        nbformat.write(notebook, path)
 
 
 def environment(home):
@@ -318,3 +319,31 @@ def interrupt_after_the_first_task(page, store):
     assert records
     choose(page, "Kernel", "Interrupt Kernel")
     return {path: path.stat().st_mtime_ns for path in records}
+
+
+ANSWERS = {  # what a student types, and what the check says
+    "{5: 5 / 7, 3: 22 / 35, 1: 4 / 7}": "Not yet. Those are the shares of wrong ones.",
+    "{5: '29 %', 3: '37 %', 1: '43 %'}": "Not yet. None of the values is right.",
+    "0.29": "Not yet. Asked for is a mapping, and this is a number.",
+    "{5: 2 / 7, 3: 13 / 35, 1: 3 / 7}": "Right.",
+}
+
+
+def test_a_student_makes_three_mistakes_and_then_is_right(study):
+    run_all(study)
+    wait_for_the_end(study)
+    said = study.locator(".jp-CodeCell", has_text="check(4, answer_4)").locator(
+        ".jp-OutputArea-output"
+    )
+    assert said.inner_text().startswith("No answer yet. Asked for: the share of orders")
+    for typed, sentence in ANSWERS.items():
+        replace_line(study, "answer_4 =", f"answer_4 = {typed}")
+        study.keyboard.press("Shift+Enter")
+        study.keyboard.press("Shift+Enter")
+        study.wait_for_function(f"() => !({WAITING})")
+        study.wait_for_timeout(200)
+        assert said.inner_text().strip() == sentence
+    assert study.locator(ERRORS).count() == 0
+    question = study.locator(".jp-CodeCell", has_text="guess(4)")
+    question.get_by_label("No, it stays at none.").check()
+    question.get_by_text("No. Compute it and see.").wait_for()

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,20 @@ def project(tmp_path, monkeypatch):
 
 
 RUNS = f"runs: int = 3  # repeats\n{OUT}"
+
+
+def test_a_copy_of_a_notebook_is_named_and_left_out(capsys, tmp_path, monkeypatch):
+    for path in run_all.NOTEBOOKS.rglob("*"):
+        if path.is_file() and ".ipynb_checkpoints" not in path.parts:
+            copy = tmp_path / path.relative_to(run_all.NOTEBOOKS)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    shutil.copy(tmp_path / "03_knn_tradeoff.ipynb", tmp_path / "03_student.ipynb")
+    monkeypatch.setattr(run_all, "NOTEBOOKS", tmp_path)
+    assert run_all.main(["--check", "--only", "03"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "03_student.ipynb is left out: notebook 03 is 03_knn_tradeoff.ipynb.\n"
+    assert "03_student" not in shown.out
 
 
 def test_a_run_is_not_compared_with_itself(capsys, monkeypatch):

@@ -249,6 +249,20 @@ def test_a_notebook_may_have_no_experiment(name, tmp_path):
     assert small.experiment is None
 
 
+def test_a_copy_of_a_notebook_is_left_out(tmp_path):
+    names = ("00_start", "00_start-Copy1", "03_student", "03_knn_tradeoff", "03_a", "07_mine")
+    for name in names:
+        notebook(tmp_path / f"{name}.ipynb")
+    found = runner.notebooks(tmp_path, "kit.experiments")
+    assert [n.name for n in found] == ["00_start", "03_knn_tradeoff", "07_mine"]
+    copies = runner.copies(tmp_path, "kit.experiments")
+    assert {path.stem: own.stem for path, own in copies.items()} == {
+        "00_start-Copy1": "00_start",
+        "03_a": "03_knn_tradeoff",
+        "03_student": "03_knn_tradeoff",
+    }
+
+
 def test_helpers_write_valid_notebooks(tmp_path):
     notebook(tmp_path / "03_a.ipynb", FINISH)
     nbformat.validate(nbformat.read(tmp_path / "03_a.ipynb", as_version=4))

@@ -12,7 +12,8 @@ import notebook
 import pytest
 
 from kit import runtime
-from kit.harness import runner
+from kit.harness import classroom, runner
+from kit.harness.classroom import session
 
 NAME = "00_start_here"
 SECONDS = 0.5  # of computing: what else runs on the machine is not the tour's fault
@@ -76,7 +77,10 @@ def printed_percents(text):
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_solution_runs_and_its_answer_is_what_it_prints(tour, number, capsys):
     _, names = tour
-    exec(notebook.solutions(NAME)[number - 1], dict(names))
+    after = dict(names)
+    exec(notebook.solutions(NAME)[number - 1], after)
+    exercise = classroom.read(runtime.root() / "notebooks" / f"{NAME}.ipynb")[number - 1]
+    assert session.judged(exercise, after["answer"], after) == "Right."
     shown = capsys.readouterr().out.splitlines()
     percents = [printed_percents(line.partition(":")[2]) for line in shown]
     if number == 1:

@@ -1,3 +1,4 @@
+from . import classroom as classroom
 from . import machine as machine
 from . import page as page
 from . import plots as plots

@@ -56,6 +56,11 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
     options = parse(arguments)
     try:
         known = runner.notebooks(notebooks, experiments)
+        for copy, own in runner.copies(notebooks, experiments).items():
+            say(
+                f"{copy.name} is left out: notebook {own.stem.partition('_')[0]} is {own.name}.",
+                sys.stderr,
+            )
         if options.clean:
             return clean(select(known, options.only))
         values = configure(known, options, notebooks / "profiles")

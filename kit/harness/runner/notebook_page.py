@@ -38,10 +38,10 @@ class _Renderer(IPythonRenderer):
         self.folder = folder
 
     def block_math(self, body: str) -> str:
-        return _mathml(body, "block")
+        return mathml(body, "block")
 
     def inline_math(self, body: str) -> str:
-        return _mathml(body, "inline")
+        return mathml(body, "inline")
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if not re.match(r"[a-z]+:|[#/]", url):
@@ -49,8 +49,8 @@ class _Renderer(IPythonRenderer):
         return super().link(text, url, title)
 
 
-def _mathml(body: str, display: str) -> str:
-    """An equation; one that cannot be read stays as it was written."""
+def mathml(body: str, display: str) -> str:
+    """An equation, ``"inline"`` or as a ``"block"``; one that cannot be read stays as it was."""
     body = body.replace(r"\operatorname*", r"\operatorname")  # which it takes for a product
     try:
         return latex2mathml.converter.convert(body, display=display)
