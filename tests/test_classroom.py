@@ -121,7 +121,7 @@ def test_an_edition_has_all_that_is_taught_and_each_exercise_once(written, kind)
 def test_a_students_edition_holds_no_solution(written):
     for path in KNOWN:
         text = "\n".join(sources(written / "student" / path.name))
-        assert "<details>" not in text
+        assert "<summary>Solution" not in text
         for exercise in classroom.read(path):
             assert exercise.explanation not in text
             own = [line for line in exercise.solution.splitlines() if "answer" in line]
