@@ -39,6 +39,7 @@ TESTS = {
     "kit/training": "test_training test_state test_accelerator test_checks",
     "kit/training/double_backward": "test_double_backward",
     "kit/harness/results": "test_statistics test_verdicts test_claims test_comparison test_report",
+    "kit/experiments/tour": "test_start_here",
     planted.ONE: planted.OF_ONE,
     planted.TWO: planted.OF_TWO,
     planted.THREE: planted.OF_KNN,

@@ -3,10 +3,10 @@
     python docs/update.py            # a test fails where a document is out of date
 
 Between two comments in README.md and in the pages of the documentation stands what the first of
-them says: ``matrix`` of the verdicts in some folders, or ``verdicts`` of one folder. Two files are
-written as a whole: ``docs/parameters.md`` and ``notebooks/profiles/schema.json``, by which editors
-complete and check a profile. A parameter's description comes from its line in the notebook, what it
-may be from the experiment's settings.
+them says: ``matrix`` of the verdicts in some folders, or ``verdicts`` of one folder. Written as a
+whole are ``docs/parameters.md``, ``notebooks/profiles/schema.json``, by which editors complete and
+check a profile, and ``ro-crate-metadata.json`` in each folder of committed results. A parameter's
+description comes from its line in the notebook, what it may be from the experiment's settings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import run_all  # noqa: E402
 from kit import files  # noqa: E402
 from kit.constraints import Constraint  # noqa: E402
 from kit.harness import runner  # noqa: E402
-from kit.harness.results import claims  # noqa: E402
+from kit.harness.results import Study, claims, crate  # noqa: E402
+from kit.harness.steps import archive  # noqa: E402
 
 PROFILES = run_all.NOTEBOOKS / "profiles"
 MARKED = re.compile(r"(<!-- (matrix|verdicts): ([^>]*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -47,6 +48,10 @@ def documents() -> dict[Path, str]:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     found = {path: MARKED.sub(_table, path.read_text(encoding="utf-8")) for path in pages}
     found[ROOT / "docs" / "parameters.md"] = parameters(known)
+    for study in runner.studies(known):
+        for path in (ROOT / "figures").glob(f"*/{study.notebook}/manifest.json"):
+            if path.parts[-3] in archive.COMMITTED:
+                found[path.with_name(crate.FILE)] = _crate(path.parent, study)
     text = json.dumps(schema(known), indent=1, ensure_ascii=False)
     return found | {PROFILES / "schema.json": text + "\n"}
 
@@ -63,6 +68,11 @@ def stale() -> list[str]:
 def _table(marked: re.Match) -> str:
     folders = [ROOT / "figures" / name for name in marked[3].split()]
     return f"{marked[1]}{TABLES[marked[2]]([c for f in folders for c in claims.read(f)])}\n"
+
+
+def _crate(folder: Path, study: Study) -> str:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return crate.metadata(folder, manifest, claims.read(folder), study)
 
 
 def schema(known: Sequence[runner.Notebook]) -> dict[str, Any]:

@@ -140,8 +140,9 @@ def is_real(value: Any) -> bool:
 def whole(least: int, to: int | None = None) -> Constraint:
     """A whole number from `least` on, up to `to`."""
     allowed = f"use a whole number from {least} {'on' if to is None else f'to {to}'}"
-    if least == 1 and to is None:
+    if least == 1:
         allowed = "it must be a positive whole number"
+        allowed += f", {to:,} at most" if to is not None else ""
     schema = {"type": "integer", "minimum": least} | ({} if to is None else {"maximum": to})
 
     def holds(value: Any) -> bool:
@@ -150,6 +151,8 @@ def whole(least: int, to: int | None = None) -> Constraint:
     return Constraint(holds, allowed, schema)
 
 
+# How often something is done in a study: more would not end, not even as a plan.
+REPEATS = whole(1, 10_000)
 # What the generators of PyTorch, NumPy and scikit-learn all take, and what derive_seed gives.
 SEED = whole(0, 2**32 - 1)
 

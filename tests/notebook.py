@@ -1,14 +1,17 @@
 """What a notebook defines: its functions, parameters and solutions; and a run of its cells here."""
 
 import ast
+import contextlib
 import functools
 import json
 import re
 import types
+from unittest import mock
 
 import yaml
 
 from kit import runtime
+from kit.harness import plots
 
 
 def _read(name, kind):
@@ -25,6 +28,39 @@ def _read(name, kind):
 def _cells(name):
     """The code cells of a notebook: tags and the parsed source of each."""
     return [(tags, ast.parse(source)) for tags, source in _read(name, "code")]
+
+
+def code(name):
+    """The sources of the code cells of a notebook."""
+    return [source for _, source in _read(name, "code")]
+
+
+class Screen:
+    """Stands for IPython's display: sliders by label, and what every picture shows by now."""
+
+    def __init__(self):
+        self.sliders, self.pictures, self.changes = {}, [], 0
+
+    def __call__(self, shown, *, display_id=None, **options):
+        if isinstance(shown, plots.Slider):
+            self.sliders[shown.label] = shown, len(self.pictures) - 1
+        elif display_id:
+            place = len(self.pictures)
+            self.pictures.append(shown)
+            return types.SimpleNamespace(update=functools.partial(self._update, place))
+        return None
+
+    def _update(self, place, shown, **options):
+        self.pictures[place] = shown
+        self.changes += 1
+
+
+@contextlib.contextmanager
+def screen():
+    """A `Screen` on which everything is displayed inside the block."""
+    shown = Screen()
+    with mock.patch("IPython.display.display", shown):
+        yield shown
 
 
 KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef)
@@ -71,11 +107,12 @@ def folded(text):
     return ["\n".join(code) for code in blocks if code]
 
 
-def run(name, display, *, demonstrations=True, **values):
+def run(name, display=None, *, demonstrations=True, **values):
     """What a notebook's names mean after its code cells ran in this process.
 
-    `display` stands for IPython's; `values` replace parameters. Without `demonstrations` what
-    stands between the imports and the computation of the plan only defines its functions.
+    `display` stands for the one that cells find; `values` replace parameters. Without
+    `demonstrations` what stands between the imports and the computation of the plan only defines
+    its functions.
     """
     namespace = {"__name__": name, "display": display}
     cells = _cells(name)

@@ -44,6 +44,21 @@ def random_net(shape, classes, seed):
         return nn.Sequential(*layers)
 
 
+def best_of_ten(model, x, y):
+    """An attack without gradients: of ten random directions the one with the largest loss."""
+    with gradients.frozen(model), torch.no_grad():
+        checks.check_batch(model, x, y)
+        moved = torch.stack([attacks.random_direction(x, eps=0.1, seed=s) for s in range(10)])
+        parts = moved.flatten(0, 1), y.repeat(10)
+        loss = gradients.in_batches(
+            lambda x, y: nn.functional.cross_entropy(
+                gradients.outputs(model, x), y, reduction="none"
+            ),
+            *parts,
+        )
+    return moved[loss.view(10, -1).argmax(0), torch.arange(len(x))]
+
+
 SMALL = dict(steps=15, search_steps=3, lr=0.05, initial_const=1.0)  # a budget for CW
 ATTACKS = {
     "fgsm": lambda model, x, y: attacks.fgsm(model, x, y, eps=0.1),
@@ -68,8 +83,10 @@ ATTACKS = {
     "nearest_targeted": lambda model, x, y: attacks.nearest_l2(
         model, x, y, targeted=True, confidence=0.1, steps=30
     ),
+    "best_of_ten": best_of_ten,
 }
-RANDOM = ["pgd_random", "pgd_l2_random"]
+RANDOM = ["pgd_random", "pgd_l2_random", "best_of_ten"]
+GRADIENT_FREE = ["best_of_ten"]  # they ask for the model's outputs alone
 
 
 def each(names):
@@ -78,6 +95,7 @@ def each(names):
 
 each_attack = each(ATTACKS)
 each_calm_attack = each([name for name in ATTACKS if name not in RANDOM])
+each_attack_by_gradients = each([name for name in ATTACKS if name not in GRADIENT_FREE])
 each_attack_on_labels = each([name for name in ATTACKS if name != "deepfool_unlabelled"])
 
 
@@ -1183,7 +1201,7 @@ class WithoutGrad(Returning):
             return super().forward(x)
 
 
-@each_attack
+@each_attack_by_gradients
 @pytest.mark.parametrize("model", [Returning(torch.Tensor.detach), WithoutGrad(lambda z: z)])
 def test_models_that_detach_their_graph(attack, model):
     x, y = random(4, 1, 4, 4), torch.tensor([0, 1, 2, 0])
@@ -1293,8 +1311,18 @@ DIVERGED = {
 }
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("kind", DIVERGED)
+IN_GRADIENTS = ("some images, no gradient", "some gradients")  # no output shows it
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in ATTACKS
+        for kind in DIVERGED
+        if not (name in GRADIENT_FREE and kind in IN_GRADIENTS)
+    ],
+)
 def test_diverged_model(name, kind):
     model = Diverged(**DIVERGED[kind])
     x = torch.cat([0.3 * random(1, 1, 4, 4), 0.7 + 0.3 * random(3, 1, 4, 4)])

@@ -16,11 +16,13 @@ import nbformat
 import pytest
 
 from kit import runtime
+from kit.harness.classroom import editions
 
 TOKEN = "only-for-this-test"
-ERRORS = "[data-mime-type='application/vnd.jupyter.error']"
+# JupyterLab shows errors and what is written to the error stream alike.
 WARNINGS = "[data-mime-type='application/vnd.jupyter.stderr']"
 PICTURES = ".jp-OutputArea-output img"
+SLIDERS = ".jp-OutputArea-output input[type=range]"
 MINUTES = 60_000  # of Playwright's milliseconds
 WAITING = (  # in JavaScript: is there a cell marked [*]?
     "[...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')]"
@@ -40,16 +42,16 @@ def free_port():
 
 
 def copy_notebooks(folder):
-    """Copies of the tour and of notebook 03 with small defaults."""
-    folder.mkdir()
+    """Students' editions of the tour and of notebook 03 with small defaults."""
     for name, values in DEFAULTS.items():
-        notebook = nbformat.read(runtime.root() / "notebooks" / f"{name}.ipynb", as_version=4)
+        path = editions.write(runtime.root() / "notebooks" / f"{name}.ipynb", folder, "student")
+        notebook = nbformat.read(path, as_version=4)
         cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
         for parameter, value in values.items():
             begin = rf"(?m)^({parameter}: \w+) = \S+"
             cell.source, count = re.subn(begin, rf"\1 = {value}", cell.source)
             assert count == 1
-        nbformat.write(notebook, folder / f"{name}.ipynb")
+        nbformat.write(notebook, path)
 
 
 def environment(home):
@@ -168,43 +170,64 @@ def test_it_finds_a_kernel(lab):
 
 def test_the_tour_runs_without_an_error_or_a_warning(tour):
     assert all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts(tour))
-    assert tour.locator(ERRORS).count() == 0
     assert tour.locator(WARNINGS).count() == 0
     assert tour.locator(".jp-Dialog").count() == 0
 
 
-def test_every_picture_and_control_of_the_tour_is_there(tour):
-    tour.wait_for_selector(".widget-toggle-button")
-    assert tour.locator(PICTURES).count() == 4
+def tracebacks(page):
+    """What cells show that failed with more than one sentence."""
+    return [text for text in page.locator(WARNINGS).all_inner_texts() if "Traceback" in text]
+
+
+def texts(page):
+    """The alternative texts of all pictures."""
+    return page.locator(PICTURES).evaluate_all("images => images.map(img => img.alt)")
+
+
+def test_every_picture_and_slider_of_the_tour_is_there(tour):
+    tour.wait_for_selector(SLIDERS)
+    assert tour.locator(PICTURES).count() == tour.locator(SLIDERS).count() == 4
     assert all(
         tour.locator(PICTURES).nth(i).evaluate("img => img.naturalWidth > 300") for i in range(4)
     )
-    assert tour.locator(".widget-slider").count() == 3
-    assert tour.locator(".widget-toggle-button").count() == 3
+    assert min(map(len, texts(tour))) > 20
 
 
-CONTROLS = {  # the picture, what has the focus, the key
-    "classes": (0, ".noUi-handle >> nth=0", "ArrowLeft"),
-    "ε": (1, ".noUi-handle >> nth=1", "ArrowRight"),
-    "K": (2, ".noUi-handle >> nth=2", "ArrowRight"),
-    "training": (3, ".widget-toggle-button >> nth=0", "Space"),
-}
-
-
-@pytest.mark.parametrize("control", CONTROLS)
-def test_a_control_moved_by_the_keyboard_changes_its_picture(tour, control):
-    place, focused, key = CONTROLS[control]
-    sources = tour.locator(PICTURES).evaluate_all("images => images.map(img => img.src)")
-    tour.locator(focused).focus()
-    tour.keyboard.press(key)
-    tour.wait_for_function(
-        "([pictures, place, before]) => document.querySelectorAll(pictures)[place].src !== before",
-        arg=[PICTURES, place, sources[place]],
-        timeout=30_000,  # two seconds on a quiet machine, which this one may not be
+def moved(page, label, move):
+    """Which pictures `move` changes, once one has, and whether the slider says its new value."""
+    slider = page.get_by_role("slider", name=label, exact=True)  # as a screen reader finds it
+    before, said = texts(page), slider.get_attribute("aria-valuetext")
+    move(slider)
+    page.wait_for_function(
+        "([pictures, before]) => [...document.querySelectorAll(pictures)]"
+        ".some((img, i) => img.alt !== before[i])",
+        arg=[PICTURES, before],
+        timeout=30_000,  # half a second on a quiet machine, which this one may not be
     )
-    after = tour.locator(PICTURES).evaluate_all("images => images.map(img => img.src)")
-    assert [i for i in range(4) if after[i] != sources[i]] == [place]
-    assert tour.locator(ERRORS).count() == 0
+    assert slider.get_attribute("aria-valuetext") != said
+    return [i for i, (a, b) in enumerate(zip(before, texts(page), strict=True)) if a != b]
+
+
+@pytest.mark.parametrize(
+    ("label", "place", "key"),
+    [
+        ("classes", 0, "ArrowLeft"),
+        ("ε", 1, "ArrowRight"),
+        ("K", 2, "ArrowRight"),
+        ("training", 3, "Home"),
+    ],
+)
+def test_a_slider_moved_by_the_keyboard_changes_its_picture(tour, label, place, key):
+    assert moved(tour, label, lambda slider: slider.press(key)) == [place]
+    assert tracebacks(tour) == []
+
+
+def test_a_slider_moved_by_the_mouse_changes_its_picture(tour):
+    def click(slider):
+        box = slider.bounding_box()
+        slider.click(position={"x": 0.9 * box["width"], "y": box["height"] / 2})
+
+    assert moved(tour, "ε", click) == [1]
 
 
 def replace_line(page, begin, line):
@@ -223,25 +246,67 @@ def study(lab, browser):
     page.close()
 
 
+def run_cell(page, begin):
+    """Run the cell with a line that begins so, and wait until it has run."""
+    page.locator(".cm-line", has_text=re.compile(f"^{begin}")).first.click()
+    before = prompts(page)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function(
+        f"before => !({WAITING}) && before !== [...document.querySelectorAll("
+        "'.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.innerText).join()",
+        arg=",".join(before),
+    )
+
+
+def refusal(page):
+    """What the one cell that failed says."""
+    (said,) = page.locator(WARNINGS).all_inner_texts()
+    return said.strip()
+
+
+def test_what_is_run_out_of_order_or_mistyped_is_refused_in_one_line(study):
+    run_cell(study, "import numpy")
+    assert refusal(study) == "The parameters have no values yet: first run the cell that sets them."
+    run_cell(study, "runs: int")
+    run_cell(study, "import numpy")
+    run_cell(study, "A = ")
+    assert refusal(study) == (
+        "'computed' has no value yet: first run the cell that begins with “computed = "
+        "steps.compute(plan, **c.where)” (2 · Images that fool), or choose Run › Run All Above "
+        "Selected Cell."
+    )
+    study.locator(".cm-line", has_text=re.compile("^A = ")).first.click()
+    choose(study, "Edit", "Clear Cell Output")
+    replace_line(study, "runs: int", "rnus: int = 4")
+    run_cell(study, "rnus: int")
+    run_cell(study, "import numpy")
+    assert refusal(study) == (
+        "There is no parameter 'rnus', so that it changes nothing: did you mean 'runs'?"
+    )
+
+
 def test_a_parameter_is_changed_and_a_run_interrupted_and_run_again(lab, study):
     replace_line(study, "runs: int", "runs: int = 4  # typed by hand")
     run_all(study)
     kept = interrupt_after_the_first_task(study, lab.home / "kit_steps")
     wait_for_the_end(study)
-    assert study.locator(ERRORS).count() == 0  # one sentence, no traceback
+    assert tracebacks(study) == []
     assert re.search(r"Interrupted: \d+ of \d+ tasks", study.locator(WARNINGS).inner_text())
     assert prompts(study)[-1] == "[ ]:"
 
     run_all(study)
     wait_for_the_end(study)
-    assert study.locator(ERRORS).count() == 0
+    assert tracebacks(study) == []
     assert not [text for text in study.locator(WARNINGS).all_inner_texts() if "Warning" in text]
     assert all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts(study))
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # nothing was done twice
     results = lab.home / "kit_figures" / "custom" / "03_knn_tradeoff"
     manifest = json.loads((results / "manifest.json").read_text())
     assert manifest["parameters"].items() >= (SMALL | {"runs": 4}).items()
-    assert study.locator(PICTURES).count() == len(manifest["figures"])
+    of_slider, committed = 1, 3
+    assert len(texts(study)) == of_slider + committed + len(manifest["figures"])
+    assert min(map(len, texts(study))) > 20
+    assert moved(study, "K", lambda slider: slider.press("ArrowLeft")) == [0]
 
 
 def interrupt_after_the_first_task(page, store):
@@ -254,3 +319,31 @@ def interrupt_after_the_first_task(page, store):
     assert records
     choose(page, "Kernel", "Interrupt Kernel")
     return {path: path.stat().st_mtime_ns for path in records}
+
+
+ANSWERS = {  # what a student types, and what the check says
+    "{5: 5 / 7, 3: 22 / 35, 1: 4 / 7}": "Not yet. Those are the shares of wrong ones.",
+    "{5: '29 %', 3: '37 %', 1: '43 %'}": "Not yet. None of the values is right.",
+    "0.29": "Not yet. Asked for is a mapping, and this is a number.",
+    "{5: 2 / 7, 3: 13 / 35, 1: 3 / 7}": "Right.",
+}
+
+
+def test_a_student_makes_three_mistakes_and_then_is_right(study):
+    run_all(study)
+    wait_for_the_end(study)
+    said = study.locator(".jp-CodeCell", has_text="check(4, answer_4)").locator(
+        ".jp-OutputArea-output"
+    )
+    assert said.inner_text().startswith("No answer yet. Asked for: the share of orders")
+    for typed, sentence in ANSWERS.items():
+        replace_line(study, "answer_4 =", f"answer_4 = {typed}")
+        study.keyboard.press("Shift+Enter")
+        study.keyboard.press("Shift+Enter")
+        study.wait_for_function(f"() => !({WAITING})")
+        study.wait_for_timeout(200)
+        assert said.inner_text().strip() == sentence
+    assert not tracebacks(study)
+    question = study.locator(".jp-CodeCell", has_text="guess(4)")
+    question.get_by_label("No, it stays at none.").check()
+    question.get_by_text("No. Compute it and see.").wait_for()

@@ -42,12 +42,12 @@ def committed(folder):
     shutil.copytree(runtime.root() / "figures" / "ci", folder, dirs_exist_ok=True)
 
 
-FOLDERS = {"small": (small, True), "ci": (committed, True), "run": (committed, False)}
+FOLDERS = {"small": (small, True), "run": (committed, False)}
 
 
 @pytest.fixture(scope="module", params=FOLDERS)
 def folder(request, tmp_path_factory):
-    """Of a page; of ``ci`` as the repository's own page, and as that of a run beside it."""
+    """Of a page: of the repository's own results, and of a run that stands beside them."""
     folder = tmp_path_factory.mktemp("repository") / "figures" / "ci"
     fill, is_repository = FOLDERS[request.param]
     fill(folder)

@@ -3,13 +3,16 @@
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import pickle
 import re
 import socket
 import struct
+import types
 import urllib.error
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -318,7 +321,17 @@ def damaged(path):
     path.write_bytes(content)
 
 
+def boastful(path):
+    """Its header promises a million images."""
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 6, 6)}
+    np.lib.format.write_array_header_1_0(file, header)
+    with zipfile.ZipFile(path, "w") as whole:
+        whole.writestr("x_train.npy", file.getvalue())
+
+
 SPOILERS = {
+    "boastful": boastful,
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-200]),
     "cut to 2 bytes": lambda path: path.write_bytes(path.read_bytes()[:2]),
     "empty": lambda path: path.write_bytes(b""),
@@ -335,6 +348,16 @@ def test_unsound_archive(spoil, tmp_path):
     # "It holds Python objects" would be the wrong reason.
     with refusal(ValueError, r"not a sound .npz archive \((?!it holds).*numpy.savez"):
         data.load("tiny", tmp_path)
+
+
+def test_an_archive_that_memory_cannot_hold_is_known_by_its_headers(tmp_path, monkeypatch):
+    folder = archive(tmp_path, thumbnails=np.zeros(10**6))  # what is not needed is not read
+    assert data.load("tiny", folder).name == "tiny"
+    free = types.SimpleNamespace(available=1000)
+    monkeypatch.setattr("kit.data.readers.psutil.virtual_memory", lambda: free)
+    monkeypatch.setattr(np, "load", None)
+    with refusal(ValueError, "would take 0 GB, more memory than is free: keep fewer"):
+        data.load("tiny", folder)
 
 
 def test_unreadable_archive_is_not_called_truncated(tmp_path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import importlib.util
 import itertools
+import re
 
 import jsonschema
+import nbformat
 import pytest
 
 import run_all
@@ -43,6 +45,8 @@ def test_documents_are_up_to_date(update):
 
 def test_a_changed_document_is_noticed(update, monkeypatch, tmp_path):
     for path, text in update.documents().items():
+        if update.ROOT / "figures" in path.parents:
+            continue
         copy = tmp_path / path.relative_to(update.ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(text.replace("| ✓ |", "| ✗ |").replace("a positive whole", "any"))
@@ -107,3 +111,43 @@ def test_every_parameter_stands_on_the_page(update):
         for name, row in itertools.zip_longest(names, rows):
             assert row.startswith(f"| `{name}`")
             assert notebook.parameters[name].help.replace("|", r"\|") in row
+
+
+NOTEBOOKS = {notebook.number: notebook.path for notebook in KNOWN}
+NOTEBOOKS["00"] = run_all.NOTEBOOKS / "00_start_here.ipynb"
+
+
+def headings_and_exercises(number):
+    """The numbered sections of a notebook, and its exercises' numbers."""
+    cells = nbformat.read(NOTEBOOKS[number], as_version=4).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    sections = re.findall(r"^## (\d+) · (.*)$", text, re.MULTILINE)
+    minutes = dict(re.findall(r"(\d+) \((\d+)\)", text.partition("**Minutes.**")[2]))
+    return sections, minutes, re.findall(r"^(\d+)\. ", text.partition("## Exercises")[2], re.M)
+
+
+def test_the_lessons_name_what_the_notebooks_have():
+    """Sections with their titles and minutes, and exercises; no lesson is too long."""
+    text = (runtime.root() / "docs" / "teaching.md").read_text()
+    lessons = re.findall(r"^## Lesson .*?(?=^## )", text, re.MULTILINE | re.DOTALL)
+    assert len(lessons) == 4
+    for lesson in lessons:
+        rows = re.findall(r"^\| (0\d) · (.*?) \| (.*?) \|", lesson, re.MULTILINE)
+        assert sum(int(minutes) for *_, minutes in rows if minutes != "at home") <= 45
+        assert len(rows) >= 4
+        for number, what, minutes in rows:
+            sections, planned, exercises = headings_and_exercises(number)
+            if what.startswith("exercise "):
+                assert what.removeprefix("exercise ") in exercises
+            else:
+                section = tuple(what.split(" ", 1))
+                assert section in sections
+                assert planned.get(section[0], minutes) == minutes
+
+
+def test_every_exercise_has_its_length_on_the_page_for_teachers():
+    text = (runtime.root() / "docs" / "teaching.md").read_text().partition("## Exercises")[2]
+    for number in ("00", "01", "02", "03"):
+        (row,) = re.findall(rf"^\| {number} \|(.*)\|$", text, re.MULTILINE)
+        *_, exercises = headings_and_exercises(number)
+        assert sorted(re.findall(r"\d+", row)) == exercises

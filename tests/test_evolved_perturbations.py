@@ -19,7 +19,14 @@ import torch
 
 from kit import data, evolution, explain, nets, optimizers, perturbations, runtime, training
 from kit.experiments import evolved_perturbations as study
-from kit.experiments.evolved_perturbations import claims, measures, noises, search_steps, tables
+from kit.experiments.evolved_perturbations import (
+    claims,
+    drawings,
+    measures,
+    noises,
+    search_steps,
+    tables,
+)
 from kit.experiments.evolved_perturbations import steps as made
 from kit.experiments.images import split
 from kit.harness import results, settings, steps
@@ -56,7 +63,6 @@ SEARCH = {
     "epochs": 2, "batch_size": 20, "optimizer": "adam", "lr": 1e-3,
     "discriminator": "linear", "discriminator_epochs": 2,
 }  # fmt: skip
-cells = notebook.functions(NAME)
 
 
 def config(**change):
@@ -1022,18 +1028,19 @@ def test_shown_grad_cams_are_those_whose_background_is_measured():
 def test_circles_are_at_the_pixels_of_all_channels():
     noise = torch.zeros(2, 3, 4, 4)
     noise[0, 2, 1, 3], noise[1, 0, 0, 0], noise[1, 1, 2, 2] = -0.5, 0.1, 1
-    assert cells.circles(noise) == [[(1, 3)], [(0, 0), (2, 2)]]
+    assert drawings.circles(noise) == [[(1, 3)], [(0, 0), (2, 2)]]
 
 
 def test_the_pictures_can_be_drawn(computed):
-    figure = cells.progress({str(aim): s.generations for aim, s in computed.searches.items()})
-    assert [axis.get_title() for axis in figure.axes] == [
-        "MDD-ES, Np = 1, against Adam, search 1", "MDD-ES, Np = 1, against Adam, search 2",
-        "MDD-ES, Np = 2, against Adam, search 1", "MDD-ES, Np = 1, against SGD, search 1",
-        "Plain, Np = 1, against Adam, search 1", "Random, Np = 1, against Adam, search 1",
+    figure = drawings.progress(tables.by_kind(computed.searches))
+    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == [
+        "MDD-ES, Np = 1, against Adam", "MDD-ES, Np = 2, against Adam",
+        "MDD-ES, Np = 1, against SGD", "Plain, Np = 1, against Adam",
+        "Random, Np = 1, against Adam",
     ]  # fmt: skip
+    assert figure.axes[-1].get_legend() is not None  # in the place of the sixth panel
     assert {0, 1} <= set(computed.lines[0][0]["alpha"])  # both nets themselves
-    circled = cells.circles(torch.from_numpy(computed.examples[2]["noise"]))
+    circled = drawings.circles(torch.from_numpy(computed.examples[2]["noise"]))
     assert len(circled) == 10
     assert all(1 <= len(places) <= 2 for places in circled)
 
@@ -1062,7 +1069,7 @@ def test_remarks_tell_saturation_failures_and_ends():
 def test_the_progress_of_a_search_that_stopped_ends_there():
     names = ("fitness", "mismatch", "divergence")
     scores = [{name: np.array(values) for name in names} for values in ([0.5, 0.7], [])]
-    (axis,) = cells.progress({"s": scores}).axes
+    (axis,) = drawings.progress({"s": [scores]}).axes
     assert {tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata())} == {(1,)}
     plt.close("all")
 

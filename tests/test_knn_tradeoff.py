@@ -1,6 +1,8 @@
 """The K-NN study: its steps, its plan, and what its notebook reads off the runs."""
 
 import dataclasses
+import io
+import time
 
 import golden
 import notebook
@@ -12,7 +14,7 @@ import torch
 from kit import data, neighbors, nets, runtime, training
 from kit.data.splits import About, Split
 from kit.experiments import knn_tradeoff as study
-from kit.experiments.knn_tradeoff import claims, tables
+from kit.experiments.knn_tradeoff import claims, drawings, tables
 from kit.experiments.knn_tradeoff import steps as knn_steps
 from kit.harness import results, settings, steps
 
@@ -361,7 +363,7 @@ def test_what_the_slopes_are_made_of():
 
 def test_captions_are_the_labels_at_both_ends():
     classes = ("cat", "automobile")
-    assert cells.captions([(0, 1, 0), (1, 0, 0)], classes) == ["cat / cat", "automobile /\ncat"]
+    assert drawings.captions([(0, 1, 0), (1, 0, 0)], classes) == ["cat / cat", "automobile /\ncat"]
 
 
 # --- parameters ------------------------------------------------------------------------------
@@ -481,3 +483,38 @@ def test_changed_data_are_noticed():
         )
     with pytest.raises(ValueError, match="has changed since"):
         knn_steps.lenet(**{**task.arguments, "split": other})
+
+
+# --- the slider ------------------------------------------------------------------------------
+
+
+def test_the_dial_shows_the_accuracies_at_its_k():
+    images = data.load("digits", train=200, test=50)
+    few = images.x_train[:40], images.y_train[:40]
+    right = {
+        "training images": neighbors.accuracy_by_k(images.x_train, images.y_train, *few, (1, 9))
+    }
+    draw = drawings.dial(images, right)
+    said = {k: draw(k).get_suptitle() for k in (1, 9)}
+    assert said[1] == "K = 1: right on 100.0% of the training images"
+    assert f"{right['training images'][9]:.1%} of the training images" in said[9]
+    curves = draw(9).axes[1]
+    assert [line.get_xdata()[0] for line in curves.lines if len(line.get_xdata()) == 1] == [9]
+    borders = [np.abs(np.diff(draw(k).axes[0].images[0].get_array())) > 0 for k in (1, 9)]
+    assert borders[0].sum() > borders[1].sum() > 0  # a larger K smooths them
+
+
+def test_the_dial_answers_within_half_a_second():
+    images = data.load("digits")
+    right = {"test images": dict.fromkeys(range(1, 16, 2), 0.9)}
+    draw = drawings.dial(images, right)
+    started = time.process_time()
+    figure = draw(7)
+    figure.savefig(io.BytesIO())
+    assert time.process_time() - started < 0.5
+
+
+def test_few_points_take_part_in_the_plane_up_to_their_number():
+    images = data.load("digits", train=20, test=10)
+    figure = drawings.dial(images, {"test images": {1: 1.0, 19: 0.5}})(19)
+    assert figure.get_suptitle() == "K = 19: right on 50.0% of the test images"

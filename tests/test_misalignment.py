@@ -231,5 +231,5 @@ def test_gm_turns_gradients_and_withstands_the_reference_on_digits():
 
 
 def test_gm_turns_gradients_and_withstands_the_reference_on_mnist(shared_data):
-    mnist = kit.data.load("mnist", shared_data, train=2000, test=500, size=16)
+    mnist = kit.data.load("mnist", shared_data, train=3000, test=500, size=16)
     assert_gm_works(mnist, eps=8 / 255)

@@ -157,7 +157,7 @@ def test_a_longer_search_keeps_the_first_generations():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"population": 1}, "population is 1: use a whole number from 2 on"),
+        ({"population": 1}, "population is 1: use a whole number from 2 to 10000"),
         ({"strength": -1.0}, "strength is -1.0: "),
         ({"epsilon": 0.0}, r"epsilon is 0.0: it must be in \(0, 1\]"),
         ({"epsilon": 1.5}, r"epsilon is 1.5: it must be in \(0, 1\]"),

@@ -1,6 +1,8 @@
 """The study of overfitting and robustness: its steps, what its notebook computes, its verdicts."""
 
 import dataclasses
+import io
+import time
 
 import golden
 import notebook
@@ -10,7 +12,7 @@ import torch
 
 from kit import attacks, data, nets, robustness, runtime, training
 from kit.experiments import overfitting_vs_robustness as study
-from kit.experiments.overfitting_vs_robustness import claims, resampling, tables
+from kit.experiments.overfitting_vs_robustness import claims, drawings, resampling, tables
 from kit.experiments.overfitting_vs_robustness import steps as made
 from kit.harness import results, steps
 
@@ -415,7 +417,7 @@ def test_distances_are_recomputed_from_the_norms(regimes):
 
 
 def test_panels_show_the_curves_with_a_word():
-    shown = tables.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
+    shown = drawings.panels("normal", [1], {"ASR CW": 90, "accuracy": 40}, {"attacked": "ASR"})
     assert shown == {"normal: attacked": {"CW": ([1], 90)}}
 
 
@@ -450,6 +452,16 @@ def test_an_image_drawn_twice_counts_twice(regimes):
     scores = regime.clever[2][1]["logits_scores"][scored]
     assert found["logits mean"][0, 2, 1] == pytest.approx(scores.mean())
     assert found["logits spread"][0, 2, 1] == pytest.approx(scores.std(), rel=1e-4, abs=1e-6)
+
+
+def test_every_curve_of_a_draw_is_of_the_same_images(regimes):
+    """Several draws at once are what each of them is alone."""
+    times = np.random.default_rng(2).integers(0, 3, (3, 60))
+    at_once = resampling.reweighted(regimes["normal"], times)
+    for draw in range(3):
+        alone = resampling.reweighted(regimes["normal"], times[draw : draw + 1])
+        for name, values in alone.items():
+            np.testing.assert_allclose(at_once[name][draw], values[0], rtol=1e-9, err_msg=name)
 
 
 def test_all_folds_and_both_regimes_are_drawn_at_once(regimes):
@@ -566,3 +578,31 @@ def test_large_radius_in_l2_is_allowed():
 def test_more_folds_than_images_of_a_class():
     with pytest.raises(ValueError, match="fewer training images than there are folds, 10"):
         planned(folds=10)
+
+
+# --- the slider ------------------------------------------------------------------------------
+
+
+def test_the_picture_of_an_epsilon_says_what_its_examples_do():
+    images = data.load("digits", train=100, test=30)
+    net = nets.build("lenet5", images.shape, images.classes)
+    x, y = images.x_test, training.predict(net, images.x_test)  # it gets all of them right
+    sizes = (0.1, 0.5)
+    made = {
+        "FGSM": {eps: attacks.fgsm(net, x, y, eps=eps) for eps in sizes},
+        study.CONTROL: {eps: attacks.random_direction(x, eps=eps) for eps in sizes},
+    }
+    draw = drawings.by_size(net, x, y, made, made["FGSM"][0.1])
+    started = time.process_time()
+    figure = draw(0.5)
+    figure.savefig(io.BytesIO())
+    assert time.process_time() - started < 0.5
+    rate = robustness.attack_success_rate(net, made["FGSM"][0.5], y)
+    length, shortest = (
+        float((made["FGSM"][eps] - x).flatten(1).norm(dim=1).mean()) for eps in (0.5, 0.1)
+    )
+    assert figure.get_suptitle().startswith(f"ε = 0.5: FGSM fools {100 * rate:.0f} %")
+    assert f"at L2 {length:.2f}; nearest L2 fools at {shortest:.2f}" in figure.get_suptitle()
+    clean, attacked = (axis.get_title() for axis in figure.axes[2:])
+    assert clean == f"clean: {y[0]}"
+    assert attacked == f"FGSM: {int(training.predict(net, made['FGSM'][0.5][:1]))}"

@@ -2,11 +2,14 @@ import hashlib
 import io
 import subprocess
 import sys
+from unittest import mock
 
 import matplotlib as mpl
+import notebook
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kit import optimizers, runtime
@@ -207,3 +210,54 @@ def test_the_words_of_a_block_fit_into_its_box():
     boxes = [p.get_window_extent(renderer) for p in axis.patches]
     for text in ("strided 5×5, 128", "2 fully connected"):
         assert any(b.x0 <= words[text].x0 and words[text].x1 <= b.x1 for b in boxes), text
+
+
+# --- what a notebook shows -----------------------------------------------------------------------
+
+
+def headed(*numbers):
+    figure, _ = plt.subplots(figsize=(1, 1))
+    figure.suptitle(f"It shows {numbers}")
+    plt.close(figure)
+    return figure
+
+
+def test_a_slider_moves_its_picture_and_says_what_it_shows():
+    with notebook.screen() as screen:
+        plots.control(headed, plots.Slider("K", [1, 3, 5], 3), plots.Slider("ε", {"small": 0.1}))
+        slider, _ = screen.sliders["K"]
+        assert (slider.label, slider.texts, slider.position) == ("K", ["1", "3", "5"], 1)
+        assert screen.sliders["ε"][0].texts == ["small"]
+        assert 'alt="It shows (3, 0.1)"' in screen.pictures[0]["text/html"]
+        slider.position = 2
+        assert 'alt="It shows (5, 0.1)"' in screen.pictures[0]["text/html"]
+        assert screen.changes == 1
+
+
+def test_a_picture_is_drawn_once_for_each_place_of_its_slider():
+    drawn = []
+
+    def draw(k):
+        drawn.append(k)
+        return headed(k)
+
+    with notebook.screen() as screen:
+        slider = plots.Slider("K", range(3))
+        plots.control(draw, slider)
+        for place in (1, 0, 1, 2):
+            slider.position = place
+    assert drawn == [0, 1, 2]
+    assert screen.changes == 4
+
+
+def test_a_slider_starts_at_one_of_its_values():
+    with pytest.raises(ValueError, match="K has no value 4: use one of 1, 3, 5"):
+        plots.Slider("K", [1, 3, 5], 4)
+
+
+def test_a_picture_is_shown_at_its_size_and_with_its_text():
+    with mock.patch("IPython.display.display") as display:
+        plots.show(headed(), 'A "quoted" <text>')
+    page = display.call_args.args[0]["text/html"]
+    assert 'width="100"' in page  # an inch, drawn with 150 dots
+    assert 'alt="A &quot;quoted&quot; &lt;text&gt;"' in page

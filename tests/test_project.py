@@ -63,7 +63,7 @@ def test_every_package_of_kit_is_installed():
     packages = setuptools.find_packages(ROOT, **PYPROJECT["tool"]["setuptools"]["packages"]["find"])
     assert set(packages) == found
     data = PYPROJECT["tool"]["setuptools"]["package-data"]["kit"]
-    suffixes = (".css", ".csv", ".html", ".pyi", ".typed")
+    suffixes = (".css", ".csv", ".html", ".js", ".pyi", ".typed")
     wanted = {p for p in (ROOT / "kit").rglob("*") if p.suffix in suffixes}
     assert {p for pattern in data for p in (ROOT / "kit").glob(pattern)} == wanted
 

@@ -1,3 +1,5 @@
+import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -62,6 +64,15 @@ def figure():
     axes.plot([1, 2])
     plt.close(figure)
     return figure
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """What a notebook displays."""
+    shown = []
+    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda result, **options: shown.append(result))
+    return shown
 
 
 def manifest_of(report):
@@ -269,23 +280,19 @@ def test_verdicts_are_there_to_read_too(report):
     assert "- **3.C1** It rises." in text
 
 
-def test_verdicts_judged_at_once_say_whether_they_survive(report, monkeypatch):
+def test_verdicts_judged_at_once_say_whether_they_survive(report, published):
     samples = {"sure": [5.0, 5.1, 5.2], "lucky": [1.0, 2.0, 1.4], "open": [1.0, -1.0, 0.5]}
 
     def judged():
         for label, values in samples.items():
             yield "3.C1", results.positive(values, "points"), MNIST, label
 
-    published = []
-    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
-    monkeypatch.setattr(
-        "IPython.display.display", lambda *shown, **options: published.append(shown[0])
-    )
     report.claim("3.C2", results.NOT_TESTED, "no such data", MNIST)
     report.judge(judged())
-    table = published[-1]["text/markdown"]  # where they are judged, without what was not tested
-    assert [line.split(" | ")[2].strip() for line in table.splitlines()[2:]] == [
-        "**reproduced**", "**reproduced**", "**undecided**"
+    # Where they are judged, without what was not tested.
+    cells = re.findall("<td>(.*?)</td>", published[-1]["text/html"])
+    assert list(zip(cells[2::5], cells[3::5], strict=True)) == [
+        ("reproduced", "yes"), ("reproduced", "no"), ("undecided", "")
     ]  # fmt: skip
     report.claims.pop(0)
     found = [(claim["part"], claim["verdict"], claim["survives Holm"]) for claim in report.claims]
@@ -387,22 +394,55 @@ def test_a_cell_shows_a_result_once(tmp_path, monkeypatch):
     assert shown[-1].count("Figure") == 1
 
 
-def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, monkeypatch):
-    published = []
-    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
-    monkeypatch.setattr(
-        "IPython.display.display", lambda *shown, **options: published.append(options)
-    )
-    report.show("3.F7", figure, MNIST, "p-values on MNIST")
-    assert published[-1] == {"metadata": {"image/png": {"alt": "p-values on MNIST"}}}
+def test_a_figure_in_a_notebook_has_an_alternative_text(report, figure, published):
+    report.show("3.F7", figure, MNIST, 'p-values on "MNIST"')
+    assert 'alt="p-values on &quot;MNIST&quot;"' in published[-1]["text/html"]
+    assert set(published[-1]) == {"text/html", "text/plain"}
 
 
-def test_a_title_is_text_and_no_page(report, figure, monkeypatch):
-    published = []
-    monkeypatch.setattr("kit.harness.results.report._shell", lambda: object())
-    monkeypatch.setattr(
-        "IPython.display.display", lambda *shown, **options: published.append(shown[0])
+def test_a_long_table_scrolls_by_keyboard_too(report, published):
+    report.show("3.F7", pd.DataFrame({"k": range(100)}), MNIST, "Hundred rows")
+    page = published[-1]["text/html"]
+    assert page.count("<tr") == 101
+    assert re.search(
+        r'<div [^>]*max-height[^>]*tabindex="0" role="region" aria-label="3.F7">', page
     )
+
+
+COMMITTED = runtime.root() / "figures" / "paper" / "03_knn_tradeoff"
+
+
+@pytest.fixture
+def of_03(report):
+    """A report of notebook 03, of which there are committed results."""
+    report.study = dataclasses.replace(STUDY, notebook=COMMITTED.name)
+    return report
+
+
+def test_the_committed_figure_stands_beside(of_03, published):
+    """Once, from the larger of two profiles, with its title as its text."""
+    of_03.committed("3.F5", "mnist")
+    name, picture = published
+    title = json.loads((COMMITTED / "manifest.json").read_text())["figures"]["3.F5"]["title"]
+    assert name.data == f"**3.F5** of the committed results, profile paper: {title}"
+    assert title in picture["text/html"]
+    content = base64.b64encode((COMMITTED / "3.F5.png").read_bytes()).decode()
+    assert content in picture["text/html"]
+
+
+def test_a_figure_that_is_not_committed_is_one_sentence(of_03, published):
+    of_03.committed("3.F5", "stl10")
+    (said,) = published
+    assert said.data.startswith("**3.F5-stl10** is not among the committed results")
+
+
+def test_committed_results_do_not_stand_beside_themselves(of_03, published):
+    of_03.parameters = json.loads((COMMITTED / "manifest.json").read_text())["parameters"]
+    of_03.committed("3.F5", "mnist")
+    assert published == []
+
+
+def test_a_title_is_text_and_no_page(report, figure, published):
     report.show("3.F7", figure, MNIST, "<img src=x onerror=alert(1)> & co")
     assert published[0].data == "**3.F7** &lt;img src=x onerror=alert(1)&gt; &amp; co"
 

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def refused(capsys, *arguments):
         (["-p", "03.datasets=[a"], "cannot be read as YAML"),
         (["-p", f"03.datasets={'[' * 5000}"], "cannot be read as YAML"),
         (["-p", f"03.runs={'9' * 6000}"], "…: it must be a positive whole number"),
+        (["-p", "03.runs=99999999999"], "positive whole number, 10,000 at most"),
         (["--check", "--data", "~nobody-at-all/x"], "in nobody's home: write it without a ~"),
         (["-p", "99.runs=3"], "Unknown notebook '99'"),
         (["-p", "runs=3"], "write it as NN.NAME=VALUE"),
@@ -119,13 +121,27 @@ def test_a_damaged_archive(tmp_path, content, capsys):
     assert "is not a sound .npz archive" in message
 
 
-def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def offline(monkeypatch):
+    """No data set can be fetched."""
     import torchvision
 
-    def offline(root, download, **part):
+    def fail(root, download, **part):
         raise OSError("no network") if download else RuntimeError("Dataset not found")
 
-    monkeypatch.setattr(torchvision.datasets, "KMNIST", offline)
+    for name in ("KMNIST", "MNIST"):
+        monkeypatch.setattr(torchvision.datasets, name, fail)
+
+
+@pytest.mark.usefixtures("offline", "store")
+def test_what_committed_results_do_not_hold_needs_the_data_at_once(tmp_path, capsys):
+    changed = ("-p", "03.epsilon=0.2", "-p", "03.datasets=[mnist]")
+    message = refused(capsys, "--profile", "ci", "--data", str(tmp_path), *changed)
+    assert "'mnist' is not in" in message
+
+
+@pytest.mark.usefixtures("offline")
+def test_data_that_are_not_there_and_cannot_be_fetched(tmp_path, capsys):
     message = refused(capsys, "--data", str(tmp_path), "-p", "03.datasets=[kmnist]")
     for part in ("'kmnist' is not in", str(tmp_path), "kmnist.npz", "network connection"):
         assert part in message
@@ -206,6 +222,20 @@ def project(tmp_path, monkeypatch):
 
 
 RUNS = f"runs: int = 3  # repeats\n{OUT}"
+
+
+def test_a_copy_of_a_notebook_is_named_and_left_out(capsys, tmp_path, monkeypatch):
+    for path in run_all.NOTEBOOKS.rglob("*"):
+        if path.is_file() and ".ipynb_checkpoints" not in path.parts:
+            copy = tmp_path / path.relative_to(run_all.NOTEBOOKS)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    shutil.copy(tmp_path / "03_knn_tradeoff.ipynb", tmp_path / "03_student.ipynb")
+    monkeypatch.setattr(run_all, "NOTEBOOKS", tmp_path)
+    assert run_all.main(["--check", "--only", "03"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "03_student.ipynb is left out: notebook 03 is 03_knn_tradeoff.ipynb.\n"
+    assert "03_student" not in shown.out
 
 
 def test_a_run_is_not_compared_with_itself(capsys, monkeypatch):
@@ -327,8 +357,8 @@ def test_notebooks_without_experiment_or_data_sets_run(project, capsys, tmp_path
     shown = capsys.readouterr()
     assert "  00 | hello" in shown.out
     assert shown.err == "01_a failed: cell 3: ZeroDivisionError: division by zero\n"
-    table = shown.out.partition("verdict")[2]
-    assert table.count("finished; verdicts: none") == 2
+    table = shown.out.partition("outcome")[2]
+    assert table.count("finished") == 2
     assert table.count("FAILED") == 1
     folder = tmp_path / "figures" / "quick"
     assert "hello" in (folder / "00_start.ipynb").read_text()

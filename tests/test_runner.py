@@ -21,7 +21,7 @@ def test_a_failed_run_keeps_older_results(tmp_path):
     (folder / "old.md").write_text("old")
     outcome = runner.execute(notebook(tmp_path / "03_a.ipynb", "1 / 0"), {}, tmp_path / "custom")
     assert outcome.failure == "cell 3: ZeroDivisionError: division by zero"
-    assert outcome.verdict == "FAILED"
+    assert outcome.phrase() == "FAILED"
     assert (folder / "old.md").read_text() == "old"
 
 
@@ -249,6 +249,35 @@ def test_a_notebook_may_have_no_experiment(name, tmp_path):
     assert small.experiment is None
 
 
+def test_a_copy_of_a_notebook_is_left_out(tmp_path):
+    names = ("00_start", "00_start-Copy1", "03_student", "03_knn_tradeoff", "03_a", "07_mine")
+    for name in names:
+        notebook(tmp_path / f"{name}.ipynb")
+    found = runner.notebooks(tmp_path, "kit.experiments")
+    assert [n.name for n in found] == ["00_start", "03_knn_tradeoff", "07_mine"]
+    copies = runner.copies(tmp_path, "kit.experiments")
+    assert {path.stem: own.stem for path, own in copies.items()} == {
+        "00_start-Copy1": "00_start",
+        "03_a": "03_knn_tradeoff",
+        "03_student": "03_knn_tradeoff",
+    }
+
+
 def test_helpers_write_valid_notebooks(tmp_path):
     notebook(tmp_path / "03_a.ipynb", FINISH)
     nbformat.validate(nbformat.read(tmp_path / "03_a.ipynb", as_version=4))
+
+
+@pytest.mark.parametrize(
+    ("failure", "decides", "phrase"),
+    [
+        ("", True, "finished; verdicts: 1 not reproduced, 2 reproduced"),
+        ("", False, "finished"),
+        ("killed", True, "FAILED"),
+        ("killed", False, "FAILED"),
+    ],
+)
+def test_a_run_too_small_to_decide_counts_no_verdicts(failure, decides, phrase):
+    claims = [{"verdict": v} for v in ("reproduced", "not reproduced", "reproduced")]
+    outcome = runner.Outcome("03_x", failure, claims, 1.0, 1)
+    assert outcome.phrase(decides=decides) == phrase

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from test_notebooks import TINY
 
 from kit import runtime
+from kit.harness import classroom
+from kit.harness.classroom import session
 
 NAMES = (
     "01_evolved_perturbations", "02_overfitting_vs_robustness", "03_knn_tradeoff",
@@ -64,5 +66,17 @@ def test_the_solutions_run_in_the_finished_notebook(name, monkeypatch, tmp_path)
     values = TINY[name] | {"out": str(tmp_path / "results"), "device": "cpu", "jobs": 1}
     names = notebook.run(name, shown, **values)
     assert (tmp_path / "results" / "manifest.json").is_file()
-    for code in notebook.solutions(name):
-        exec(code, names)
+    for exercise in classroom.read(runtime.root() / "notebooks" / f"{name}.ipynb"):
+        assert_checked(exercise, names)
+
+
+def assert_checked(exercise, names):
+    """The solution passes its own check, and likely wrong answers are recognised."""
+    solved = session.run(exercise, names)
+    assert session.judged(exercise, solved["answer"], solved) == "Right."
+    for say, code in exercise.slips.items():
+        slip = eval(str(code), dict(solved))
+        if not classroom.agree(slip, solved["answer"], exercise.within):
+            assert session.judged(exercise, slip, solved).startswith("Not yet.")
+            told = session.judged(exercise, slip, solved).removeprefix("Not yet. ")
+            assert told == say or told in exercise.slips

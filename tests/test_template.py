@@ -1,7 +1,8 @@
-"""The template of a fifth paper: put where CONTRIBUTING says, it runs and its tests pass."""
+"""What CONTRIBUTING says, done: a fifth paper from the template, and an attack of one's own."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import pytest
 
 from kit import runtime
 
+CONTRIBUTING = (runtime.root() / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TEMPLATE = runtime.root() / "docs" / "template"
+# A comment of the document says where the code below it goes.
+SHOWN = re.compile(r"<!-- (file|line): (.*?) -->\n```python\n(.*?)```\n<!-- end -->", re.DOTALL)
 PLACES = {
     "noise_tolerance.py": "kit/experiments",
     "05_noise_tolerance.ipynb": "notebooks",
@@ -55,5 +59,38 @@ def test_its_own_tests_pass(project):
 
 
 def test_contributing_names_every_file():
-    text = (runtime.root() / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert all(f"docs/template/{name}" in text for name in PLACES)
+    assert all(f"docs/template/{name}" in CONTRIBUTING for name in PLACES)
+
+
+def follow(project):
+    """Put the code that the document shows where it says; how many files it concerns."""
+    changed = set()
+    for kind, where, code in SHOWN.findall(CONTRIBUTING):
+        name, _, how = where.partition(", ")
+        path, (verb, _, begin) = project / name, how.partition(": ")
+        changed.add(name)
+        if kind == "file":
+            assert not path.exists()
+            path.write_text(code, encoding="utf-8")
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        (place,) = [number for number, line in enumerate(lines) if line.startswith(begin)]
+        lines[place] = code if verb == "for" else lines[place] + code
+        path.write_text("".join(lines), encoding="utf-8")
+    return changed
+
+
+def test_an_attack_of_ones_own_stands_in_every_table_of_notebook_03(project):
+    assert len(follow(project)) == 4
+    steps = project / "kit" / "experiments" / "knn_tradeoff" / "steps.py"
+    text = steps.read_text(encoding="utf-8")
+    steps.write_text(text.replace("version=4", "version=5"), encoding="utf-8")
+    values = ("runs=2", "train=300", "test=200", "epochs=1", "control_draws=1")
+    smaller = [word for value in values for word in ("-p", f"03.{value}")]
+    done = run(project, "run_all.py", "--only", "03", "--device", "cpu", "--jobs", "1", *smaller)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = project / "figures" / "custom" / "03_knn_tradeoff"
+    for name in ("3.F5-digits", "3.F7-digits", "3.Net-digits"):
+        assert "momentum" in (folder / f"{name}.csv").read_text(encoding="utf-8")
+    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    assert any("momentum" in json.dumps(claim) for claim in claims)

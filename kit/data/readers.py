@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import socket
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -30,6 +32,7 @@ _TORCHVISION: dict[str, tuple[str, dict, dict]] = {  # name: (class, how it name
     "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
     "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
 }
+_NEEDED = {*ARRAYS, "classes", "source"}  # of an archive
 NAMES = tuple(TITLES)
 DARK = 0.1  # brightness that no image of any use stays below
 # What torchvision raises on files that are missing, cut short or something else altogether.
@@ -107,10 +110,16 @@ def _fetched(name, folder):
 
 def _read_archive(name, path):
     try:
-        with zipfile.ZipFile(path):  # np.load would also take a lone array, or a pickle
-            pass
+        with zipfile.ZipFile(path) as members:  # np.load would also take a lone array, or a pickle
+            size = sum(_in_memory(members, info) for info in members.infolist())
+        if size > psutil.virtual_memory().available:
+            raise MemoryError(f"{size / 1e9:.0f} GB")
         with np.load(path, allow_pickle=False) as archive:
-            entries = {key: archive[key] for key in archive.files}
+            entries = {key: archive[key] for key in archive.files if key in _NEEDED}
+    except MemoryError as error:
+        raise ValueError(
+            f"{path} would take {error}, more memory than is free: keep fewer or smaller images."
+        ) from error
     except OSError as error:
         raise OSError(
             f"Cannot read {path} ({error.strerror or error}): change its permissions or move it."
@@ -127,6 +136,19 @@ def _read_archive(name, path):
         raise ValueError(f"{path} lacks {', '.join(missing)}: it must hold {', '.join(ARRAYS)}.")
     source = _text(entries["source"][()]) if "source" in entries else path.name
     return _checked(name, source, entries, entries.get("classes"), path)
+
+
+def _in_memory(members, info):
+    """Bytes that an array of an archive will take as float32, by its header alone."""
+    if info.filename.removesuffix(".npy") not in _NEEDED:
+        return 0
+    with members.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0}
+        shape, _, kind = header.get(version, np.lib.format.read_array_header_2_0)(file)
+    if not kind.hasobject and math.prod(shape) * kind.itemsize > info.file_size:
+        raise ValueError(f"{info.filename} is shorter than its header says")
+    return math.prod(shape) * max(4, kind.itemsize)
 
 
 def _checked(name, source, arrays, names, path):

@@ -128,6 +128,12 @@ class ImageSettings(Settings):
         """Are its images on disk?"""
         return present(dataset, self.data_root)
 
+    def fetch(self, dataset: str) -> None:
+        """Put a data set on disk."""
+        from kit.data import load
+
+        load(dataset, self.data_root)
+
     def unknown(self) -> list[str]:
         """Data sets that would have to be fetched to plan the study.
 

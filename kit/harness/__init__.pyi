@@ -1,6 +1,8 @@
+from . import classroom as classroom
 from . import machine as machine
 from . import page as page
 from . import plots as plots
+from . import positions as positions
 from . import processes as processes
 from . import progress as progress
 from . import results as results

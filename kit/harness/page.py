@@ -70,6 +70,19 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
     return write_text(folder / "index.html", text)
 
 
+def results(folder: Path, study: Study) -> list[dict[str, Any]]:
+    """Every result of a notebook with its titles, the alternative text of its figure, its cells.
+
+    Parameters
+    ----------
+    folder
+        Of the notebook's results, such as ``figures/ci/03_knn_tradeoff``.
+    study
+        What is known about its paper.
+    """
+    return _results(folder, _manifest(folder), summary.read(folder), study)
+
+
 def render(template: str, **values: object) -> str:
     """A template of this package, filled in."""
     return _TEMPLATES.get_template(template).render(values)

@@ -30,6 +30,7 @@ from kit.constraints import (
     in_one_line,
     whole,
 )
+from kit.harness import guidance
 
 DATASETS = ListOf(TEXT, "list at least one name, such as ['digits']")
 _PLAIN = (str, int, float, bool, list, dict)  # types of parameters
@@ -76,15 +77,8 @@ class Settings:
             on what is allowed.
         """
         fields = dataclasses.fields(cls)
-        _check_lines(values.get("__annotations__", {}), [f.name for f in fields])
-        taken = {f.name: values[f.name] for f in fields if f.name in values}
-        missing = [f.name for f in fields if f.name not in taken and _required(f)]
-        if missing:
-            others = [name for name in values if name not in taken and type(values[name]) in _PLAIN]
-            close = difflib.get_close_matches(missing[0], others, 1)
-            hint = f" (is {close[0]!r} a typing error?)" if close else ""
-            raise ValueError(f"The parameter {missing[0]!r} is missing{hint}: give it a value.")
-        settings = cls(**taken)
+        required = [f.name for f in fields if _required(f)]
+        settings = cls(**_taken(values, [f.name for f in fields], required))
         settings.check()
         for name in settings.all_datasets:
             settings.on(name)
@@ -146,6 +140,9 @@ class Settings:
         """Is a data set on disk?"""
         return True
 
+    def fetch(self, dataset: str) -> None:
+        """Put a data set on disk, or say with an OSError that it cannot be had."""
+
     def unknown(self) -> list[str]:
         """Data sets that would have to be fetched to plan the study."""
         return []
@@ -182,6 +179,48 @@ class Settings:
     def where(self) -> dict[str, Any]:
         """Where to compute: options of :func:`kit.harness.steps.compute`."""
         return {"jobs": self.jobs, "device": self.device, "data_root": self.data_root}
+
+
+@in_one_line
+def check(values: Mapping[str, Any], **constraints: Constraint) -> None:
+    """Check the parameters of a notebook that has no `Settings`.
+
+    Parameters
+    ----------
+    values
+        The notebook's ``globals()``.
+    **constraints
+        What each parameter must be.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`Settings.read`.
+
+    Examples
+    --------
+    >>> check({"epochs": 8}, epochs=whole(1))
+    """
+    for name, value in _taken(values, list(constraints), list(constraints)).items():
+        constraints[name].check(name, value)
+
+
+def _taken(
+    values: Mapping[str, Any], known: Sequence[str], required: Sequence[str]
+) -> dict[str, Any]:
+    """The parameters among a notebook's names."""
+    guidance.explain_missing_names()
+    _check_lines(values.get("__annotations__", {}), known)
+    taken = {name: values[name] for name in known if name in values}
+    if not taken:
+        raise ValueError("The parameters have no values yet: first run the cell that sets them.")
+    missing = [name for name in required if name not in taken]
+    if missing:
+        others = [name for name in values if name not in taken and type(values[name]) in _PLAIN]
+        close = difflib.get_close_matches(missing[0], others, 1)
+        hint = f" (is {close[0]!r} a typing error?)" if close else ""
+        raise ValueError(f"The parameter {missing[0]!r} is missing{hint}: give it a value.")
+    return taken
 
 
 def _check_lines(annotations: dict[str, Any], known: Sequence[str]) -> None:

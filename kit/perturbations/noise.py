@@ -129,7 +129,7 @@ def one_pixel_shortcut(x: Tensor, y: Tensor, classes: int, *, seed: int = 0) -> 
     """One-Pixel Shortcut (Wu et al., ICLR 2023), found by trying every pixel and extreme colour.
 
     For each class the (position, colour in {0, 1}^C) with the largest mean over standard deviation
-    of Σ_channels |colour − pixel| over the images of the class: a change that is large and the
+    of ``Σ_channels |colour − pixel|`` over the images of the class: a change that is large and the
     same on every image. Pixels that never vary tie at infinity (MNIST's border); ties are broken
     at random, and no two classes get the same position and colour.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from kit import optimizers as known
-from kit.constraints import MAPPING, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
+from kit.constraints import MAPPING, REPEATS, TEXT, Constraint, ListOf, OneOf, Rates, number, whole
 from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
@@ -132,8 +132,12 @@ class Aim(NamedTuple):
     method: str = OURS
 
     def __str__(self) -> str:
-        against = f"Np = {self.pixels}, against {TITLES[self.optimizer]}"
-        return f"{self.method}, {against}, search {self.number}"
+        return f"{self.kind}, search {self.number}"
+
+    @property
+    def kind(self) -> str:
+        """What it has in common with the searches of other numbers."""
+        return f"{self.method}, Np = {self.pixels}, against {TITLES[self.optimizer]}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,10 +147,10 @@ class Settings(ImageSettings):
     size: Annotated[int, whole(0)]
     pixels: Annotated[list, _PIXELS]
     search_train: Annotated[int, whole(0)]
-    search_seeds: Annotated[int, whole(1)]
-    larger_seeds: Annotated[int, whole(1)]
-    control_seeds: Annotated[int, whole(1)]
-    generations: Annotated[int, whole(1)]
+    search_seeds: Annotated[int, REPEATS]
+    larger_seeds: Annotated[int, REPEATS]
+    control_seeds: Annotated[int, REPEATS]
+    generations: Annotated[int, REPEATS]
     popsize: Annotated[int, _POPULATION]
     start: Annotated[str, OneOf(("uniform", "middle"), "start")]
     saturation: Annotated[float, number(least=1)]
@@ -161,15 +165,15 @@ class Settings(ImageSettings):
     optimizers: Annotated[dict, Rates(_OPTIMIZER)]
     epochs: Annotated[int, whole(1)]
     batch_size: Annotated[int, whole(1)]
-    repeats: Annotated[int, whole(1)]
+    repeats: Annotated[int, REPEATS]
     curve_epochs: Annotated[int, whole(1)]
-    uniforms: Annotated[int, whole(1)]
+    uniforms: Annotated[int, REPEATS]
     cam_images: Annotated[int, whole(1)]
-    alphas: Annotated[int, whole(1)]
+    alphas: Annotated[int, REPEATS]
     table_datasets: Annotated[list, _TABLE]
     table_nets: Annotated[list, ListOf(_NET, "list names of nets", least=0)]
     table_epochs: Annotated[int, whole(1)]
-    table_repeats: Annotated[int, whole(1)]
+    table_repeats: Annotated[int, REPEATS]
     crop: Annotated[int, whole(1)]
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,8 @@ import pandas as pd
 from kit.experiments.evolved_perturbations.settings import OURS, TITLES
 
 if TYPE_CHECKING:
-    from kit.experiments.evolved_perturbations.settings import Settings
-    from kit.experiments.evolved_perturbations.tree import Training
+    from kit.experiments.evolved_perturbations.settings import Aim, Settings
+    from kit.experiments.evolved_perturbations.tree import Search, Training
     from kit.harness.steps import Result
 
 KINDS = ("clean", "left", "shortcut", "uniform", "evolved")  # of noise, in the order of tables
@@ -107,6 +107,14 @@ def augmented(final: pd.DataFrame) -> pd.DataFrame:
     """1.T1: by noise and net, named as the paper names noises, without the optimizer."""
     noise = final["noise"].str.replace(r" \(\w+\)$", "", regex=True)
     return summary(final.assign(noise=noise), ["noise", "net"]).drop(columns="train")
+
+
+def by_kind(searches: Mapping[Aim, Search[Result]]) -> dict[str, list]:
+    """The generations of all searches that differ in their number alone."""
+    found: dict[str, list] = {}
+    for aim, search in searches.items():
+        found.setdefault(aim.kind, []).append(search.generations)
+    return found
 
 
 def per_epoch(config: Settings, table: pd.DataFrame, pixels: int) -> dict[str, tuple]:

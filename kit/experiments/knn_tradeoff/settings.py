@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from kit.constraints import number, odd, whole
+from kit.constraints import REPEATS, number, odd, whole
 from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
 from kit.harness.results.study import Study
@@ -52,7 +52,7 @@ STUDY = Study(
 class Settings(ImageSettings):
     """Parameters of the study; the notebook says what each of them means."""
 
-    runs: Annotated[int, whole(1)]
+    runs: Annotated[int, REPEATS]
     z: Annotated[int, odd(3, "so that smaller odd K are left")]
     epsilon: Annotated[float, number(above=0, to=1)]
     epochs: Annotated[int, whole(1)]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from kit.constraints import MAPPING, TEXT, ListOf, OneOf, number, whole
+from kit.constraints import MAPPING, REPEATS, TEXT, ListOf, OneOf, number, whole
 from kit.data.splits import Split
 from kit.experiments.images import ImageSettings
 from kit.experiments.reference import REFERENCE
@@ -84,7 +84,7 @@ class Settings(ImageSettings):
     """Parameters of the study; the notebook says what each of them means."""
 
     size: Annotated[int, whole(0)]
-    runs: Annotated[int, _WHOLE]
+    runs: Annotated[int, REPEATS]
     transfer_datasets: Annotated[list, _NAMES]
     full: Annotated[dict, MAPPING]
     reference: Annotated[str, _NET]
@@ -95,10 +95,10 @@ class Settings(ImageSettings):
     pgd_steps: Annotated[int, _WHOLE]
     strength: Annotated[float, number(least=0)]
     strengths: Annotated[list, _STRENGTHS]
-    population: Annotated[int, whole(2)]
-    children: Annotated[int, _WHOLE]
+    population: Annotated[int, whole(2, 10_000)]
+    children: Annotated[int, REPEATS]
     distance: Annotated[float, number(least=0)]
-    generations: Annotated[int, _WHOLE]
+    generations: Annotated[int, REPEATS]
     widths: Annotated[list, _WIDTHS]
     blocks: Annotated[int, whole(2)]
     hold_out: Annotated[int, whole(0)]

@@ -110,18 +110,9 @@ def gradient_curves(regime: Regime[Result]) -> Curves:
     return curves | {"coarse empirical robustness": coarse, "coarse successes": count}
 
 
-def panels(
-    regime: str, epochs: Sequence[int], curves: Mapping[str, np.ndarray], groups: Mapping[str, str]
-) -> dict[str, dict[str, tuple[Sequence[int], np.ndarray]]]:
-    """Panels of curves: by title those whose names hold a word, which is left out of the labels."""
-    return {
-        f"{regime}: {title}": {
-            name.replace(word, "").strip() or name: (epochs, values)
-            for name, values in curves.items()
-            if word in name
-        }
-        for title, word in groups.items()
-    }
+def first_attacked(folds: Sequence[Mapping]) -> int | None:
+    """The first fold of which images were attacked; None if no net gets any image right."""
+    return next((n for n, fold in enumerate(folds) if len(fold["image"])), None)
 
 
 def otherwise(normal: Curves, overfitting: Curves) -> Curves:

@@ -27,7 +27,7 @@ _STYLE: dict[Any, Any] = {
 PLACES = {
     "FGSM": 0, "CW": 1, "DeepFool": 3, "PGD": 4, "random signs": 7, "noise (control)": 7,
     "train": 1, "perturbed training": 1, "validation": 0, "test": 2, "clean test": 2,
-    "whole test set": 2, "misclassified": 5, "before attack": 5,
+    "whole test set": 2, "misclassified": 4, "before attack": 5,
     "normal": 0, "overfitting": 3, "logits": 0, "softmax": 1,
     "Adam": 0, "SGD": 1, "RMSProp": 2, "AdaBound": 3, "Np = 1": 0, "Np = 5": 1,
     "evolved": 0, "random": 1, "cosine": 0, "absolute": 1,
@@ -77,10 +77,15 @@ def in_panels(titles: Collection[str], height: float = 3.6) -> Iterator[tuple[Fi
         plt.close(figure)
 
 
-def shared_legend(figure: Figure, axes: Collection[Axes]) -> None:
-    """One legend beside all panels, each name once."""
+def shared_legend(figure: Figure, axes: Collection[Axes], place: Axes | None = None) -> None:
+    """One legend, each name once: beside all panels, or in the place of one."""
     entries: dict[str, Artist] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         entries |= zip(labels, handles, strict=True)
-    figure.legend(entries.values(), entries.keys(), loc="outside right center", fontsize="small")
+    if place is not None:
+        place.legend(entries.values(), entries.keys(), loc="center left")
+    else:
+        figure.legend(
+            entries.values(), entries.keys(), loc="outside right center", fontsize="small"
+        )

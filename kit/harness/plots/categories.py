@@ -83,8 +83,17 @@ def bars(
     return figure
 
 
-def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> Figure:
-    """Every repeat as a point and the mean as a bar, by category; panels share the y axis.
+def points(
+    table: pd.DataFrame,
+    panels: str,
+    *,
+    x: str,
+    y: str,
+    label: str,
+    stressed: str = "",
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Every repeat as a point and the mean as a bar, a line of them for each category.
 
     Parameters
     ----------
@@ -93,21 +102,28 @@ def points(table: pd.DataFrame, panels: str, *, x: str, y: str, label: str) -> F
     panels, x, y
         Columns of the panels' titles, of the categories and of the values.
     label
-        Of the y axis, with unit.
+        Of the values, with unit.
+    stressed
+        Categories that begin so have a colour; the others are grey.
+    limits
+        Ends of the axis of values.
     """
-    titles, looks = list(dict.fromkeys(table[panels])), colors(table[x])
-    with in_panels(titles, height=4) as (figure, axes):
+    titles, categories = (list(dict.fromkeys(table[column])) for column in (panels, x))
+    color = sns.color_palette("colorblind")[0]
+    with in_panels(titles, height=0.36 * len(categories) + 1) as (figure, axes):
         for axis, title in zip(axes, titles, strict=True):
             rows = table[table[panels] == title]
-            categories = list(dict.fromkeys(rows[x]))
             for place, name in enumerate(categories):
                 values = rows[rows[x] == name][y].to_numpy()
-                spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
-                axis.plot(place + np.array(spread), values, "o", color=looks[name], alpha=0.7)
-                axis.hlines(values.mean(), place - 0.3, place + 0.3, color="black", linewidth=2)
-            axis.set_title(headed(title))
-            _name(axis, categories)
-        axes[0].set_ylabel(label)
+                if not len(values):
+                    continue
+                spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
+                look = color if str(name).startswith(stressed) else "gray"
+                axis.plot(values, place + spread, "o", color=look, alpha=0.6, markersize=5)
+                axis.vlines(values.mean(), place - 0.35, place + 0.35, color="black", linewidth=2)
+            axis.set(title=headed(title), xlabel=label, xlim=limits)
+        axes[0].set_yticks(range(len(categories)), map(str, categories))
+        axes[0].invert_yaxis()
     return figure
 
 

@@ -114,6 +114,8 @@ def curves(
                 axis.set_yscale("log")
             for name, (x, values) in shown.items():
                 _band(axis, x, values, looks[name], _DASHES[names.index(name) % 4], name)
+            if "%" in y_label:  # no share of anything lies beyond
+                _cut(axis, 0, 100)
             for place, word in marks:
                 axis.axvline(place, color="gray", linestyle=":", linewidth=1)
                 axis.annotate(
@@ -136,9 +138,17 @@ def curves(
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         sns.despine(figure)
-        shared_legend(figure, axes)
+        shared_legend(figure, axes, axes[len(panels)] if len(panels) < len(axes) else None)
         plt.close(figure)
     return figure
+
+
+def _cut(axis: Axes, low: float, high: float) -> None:
+    """Let bands end where values do."""
+    for band in axis.collections:
+        for path in band.get_paths():
+            vertices = np.asarray(path.vertices)
+            vertices[:, 1] = vertices[:, 1].clip(low, high)
 
 
 def _band(

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from kit.harness.plots.appearance import style
 
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
+
 
 def image_rows(
     rows: Mapping[str, np.ndarray],
@@ -66,6 +68,7 @@ def maps(
     label: str,
     scale: tuple[float, float] | None = None,
     colors: str = "viridis",
+    empty: str = "",
 ) -> Figure:
     """Rows of small maps on one colour scale.
 
@@ -81,6 +84,8 @@ def maps(
         Ends of the scale; by default those of all maps.
     colors
         A colour map; for values of both signs one that is neutral in the middle.
+    empty
+        What stands in a map that is 0 everywhere.
     """
     heights = [part for part in rows.values() if part.ndim == 3]
     low, high = scale or (0, max(float(part.max()) for part in heights))
@@ -101,6 +106,9 @@ def maps(
                     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 else:
                     shown = axis.imshow(value, cmap=colors, vmin=low, vmax=high)
+                    if not np.any(value):
+                        middle = (0.5, 0.5, empty)
+                        axis.text(*middle, transform=axis.transAxes, color="white", **_CENTRED)
             line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
         for axis, caption in zip(grid[0], captions, strict=True):
             axis.set_title(caption, fontsize="small")

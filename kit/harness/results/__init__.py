@@ -14,6 +14,7 @@ from kit.harness.results.intervals import (
 from kit.harness.results.power import MIN_REPEATS, repeats_needed, smallest_effect
 from kit.harness.results.reference import beside_printed
 from kit.harness.results.report import Report
+from kit.harness.results.screen import boxed
 from kit.harness.results.study import Study
 from kit.harness.results.verdicts import (
     NOT_REPRODUCED,
@@ -34,7 +35,8 @@ from kit.harness.results.verdicts import (
 
 __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "SMALLER", "UNDECIDED", "VERDICTS",
-    "Report", "Study", "Verdict", "above", "all_of", "beside_printed", "holm", "larger",
+    "Report", "Study", "Verdict", "above", "all_of", "beside_printed", "boxed",
+    "holm", "larger",
     "mean_interval", "of_resplits", "of_shared_images", "positive", "repeats_needed",
     "shown_number", "smallest_effect", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip

@@ -84,15 +84,11 @@ def beside(committed: Iterable[Claim], own: Iterable[Claim]) -> list[Row]:
     for row in tested(own):
         ours = rows.setdefault(row.claim, Row(row.claim, row.statement, {}))
         for claim in row.verdicts:
-            theirs = [c["verdict"] for c in ours.cells.get(dataset(claim), ()) if _same(c, claim)]
-            differs = [verdict for verdict in theirs if verdict != claim["verdict"]]
-            marks = {"marked": dataset(claim) in names, "differs": "".join(differs)}
+            theirs = [c for c in ours.cells.get(dataset(claim), ()) if c["part"] == claim["part"]]
+            differs = [c["verdict"] for c in theirs if c["verdict"] != claim["verdict"]]
+            marks = {"marked": dataset(claim) in names, "differs": ", ".join(differs)}
             ours.own.append(claim | marks)
     return [rows[id] for id in sorted(rows, key=numbers_as_numbers)]
-
-
-def _same(claim: Claim, other: Claim) -> bool:
-    return claim["part"] == other["part"]
 
 
 def in_numbers(claim: Claim) -> list[str]:
@@ -156,22 +152,28 @@ def in_words(claims: Iterable[Claim]) -> str:
     return _markdown(["claim", "verdict (H: it survives Holm's correction)"], body)
 
 
-def with_evidence(claims: Iterable[Claim], statements: Mapping[str, str]) -> str:
-    """Every verdict with its evidence as a Markdown table, and what the claims say below it."""
+def judged(claims: Iterable[Claim]) -> list[dict[str, str]]:
+    """The rows of a table of all verdicts with their evidence, by the heads of its columns."""
     survives = {True: "yes", False: "no", None: ""}
-    body = [
-        [
-            claim["claim"],
-            about(claim),
-            f"**{claim['verdict']}**",
-            survives[claim["survives Holm"]],
-            claim["evidence"],
-        ]
+    return [
+        {
+            "claim": claim["claim"],
+            "data": about(claim),
+            "verdict": claim["verdict"],
+            "survives Holm": survives[claim["survives Holm"]],
+            "evidence": claim["evidence"],
+        }
         for claim in claims
         if claim["verdict"] != NOT_TESTED
     ]
+
+
+def with_evidence(claims: Iterable[Claim], statements: Mapping[str, str]) -> str:
+    """Every verdict with its evidence as a Markdown table, and what the claims say below it."""
+    rows = [row | {"verdict": f"**{row['verdict']}**"} for row in judged(claims)]
     heads = ["claim", "data", "verdict", "survives Holm", "evidence"]
-    table = tabulate(_escaped(body), heads, tablefmt="pipe", disable_numparse=True)
+    body = _escaped([row[head] for head in heads] for row in rows)
+    table = tabulate(body, heads, tablefmt="pipe", disable_numparse=True)
     said = "\n".join(f"- **{id}** {text}" for id, text in statements.items())
     return f"{table}\n\n{said}\n"
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kit import files, runtime
 from kit.harness import machine, steps
-from kit.harness.results import claims
+from kit.harness.results import claims, crate
 from kit.harness.results.reference import beside_printed
-from kit.harness.results.screen import on_screen
+from kit.harness.results.screen import boxed, on_screen
 from kit.harness.results.verdicts import NOT_TESTED, UNDECIDED, VERDICTS, holm, shown_number
 
 if TYPE_CHECKING:
@@ -132,23 +132,42 @@ class Report:
         name, about = self.study.name(id, on, part), {"id": id, "dataset": on, "part": part}
         if isinstance(result, Figure):
             _name_data(result, _title(dataset))
-            self._write_figure(name, result)
+            png = self._write_figure(name, result)
             self.figures[name] = about | {"title": title}
-            _display(name, title, result, metadata={"image/png": {"alt": title or name}})
+            _display_picture(name, title, png)
         elif isinstance(result, pd.DataFrame):
             whole, title = self._write_table(name, _without_index(result), title, as_printed)
             self.tables[name] = about | {"title": title}
-            shown = on_screen(whole)
-            bundle = {
-                "text/html": shown.to_html(index=False, border=0, justify="left"),
-                "text/plain": shown.to_string(index=False),
-            }
-            _display(name, title, bundle, raw=True)
+            _display(name, title, boxed(on_screen(whole), name))
         else:
             raise ValueError(
                 f"{name} is a {type(result).__name__}: show a pandas DataFrame or a matplotlib "
                 "Figure."
             )
+
+    def committed(self, id: str, dataset: str = "", *, part: str = "") -> None:
+        """Display a figure of the repository's own results, beside this run's.
+
+        Of those with the paper's sizes, where there are such. Nothing is displayed where this run
+        has made the very figure.
+
+        Parameters
+        ----------
+        id, dataset, part
+            As for :meth:`show`; the data set by its name, such as ``"mnist"``.
+        """
+        name = self.study.name(id, dataset, part)
+        for profile in reversed(steps.archive.COMMITTED):
+            folder = runtime.root() / "figures" / profile / self.study.notebook
+            if not (folder / f"{name}.png").is_file():
+                continue
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if manifest["parameters"] != self.parameters:
+                title = f"of the committed results, profile {profile}: "
+                title += manifest["figures"][name]["title"]
+                _display_picture(name, title, (folder / f"{name}.png").read_bytes())
+            return
+        _display(name, "is not among the committed results, so that none stands beside this run's.")
 
     def claim(
         self,
@@ -202,14 +221,14 @@ class Report:
         verdicts
             Of each the claim's ID, the verdict, and what it is about as for :meth:`claim`.
         """
+        import pandas as pd
+
         verdicts = list(verdicts)
         surviving = holm([verdict.p for _, verdict, *_ in verdicts])
         for (id, verdict, dataset, part), survives in zip(verdicts, surviving, strict=True):
             self.claim(id, verdict.outcome, verdict.evidence, dataset, part, survives)
             self.claims[-1]["numbers"] = [part.numbers() for part in verdict.parts]
-        table = claims.with_evidence(self.claims, {}).strip()
-        shown = {"text/markdown": html.escape(table, quote=False), "text/plain": table}
-        _display("Verdicts", "", shown, raw=True)
+        _display("Verdicts", "", boxed(pd.DataFrame(claims.judged(self.claims)), "Verdicts"))
 
     def not_tested(self, datasets: Collection[str]) -> None:
         """Note the claims on those of the paper's data sets that this run did not use for them."""
@@ -227,7 +246,10 @@ class Report:
             self.results,
             [split.note for split in self._described],
         )
-        self._write("manifest.json", _json(self._manifest()))
+        manifest = self._manifest()
+        about = crate.metadata(self.folder, manifest, self.claims, self.study)
+        self._write(crate.FILE, about)
+        self._write("manifest.json", _json(manifest))
 
     def _manifest(self) -> dict[str, Any]:
         from kit import __version__
@@ -269,14 +291,18 @@ class Report:
         self._write(f"{name}.md", text)
         return whole, title
 
-    def _write_figure(self, name: str, figure: Figure) -> None:
+    def _write_figure(self, name: str, figure: Figure) -> bytes:
+        """Write it in every format; the PNG."""
         from kit.harness import plots
 
+        contents = {}
         for suffix, metadata in _METADATA.items():
             buffer = io.BytesIO()
             with plots.style():
                 figure.savefig(buffer, format=suffix, metadata=metadata)
-            self._write(f"{name}.{suffix}", buffer.getvalue())
+            contents[suffix] = buffer.getvalue()
+            self._write(f"{name}.{suffix}", contents[suffix])
+        return contents["png"]
 
     def _write(self, name: str, content: str | bytes) -> None:
         with files.atomic_write(self.folder / name) as beside:
@@ -320,14 +346,21 @@ def _shell() -> Any:
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
-def _display(name: str, title: str, result: object, **options: Any) -> None:
-    """In a notebook: name and title, and the result below."""
+def _display(name: str, title: str, bundle: dict[str, str] | None = None) -> None:
+    """In a notebook: name and title, and below the result in some formats."""
     if _shell() is not None:
         from IPython.display import Markdown, display
 
         # Names of data sets and classes come from files of others.
         display(Markdown(f"**{name}** {html.escape(title, quote=False)}"))
-        display(result, **options)
+        if bundle:
+            display(bundle, raw=True)
+
+
+def _display_picture(name: str, title: str, png: bytes) -> None:
+    from kit.harness import plots
+
+    _display(name, title, plots.as_html(png, title or name))
 
 
 def _json(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from kit.harness.results.verdicts import shown_number
 if TYPE_CHECKING:
     import pandas as pd
 
+SENTENCE = 60  # characters
 MOST = 5  # decimals; smaller numbers are shown in powers of ten
 
 
@@ -36,6 +38,27 @@ def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
             cells = [a if b == "–" else f"{a} ({b})" for a, b in zip(cells, theirs, strict=True)]
         shown["interval" if head == "low" else head] = cells
     return pd.DataFrame(shown)
+
+
+def boxed(frame: pd.DataFrame, label: str) -> dict[str, str]:
+    """A table as a notebook displays it: a long one scrolls, and leaves half of the window free.
+
+    Parameters
+    ----------
+    frame
+        As :func:`on_screen` makes it.
+    label
+        Names the table to who hears it.
+    """
+    table = frame.to_html(index=False, border=0, justify="left")
+    # Numbers stay on one line, so that more rows are seen; sentences do not.
+    short = frame.astype(str).map(len).to_numpy().max(initial=0) < SENTENCE
+    style = "max-height: 50vh; overflow: auto" + "; white-space: nowrap" * bool(short)
+    box = f'class="scroll" style="{style}" tabindex="0" role="region"'
+    return {
+        "text/html": f'<div {box} aria-label="{html.escape(label)}">{table}</div>',
+        "text/plain": frame.to_string(index=False),
+    }
 
 
 def _cells(frame: pd.DataFrame, column: columns.Column) -> list[str]:

@@ -9,11 +9,12 @@ It leaves one of two files beside TASK (a JSON file with the parameters): ``fini
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from kit import runtime
-from kit.harness import processes
+from kit.harness import positions, processes
 from kit.harness.runner.fast_papermill import papermill
 
 # Seconds that a cell's last output may take to arrive once the cell is done. By default 4, and then
@@ -26,6 +27,7 @@ def main(notebook: str, output: str, task: str, parent: str) -> None:
     """Execute the notebook with papermill and print what it prints."""
     processes.die_with_parent(int(parent))
     processes.adopt_orphans()
+    os.environ[positions.ALL] = "1"  # the kernel inherits it
     values = json.loads(Path(task).read_text(encoding="utf-8"))
     failure = execute(notebook, output, values)
     name = "failure" if failure else "finished"

@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(notebook: Notebook, values: Values, options: argparse.Namespace) -> Prepared:
-    """Refuse parameters and data that make no sense; with ``--check`` say what the rest takes.
+    """Refuse parameters and data that make no sense; say what is to be computed.
 
     The plan and its data sets are forgotten: the notebook makes its plan in a process of its own.
     """
@@ -34,6 +34,9 @@ def prepare(notebook: Notebook, values: Values, options: argparse.Namespace) -> 
         return Prepared()
     plan = experiment.plan(settings)
     estimate = steps.estimate(plan, options.jobs, options.device)
+    for name in () if options.check else estimate.data:
+        if not settings.is_there(name):  # better said now than when the first task asks for it
+            settings.fetch(name)
     return Prepared(estimate, settings.remarks(plan) if options.check else ())
 
 

@@ -30,7 +30,7 @@ from kit import files, runtime
 from kit.harness import machine, progress, runner, steps
 from kit.harness.progress import say
 from kit.harness.runner import checking, comparing
-from kit.harness.runner.parameters import Values
+from kit.harness.runner.parameters import QUICK, Values
 
 
 def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> int:
@@ -56,6 +56,11 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
     options = parse(arguments)
     try:
         known = runner.notebooks(notebooks, experiments)
+        for copy, own in runner.copies(notebooks, experiments).items():
+            say(
+                f"{copy.name} is left out: notebook {own.stem.partition('_')[0]} is {own.name}.",
+                sys.stderr,
+            )
         if options.clean:
             return clean(select(known, options.only))
         values = configure(known, options, notebooks / "profiles")
@@ -257,11 +262,17 @@ def run(
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+    decides = folder.name != QUICK
     rows = [
-        (o.notebook, o.verdict, progress.duration(o.seconds), f"{o.memory / 1e9:.1f} GB")
+        (
+            o.notebook,
+            o.phrase(decides=decides),
+            progress.duration(o.seconds),
+            f"{o.memory / 1e9:.1f} GB",
+        )
         for o in outcomes
     ]
-    say("\n" + tabulate(rows, ("notebook", "verdict", "time", "peak memory")), sys.stdout)
+    say("\n" + tabulate(rows, ("notebook", "outcome", "time", "peak memory")), sys.stdout)
     try:
         from kit.harness import page  # loads pandas
 

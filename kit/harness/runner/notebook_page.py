@@ -14,10 +14,14 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 from kit import runtime
-from kit.harness import page
+from kit.harness import page, positions
 
 # No widgets and no scripts: what they draw stands in a picture or in text as well.
 _SHOWN = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain"]
+
+# What scrolls is reached by keyboard; a table in a box of its own is already.
+_SCROLLS = re.compile(r'(<div class="output_html[^"]*")(?=>\s*(?!<div class="scroll"))')
+INJECTED = "injected-parameters"  # papermill's tag
 
 
 class _Renderer(IPythonRenderer):
@@ -34,10 +38,10 @@ class _Renderer(IPythonRenderer):
         self.folder = folder
 
     def block_math(self, body: str) -> str:
-        return _mathml(body, "block")
+        return mathml(body, "block")
 
     def inline_math(self, body: str) -> str:
-        return _mathml(body, "inline")
+        return mathml(body, "inline")
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if not re.match(r"[a-z]+:|[#/]", url):
@@ -45,8 +49,8 @@ class _Renderer(IPythonRenderer):
         return super().link(text, url, title)
 
 
-def _mathml(body: str, display: str) -> str:
-    """An equation; one that cannot be read stays as it was written."""
+def mathml(body: str, display: str) -> str:
+    """An equation, ``"inline"`` or as a ``"block"``; one that cannot be read stays as it was."""
     body = body.replace(r"\operatorname*", r"\operatorname")  # which it takes for a product
     try:
         return latex2mathml.converter.convert(body, display=display)
@@ -63,6 +67,7 @@ def write(path: Path) -> Path:
         The page.
     """
     notebook = nbformat.read(path, as_version=4)
+    standalone(notebook)
     markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
     exporter = HTMLExporter(
         template_name="basic",
@@ -76,8 +81,31 @@ def write(path: Path) -> Path:
     text = page.render(
         "notebook.html",
         title=heading[1] if heading else path.stem,
-        body=body.replace('class="output_html', 'tabindex="0" class="output_html'),
+        body=_SCROLLS.sub(r'\1 tabindex="0"', body),
         light=HtmlFormatter(style="default").get_style_defs(".highlight"),
         dark=HtmlFormatter(style="github-dark").get_style_defs(".highlight"),
     )
     return page.write_text(path.with_suffix(".html"), text)
+
+
+def standalone(notebook: nbformat.NotebookNode) -> None:
+    """Change an executed notebook for pages without a kernel: its controls choose by CSS alone."""
+    notebook.cells = [_folded(cell) for cell in notebook.cells]
+    controls = [
+        output.data
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if positions.MIME in output.get("data", {})
+    ]
+    for number, data in enumerate(controls, 1):
+        data["text/html"] = positions.as_html(data.pop(positions.MIME), f"control-{number}")
+
+
+def _folded(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A cell; that of all parameters of the run, most of which stand in the one above, folded."""
+    if INJECTED not in cell.metadata.get("tags", []):
+        return cell
+    return nbformat.v4.new_markdown_cell(
+        "<details><summary>Parameters of this run</summary>\n\n"
+        f"```python\n{cell.source}\n```\n\n</details>"
+    )

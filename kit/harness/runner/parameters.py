@@ -80,11 +80,8 @@ class Notebook:
     @property
     def experiment(self) -> ModuleType | None:
         """The module of its experiment; None where it has none."""
-        name = f"{self.package}.{self.module}"
-        known = self.package and self.module.isidentifier()
-        if not known or importlib.util.find_spec(name) is None:
-            return None
-        return importlib.import_module(name)
+        name = _experiment(self.path, self.package)
+        return importlib.import_module(name) if name else None
 
     def defaults(self) -> dict[str, Any]:
         """The values of its parameters cell."""
@@ -132,9 +129,33 @@ class Notebook:
         return self.check(name, value)
 
 
+def _experiment(path: Path, package: str) -> str:
+    """The name of the module of a notebook's experiment; empty where there is none."""
+    module = path.stem.partition("_")[2]
+    name = f"{package}.{module}"
+    return name if package and module.isidentifier() and importlib.util.find_spec(name) else ""
+
+
 def notebooks(folder: Path, package: str = "") -> list[Notebook]:
-    """All notebooks of a folder, in order, with their experiments in a package."""
-    return [Notebook(path, package) for path in sorted(folder.glob("[0-9]*.ipynb"))]
+    """The notebooks of a folder, one for each number, with their experiments in a package."""
+    left_out = copies(folder, package)
+    paths = sorted(folder.glob("[0-9]*.ipynb"))
+    return [Notebook(path, package) for path in paths if path not in left_out]
+
+
+def copies(folder: Path, package: str = "") -> dict[Path, Path]:
+    """Notebooks whose number another one has, such as a teacher's copy, and that other one.
+
+    It is the one with an experiment; where none has one, that of the shortest name.
+    """
+    by_number: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("[0-9]*.ipynb"), key=lambda path: (len(path.name), path.name)):
+        by_number.setdefault(path.stem.partition("_")[0], []).append(path)
+    found: dict[Path, Path] = {}
+    for alike in by_number.values():
+        own = next((path for path in alike if _experiment(path, package)), alike[0])
+        found |= {path: own for path in alike if path != own}
+    return found
 
 
 def studies(known: Iterable[Notebook]) -> list[Study]:

@@ -43,11 +43,12 @@ class Outcome:
     seconds: float
     memory: int  # peak of all its processes together, bytes
 
-    @property
-    def verdict(self) -> str:
-        """One phrase for the summary."""
+    def phrase(self, *, decides: bool = True) -> str:
+        """One phrase for the summary; verdicts only of a run that is large enough to decide."""
         if self.failure:
             return "FAILED"
+        if not decides:
+            return "finished"
         counts = collections.Counter(claim["verdict"] for claim in self.claims)
         phrases = [f"{count} {verdict}" for verdict, count in sorted(counts.items())]
         return f"finished; verdicts: {', '.join(phrases) or 'none'}"

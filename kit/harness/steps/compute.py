@@ -10,7 +10,7 @@ from kit import files, runtime
 from kit.harness import machine, progress
 from kit.harness.steps import archive
 from kit.harness.steps.interrupts import Interrupted, running
-from kit.harness.steps.records import Records, same_data, seconds
+from kit.harness.steps.records import Records, names_of_data, same_data, seconds
 from kit.harness.steps.schedule import Schedule, value_of
 from kit.harness.steps.store import Result, Store
 from kit.harness.steps.task import Field, Task, leaves, mapped
@@ -167,6 +167,7 @@ def estimate(tree: Any, jobs: int = 0, device: str = "auto") -> Estimate:
             record["hardware"]["device"] != "cpu" for _, record in known if "hardware" in record
         ),
         disk=sum(record.get("disk", 0.0) for _, record in known),
+        data=tuple(sorted(set().union(*map(names_of_data, missing)))),
     )
 
 
@@ -193,6 +194,8 @@ class Estimate:
         Whether the seconds are those of a GPU.
     rough
         Whether most of the seconds are those of other data sets.
+    data
+        Names of the data sets that the rest needs.
     """
 
     total: int
@@ -204,6 +207,7 @@ class Estimate:
     device_memory: float = 0.0
     gpu: bool = False
     rough: bool = False
+    data: tuple[str, ...] = ()
 
 
 def _lookup(tree: Any, store: Store, whole: bool = False) -> tuple[dict[Task, Result], list[Task]]:

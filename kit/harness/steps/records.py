@@ -90,9 +90,14 @@ def seconds(task: Task, record: dict) -> float:
     return record["seconds"] * task.work / record["work"]
 
 
+def names_of_data(task: Task) -> set[str]:
+    """The names of the data sets that a task uses."""
+    return {value for name, value in _words(task.keyed) if name == SPLIT}
+
+
 def same_data(task: Task, record: dict) -> bool:
     """Does the record tell of the data set that a task uses, or uses it none?"""
-    needed = {pair for pair in _words(task.keyed) if pair[0] == SPLIT}
+    needed = {(SPLIT, name) for name in names_of_data(task)}
     return needed <= _words(record["arguments"])
 
 
