@@ -218,12 +218,6 @@ def epsilon_at(level: float, epsilons: np.ndarray, accuracies: np.ndarray) -> fl
     return epsilons[k - 1] + share * (epsilons[k] - epsilons[k - 1])
 
 
-def in_the_end(net: Net[Result]) -> float:
-    """The fitness (%) on the test images: the smaller one of both accuracies."""
-    e = net.examined
-    return float(min(_right(given, e) for given in (e["clean"], e["adversarial"][LINF])))
-
-
 def scaled(maps: np.ndarray) -> np.ndarray:
     """Maps of shape (N, H, W), each scaled to [-1, 1]."""
     return maps / np.maximum(np.abs(maps).max(axis=(1, 2), keepdims=True), 1e-12)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from kit import nets, neuroevolution
-from kit.experiments.neuroevolution_gm.measures import in_the_end
 from kit.experiments.neuroevolution_gm.roles import (
     BEST,
     HAND_ENGINEERED,
@@ -18,11 +17,12 @@ from kit.experiments.neuroevolution_gm.roles import (
     SECOND,
     Role,
 )
+from kit.experiments.neuroevolution_gm.steps import LINF
 from kit.harness import steps
 
 if TYPE_CHECKING:
     from kit.data.splits import Split
-    from kit.experiments.neuroevolution_gm.tree import Run, Scale
+    from kit.experiments.neuroevolution_gm.tree import Net, Run, Scale
     from kit.harness.steps import Result, Task
     from kit.nets.genome import Genome
 
@@ -50,6 +50,13 @@ def tried(run: Run[Any]) -> list[Any]:
     return [*(child for born in run.children for child in born), *run.random]
 
 
+def _in_the_end(net: Net[Result]) -> float:
+    """The fitness (%) on the test images: the smaller one of both accuracies."""
+    examined = net.examined
+    answers = examined["clean"], examined["adversarial"][LINF]
+    return min(100 * float(np.mean(given == examined["true"])) for given in answers)
+
+
 def chosen(run: Run[Result], split: Split) -> pd.DataFrame:
     """Of each net with GM: parameters, fitness (%) in the search and in the end, mean cosine.
 
@@ -63,7 +70,7 @@ def chosen(run: Run[Result], split: Split) -> pd.DataFrame:
         if role in (BEST, SECOND, RANDOM):
             before, after = _in_the_search(run, role), 100 * net.trained["fitness"]
         size, cosine = parameters(net.genome, split), net.examined["cosines"].mean()
-        rows.append((net.label, size, before, after, in_the_end(net), cosine))
+        rows.append((net.label, size, before, after, _in_the_end(net), cosine))
     columns = ["net", "parameters", "in the search", "when chosen", "in the end", "cosine"]
     return pd.DataFrame(rows, columns=columns)
 
