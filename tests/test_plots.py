@@ -58,7 +58,9 @@ def all_figures():
     yield plots.points(table, "set", x="k", y="test", label="%")
     images = rng.integers(0, 255, (2, 3, 8, 8)).astype(np.uint8)
     yield plots.image_rows({"a": images}, {"a": "xy"}, {"a": [[(1, 2)], []]})
-    yield plots.maps({"i": images / 255, "m": rng.random((2, 8, 8))}, ["a", "b"], label="share")
+    maps = {"i": images / 255, "m": rng.random((2, 8, 8))}
+    yield plots.maps(maps, ["a", "b"], label="share")
+    yield plots.maps(maps, ["a", "b"], label="share", beneath=images / 255, side=1.5)
     yield drawings.architectures(HAND_ENGINEERED, (3, 32, 32))
 
 
@@ -163,6 +165,21 @@ def test_a_circle_at_the_border_is_whole(seed):
             box = circle.get_window_extent(renderer).padded(1)  # with its line
             assert figure.bbox.contains(*box.min)
             assert figure.bbox.contains(*box.max)
+
+
+def test_an_image_shows_beneath_a_map_where_the_map_is_near_zero():
+    values = np.array([[[0.0, 0.5], [-1.0, 2.0]]])
+    images = np.stack([np.full((2, 2), 0.2), np.full((2, 2), 0.4)])[None]
+    options = {"label": "for", "scale": (-2, 2), "colors": "PuOr_r"}
+    alone, above = (
+        plots.maps({"m": values}, ["a"], beneath=beneath, **options) for beneath in (None, images)
+    )
+    (only,) = alone.axes[0].images
+    assert only.get_alpha() is None
+    below, shown = above.axes[0].images
+    np.testing.assert_allclose(below.get_array(), 0.3)  # its mean over the channels
+    np.testing.assert_array_equal(shown.get_alpha(), [[0, 0.25], [0.5, 1]])
+    np.testing.assert_array_equal(shown.get_array(), values[0])
 
 
 # --- drawings of architectures -------------------------------------------------------------------

@@ -69,6 +69,8 @@ def maps(
     scale: tuple[float, float] | None = None,
     colors: str = "viridis",
     empty: str = "",
+    beneath: np.ndarray | None = None,
+    side: float = 1.05,
 ) -> Figure:
     """Rows of small maps on one colour scale.
 
@@ -86,6 +88,11 @@ def maps(
         A colour map; for values of both signs one that is neutral in the middle.
     empty
         What stands in a map that is 0 everywhere.
+    beneath
+        Images in [0, 1], shape (N, C, H, W), that shine in grey through the maps of every row: the
+        more, the nearer to 0 a map is.
+    side
+        Of a map, in inches.
     """
     heights = [part for part in rows.values() if part.ndim == 3]
     low, high = scale or (0, max(float(part.max()) for part in heights))
@@ -93,19 +100,23 @@ def maps(
         figure, grid = plt.subplots(
             len(rows),
             len(captions),
-            figsize=(1.05 * len(captions) + 2, 1.2 * len(rows) + 0.3),
+            figsize=(side * len(captions) + 2, (side + 0.15) * len(rows) + 0.3),
             squeeze=False,
         )
         shown: Any = None  # any of the maps: they share one scale
         for line, (title, values) in zip(grid, rows.items(), strict=True):
-            for axis, value in zip(line, values, strict=True):
+            for place, (axis, value) in enumerate(zip(line, values, strict=True)):
                 axis.set(xticks=[], yticks=[])
                 sns.despine(ax=axis, left=True, bottom=True)
                 if value.ndim == 3:
                     picture = np.moveaxis(value, 0, 2).squeeze()
                     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 else:
-                    shown = axis.imshow(value, cmap=colors, vmin=low, vmax=high)
+                    if beneath is not None:  # in light grey, so that both colours stand out
+                        gray: dict[str, Any] = {"cmap": "gray", "vmin": -1, "vmax": 1}
+                        axis.imshow(beneath[place].mean(0), interpolation="bilinear", **gray)
+                    opaque = None if beneath is None else np.abs(value) / high
+                    shown = axis.imshow(value, cmap=colors, vmin=low, vmax=high, alpha=opaque)
                     if not np.any(value):
                         middle = (0.5, 0.5, empty)
                         axis.text(*middle, transform=axis.transAxes, color="white", **_CENTRED)
