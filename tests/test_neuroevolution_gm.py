@@ -1,7 +1,9 @@
 """The study of neuroevolution with GM: its settings, its plan, its steps, and its claims."""
 
 import dataclasses
+import io
 import pickle
+import time
 import types
 from concurrent.futures import Executor, Future
 
@@ -18,6 +20,7 @@ from kit.experiments import neuroevolution_gm as study
 from kit.experiments.images import split
 from kit.experiments.neuroevolution_gm import (
     claims,
+    drawings,
     evidence,
     measures,
     roles,
@@ -782,3 +785,62 @@ def test_wide_keeps_the_order_and_counts_the_runs():
     assert list(out["net"]) == ["Ref", "NE+GM 1"]
     assert list(out["clean"]) == [2, 4]
     assert list(out["adversarial std"]) == [0, 1]
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_the_ceiling_shows_a_net_at_its_strength_and_answers_within_half_a_second():
+    cosines = {0.0: torch.tensor([0.9, 0.7, 0.8]), 0.5: torch.tensor([-0.1, 0.1, -0.3])}
+    right = {"clean images": {0.0: 0.9, 0.5: 0.8}, "attacked ones": {0.0: 0.2, 0.5: 0.7}}
+    draw = drawings.ceiling(cosines, right)
+    started = time.process_time()
+    figure = draw(0.5)
+    figure.savefig(io.BytesIO())
+    assert time.process_time() - started < 0.5
+    said = "mean cosine -0.10, right on 80.0% of the clean images and 70.0% of the attacked ones"
+    assert figure.get_suptitle() == f"λ = 0.5: {said}"
+    turned, curves = figure.axes
+    (bars,) = turned.patches
+    counts, edges, _ = bars.get_data()
+    assert counts.sum() == 3
+    assert edges[:-1][counts > 0].max() < 0.2
+    marked = [line.get_xydata()[0] for line in curves.lines if len(line.get_xdata()) == 1]
+    np.testing.assert_allclose(marked, [(0.5, 80), (0.5, 70)])
+    assert draw(0.0).axes[0].get_ylim() == turned.get_ylim()  # so that they compare
+
+
+def drawn(axis):
+    """What the labelled curves of a panel show."""
+    return {line.get_label(): line.get_xydata().tolist() for line in axis.lines}
+
+
+def test_progress_is_drawn_over_all_nets_that_were_tried(run):
+    (axis,) = drawings.progress([run, run]).axes
+    for kind, best in searched.progress(run).items():
+        assert drawn(axis)[kind] == [[k, value] for k, value in enumerate(best, 1)]
+
+
+def test_maps_are_drawn_over_their_images(run):
+    figure = drawings.attributions(run, list("0123456789"))
+    panels, images = figure.axes[:-1], run.attributions[REFERENCE]["images"]  # the last: a scale
+    assert len(panels) == len(images) * (1 + len(run.attributions))
+    beneath, shown = panels[-1].images  # NE+GM 1's map of the last image
+    np.testing.assert_allclose(beneath.get_array(), images[-1].mean(0))
+    maps = measures.scaled(run.attributions[BEST]["maps"])
+    np.testing.assert_allclose(shown.get_array(), maps[-1])
+
+
+def test_both_variants_are_drawn_by_strength(run):
+    table = tables.over_runs([measures.sweep(run)])
+    panels = drawings.swept(table, [1.0]).axes
+    for axis, quantity in zip(panels, ("clean", "adversarial"), strict=True):
+        for variant in ("cosine", "absolute"):
+            rows = table[table["variant"] == variant]
+            assert drawn(axis)[variant] == rows[["strength", quantity]].to_numpy().tolist()
+
+
+def test_the_architectures_by_hand_stand_beside_the_evolved_ones(computed):
+    figure = drawings.by_hand_and_evolved(computed["reduced"], ["hand_a", "lenet5"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["hand_a", "NE+GM 1, run 1", "NE+GM 2, run 1"]  # lenet5 is no genome

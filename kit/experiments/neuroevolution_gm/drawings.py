@@ -1,21 +1,130 @@
-"""Drawings of architectures, in the style of all figures."""
+"""Pictures that only this study draws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from kit.harness.plots import style
+from kit.experiments.neuroevolution_gm import measures, searched, tables
+from kit.experiments.neuroevolution_gm.roles import BEST, REFERENCE, SECOND
+from kit.harness import plots
+from kit.nets import HAND_ENGINEERED
 from kit.nets.genome import Genome, shapes
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kit.experiments.neuroevolution_gm.tree import Run, Scale
+    from kit.harness.steps import Result
+
+_VARIANTS = ("cosine", "absolute")  # of the GM loss
 _BLOCK_COLORS = {"conv": 0, "strided": 4, "pool": 2, "sum": 1, "concat": 3}  # of the palette
 _BOX, _BESIDE = 1.6, 3.2  # half a box's width, and the width for the arrows beside it
+
+
+def ceiling(
+    cosines: Mapping[float, Tensor], right: Mapping[str, Mapping[float, float]]
+) -> Callable[[float], Figure]:
+    """What the weight λ of the GM loss does to a net: gives the picture for one λ.
+
+    Parameters
+    ----------
+    cosines
+        By λ the cosine of the net's and the reference's gradients at each image.
+    right
+        By sets of images the share that the net gets right for each λ.
+    """
+    edges = np.linspace(-1, 1, 21)
+    counts = {weight: np.histogram(of.cpu(), edges)[0] for weight, of in cosines.items()}
+    highest = max(int(count.max()) for count in counts.values())
+    lowest = min(min(shares.values()) for shares in right.values())
+
+    def draw(strength: float) -> Figure:
+        mean = float(cosines[strength].mean())
+        with plots.style():
+            figure, (turned, curves) = plt.subplots(1, 2, figsize=(9, 3.4))
+            turned.stairs(counts[strength], edges, fill=True, color="silver")
+            turned.axvline(mean, color="black", label=f"mean {mean:+.2f}")
+            turned.set(xlabel="cosine with the reference's gradient", ylabel="number of images")
+            turned.set(xticks=[-1, -0.5, 0, 0.5, 1], xlim=(-1, 1), ylim=(0, 1.05 * highest))
+            turned.legend(fontsize="small", loc="upper left")
+            looks = zip(plots.colors(right).values(), "os", strict=False)
+            for (name, shares), (color, marker) in zip(right.items(), looks, strict=False):
+                values = [100 * share for share in shares.values()]
+                curves.plot(list(shares), values, marker, ls="-", color=color, ms=4, label=name)
+                curves.plot(strength, 100 * shares[strength], marker, color=color, ms=11)
+            curves.axvline(strength, color="gray", linestyle=":")
+            curves.set(xlabel="λ", ylabel="right (%)", ylim=(min(60, 100 * lowest - 2), 101))
+            curves.legend(fontsize="small", loc="lower right")
+            shown = [f"{shares[strength]:.1%} of the {name}" for name, shares in right.items()]
+            in_words = f"mean cosine {mean:+.2f}, right on {' and '.join(shown)}"
+            figure.suptitle(f"λ = {strength:g}: {in_words}")
+            sns.despine(figure)
+            plt.close(figure)
+        return figure
+
+    return draw
+
+
+def progress(runs: Sequence[Run[Result]]) -> Figure:
+    """The best fitness so far over the nets that were tried: evolved, and random ones."""
+    found = [searched.progress(run) for run in runs]
+    shown = {kind: np.array([of_run[kind] for of_run in found]) for kind in found[0]}
+    panel = {kind: (range(1, values.shape[1] + 1), values) for kind, values in shown.items()}
+    return plots.curves({"": panel}, x_label="architectures tried", y_labels=["fitness (%)"])
+
+
+def attributions(run: Run[Result], classes: Sequence[str]) -> Figure:
+    """Images, and over each in grey the integrated gradients of some nets, each map scaled."""
+    reference = run.attributions[REFERENCE]
+    rows = {"image": reference["images"]} | {
+        run.nets[role].label: measures.scaled(found["maps"])
+        for role, found in run.attributions.items()
+    }
+    return plots.maps(
+        rows,
+        [classes[k] for k in reference["labels"]],
+        label="against / for the class",
+        scale=(-1, 1),
+        colors="PuOr_r",
+        beneath=reference["images"],
+        side=1.5,
+    )
+
+
+def swept(table: pd.DataFrame, strengths: Sequence[float]) -> Figure:
+    """Clean and adversarial accuracy by λ, with the signed and with the absolute cosine.
+
+    Parameters
+    ----------
+    table
+        As :func:`~.measures.sweep` makes it, of all runs.
+    strengths
+        The values of λ to mark.
+    """
+    panels = {
+        quantity: {variant: tables.by_strength(table, variant, quantity) for variant in _VARIANTS}
+        for quantity in ("clean", "adversarial")
+    }
+    y_labels = ["clean accuracy (%)", "accuracy on Ref's examples (%)"]
+    marks = [(strength, f"{strength:g}") for strength in strengths]
+    return plots.curves(panels, x_label="λ", marks=marks, y_labels=y_labels)
+
+
+def by_hand_and_evolved(scale: Scale[Result], names: Sequence[str]) -> Figure:
+    """Drawings of the best two nets of run 1, and before them of nets by hand that are genomes."""
+    evolved = [scale.runs[0].nets[role] for role in (BEST, SECOND)]
+    drawn = {name: HAND_ENGINEERED[name] for name in names if name in HAND_ENGINEERED}
+    drawn |= {f"{net.label}, run 1": net.genome for net in evolved}
+    return architectures(drawn, scale.split.about.shape)
 
 
 def architectures(genomes: Mapping[str, Genome], shape: Sequence[int]) -> Figure:
@@ -29,7 +138,7 @@ def architectures(genomes: Mapping[str, Genome], shape: Sequence[int]) -> Figure
         Of an image, (C, H, W): the sizes at the left follow from it.
     """
     tallest = max(map(len, genomes.values())) + 2
-    with style():
+    with plots.style():
         figure, axes = plt.subplots(
             1, len(genomes), figsize=(3.3 * len(genomes), 0.48 * tallest + 0.6), squeeze=False
         )
