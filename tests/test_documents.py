@@ -147,7 +147,7 @@ def test_the_lessons_name_what_the_notebooks_have():
 
 def test_every_exercise_has_its_length_on_the_page_for_teachers():
     text = (runtime.root() / "docs" / "teaching.md").read_text().partition("## Exercises")[2]
-    for number in ("00", "01", "02", "03"):
+    for number in NOTEBOOKS:
         (row,) = re.findall(rf"^\| {number} \|(.*)\|$", text, re.MULTILINE)
         *_, exercises = headings_and_exercises(number)
         assert sorted(re.findall(r"\d+", row)) == exercises

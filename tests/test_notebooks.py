@@ -170,8 +170,7 @@ def test_every_result_is_displayed(paper, executed):
     pages = [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
     for kind, element in (("figures", "<img "), ("tables", "<table ")):
         assert sum(page.count(element) for page in pages) >= len(manifest[kind])
-    if paper.stem != "04_neuroevolution_gm":  # whose pictures beside the results have no text yet
-        assert not [o for o in outputs if "image/png" in o.get("data", {})]
+    assert not [o for o in outputs if "image/png" in o.get("data", {})]
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', "".join(pages))
     assert len(alts) == sum(page.count("<img ") for page in pages)
     assert min(map(len, alts)) > 20
@@ -236,11 +235,9 @@ def test_a_killed_kernel_is_reported_and_its_finished_runs_are_kept(execute, tmp
     assert hidden == [f".{path.stem}.lock"]
 
 
-@pytest.mark.parametrize("number", ["01", "02", "03"])
-def test_a_lesson_fits_its_time_and_every_section_has_its_minutes(number):
+def test_a_lesson_fits_its_time_and_every_section_has_its_minutes(paper):
     """Goals, what to know before, and minutes stand before the first cell of code."""
-    (path,) = [path for path in PAPERS if path.stem.startswith(number)]
-    texts = [cell.source for cell in cells(path) if cell.cell_type == "markdown"]
+    texts = [cell.source for cell in cells(paper) if cell.cell_type == "markdown"]
     (head,) = [text for text in texts if text.startswith("**Goals.**")]
     assert texts.index(head) == 1
     assert "**You should know**" in head
