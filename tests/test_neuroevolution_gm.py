@@ -698,6 +698,13 @@ def test_a_training_that_diverged_says_nothing_of_the_scatter():
     assert np.isfinite(found).all()
 
 
+@pytest.mark.parametrize("again", [[0.5, 0.5], [0.4, 0.6]])
+def test_nets_that_are_all_equally_fit_tell_nothing_apart(again):
+    run = a_search([0.5] * 4, again, clean=[0.5] * 4, adversarial=[0.6] * 4)
+    found = searched.trust(run).set_index("quantity")["value"]
+    assert found["reliability"] == 0
+
+
 def test_traits_are_compared_at_equal_size():
     """Poolings have no parameters: here each costs 0.1, however large the net is."""
     sizes = np.log([searched.parameters(genome, SPLIT) for genome in GENOMES])

@@ -143,7 +143,8 @@ def _reliability(first: list, again: list, nets_: list) -> tuple[float, float, f
     twice = 100 * np.array([[net["fitness"] for net in each] for each in (first, again)])
     noise = np.nanmean(np.diff(twice, axis=0) ** 2) / 2
     spread = np.nanvar([100 * net["fitness"] for net in nets_], ddof=1)
-    return noise, spread, max(0.0, 1 - noise / spread)
+    # Where all nets are equally fit, the fitness says nothing.
+    return noise, spread, max(0.0, 1 - noise / spread) if spread else 0.0
 
 
 def _with_the_end(run: Run[Result]) -> float:
