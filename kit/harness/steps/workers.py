@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
+import importlib
+import operator
+import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +36,11 @@ class InProcess(Executor):
         return future
 
 
-class OtherCodeError(RuntimeError):
+class UnfitWorkerError(RuntimeError):
+    """A worker cannot compute what the caller wants; the sentence says why and what to do."""
+
+
+class OtherCodeError(UnfitWorkerError):
     """A worker would compute with other code than the caller, who would keep its numbers."""
 
 
@@ -67,12 +74,7 @@ def work(
     OtherCodeError
         The worker's versions are not the `wanted` ones.
     """
-    for name, version in versions(step, _own_source()).items():
-        if version != wanted.get(name):
-            raise OtherCodeError(
-                f"A worker has {name} {version}, and the caller {wanted.get(name, 'none')}: give "
-                "all workers the caller's version and start them anew."
-            )
+    _check_versions(step, wanted)
     arguments = mapped(arguments, _aligned)
     started = time.perf_counter()
     with runtime.use_context(context), runtime.threads(1):
@@ -86,6 +88,66 @@ def work(
         **held,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def check_code(origins: Iterable[tuple[str, str]], wanted: Mapping[str, str]) -> None:
+    """In a worker or a scheduler: refuse to work without the caller's code.
+
+    Parameters
+    ----------
+    origins
+        Where the steps are defined: module and qualified name.
+    wanted
+        The caller's versions.
+
+    Raises
+    ------
+    OtherCodeError
+        The versions here are others.
+    ImportError, AttributeError
+        A step is not here.
+    """
+    for module, place in origins:
+        found = operator.attrgetter(place)(importlib.import_module(module))
+        _check_versions(found, wanted)
+
+
+def check_all(
+    origins: Iterable[tuple[str, str]],
+    wanted: Mapping[str, str],
+    images: bytes,
+    context: runtime.Context,
+) -> None:
+    """In a worker: refuse to work without the caller's code, images and device.
+
+    Parameters
+    ----------
+    origins, wanted
+        As for :func:`check_code`.
+    images
+        Splits of data, pickled: they can be read once the code is known to be the same.
+    context
+        Of the tasks.
+
+    Raises
+    ------
+    ValueError, OSError
+        With one sentence on what is missing here.
+    """
+    check_code(origins, wanted)
+    with runtime.use_context(context):
+        runtime.device()
+        for split in pickle.loads(images):
+            split.load()
+
+
+def _check_versions(step: Step, wanted: Mapping[str, str]) -> None:
+    for name, version in versions(step, _own_source()).items():
+        if version != wanted.get(name):
+            raise OtherCodeError(
+                f"A worker has {name} {version}, and the caller {wanted.get(name, 'none')}: give "
+                "all workers the caller's version and start them anew."
+            )
 
 
 def _aligned(value: Any) -> Any:
