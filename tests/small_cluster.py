@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from kit import runtime
+from kit.harness.steps import step
 
 CODE = (runtime.root(), Path(__file__).parent)  # the kit, and the steps of the tests
 SECONDS = 60  # for a process to start, on a machine that has much to do
@@ -27,6 +30,15 @@ class SmallCluster:
                 self.address = json.loads((folder / "scheduler.json").read_text())["address"]
                 break
             time.sleep(0.05)
+
+    def workers(self, *names, **options):
+        """Start workers and wait until they are there."""
+        from distributed import Client
+
+        started = [self.worker(name, **options) for name in names]
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(len(names), timeout=SECONDS)
+        return started
 
     def worker(self, name, code=CODE, **settings):
         """Start a worker; it is there a little later."""
@@ -60,3 +72,45 @@ class SmallCluster:
         for process in self.processes:
             process.kill()
             process.wait()
+
+
+@step(version=1)
+def naps(*, n, seconds, seen=""):
+    """Sleep, and leave a file where it is to be seen that it ran."""
+    if seen:
+        Path(seen, str(n)).touch()
+    time.sleep(seconds)
+    return {"n": n}
+
+
+@step(version=1)
+def numbers(*, n):
+    """Many numbers, whose sum depends on its order."""
+    return {"x": np.random.default_rng(n).random(300_000, dtype=np.float32)}
+
+
+@step(version=1)
+def spoilt(*, x, n):
+    """Sum them, and then write over them."""
+    total = float(x.sum())
+    x[:] = n
+    return {"sum": total, "aligned": bool(x.flags.aligned)}
+
+
+@step(version=1)
+def where(*, n):
+    """In which process, with which context, threads and folder."""
+    import torch
+
+    return {
+        "pid": os.getpid(),
+        "data_root": runtime.context().data_root,
+        "data": str(runtime.folder("data")),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@step(version=1)
+def count(*, split):
+    """How many images are there to train on?"""
+    return {"images": len(split.load().x_train)}

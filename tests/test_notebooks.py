@@ -147,7 +147,7 @@ def executed(paper, execute):
 def test_papermill_executes_it_from_any_folder(paper, executed):
     manifest = json.loads((executed[1] / "manifest.json").read_text())
     assert manifest["parameters"].items() >= TINY[paper.stem].items()
-    assert not {"data_root", "device", "out", "jobs"} & set(manifest["parameters"])
+    assert not {"data_root", "device", "out", "jobs", "scheduler"} & set(manifest["parameters"])
     for kind, suffix in (("tables", "csv"), ("figures", "png")):
         assert manifest[kind]
         for name, entry in manifest[kind].items():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from kit import runtime
 from kit.harness.steps.roll import Roll, later
 from kit.harness.steps.task import Task, leaves, mapped
-from kit.harness.steps.workers import UnfitWorkerError, check_all, check_code, versions
+from kit.harness.steps.workers import UnfitWorkerError, check_code, check_place, versions
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -132,16 +132,22 @@ class Cluster(Executor):
         wanted = {k: v for step in steps.values() for k, v in versions(step, source).items()}
         code = [step.origin for step in steps.values()], wanted
         # The scheduler unpacks what it hands on: it needs the code, too.
-        asked = self.client.run_on_scheduler(check_code, *code, asynchronous=True)
-        self._ask("the scheduler", {self.address: later(self.client, asked)}, note)
+        run, run_here = self.client.run, self.client.run_on_scheduler
+        answer = later(self.client, run_here(check_code, *code, asynchronous=True))
+        self._ask("the scheduler", {self.address: answer}, note)
         while not self.room(note):
             time.sleep(0.2)
+        # Not as a task: a worker ends when it cannot unpack one.
+        self._ask("the worker", {
+            worker: later(self.client, run(check_code, *code, workers=[worker], asynchronous=True))
+            for worker in self.roll.workers
+        }, note)  # fmt: skip
         found = (leaf for task in tasks for leaf in leaves(task.arguments))
         images = {repr(leaf.asked_for): leaf for leaf in found if hasattr(leaf, "asked_for")}
-        rest = pickle.dumps(list(images.values())), context
-        workers = list(self.roll.workers)
-        answers = {w: self._pool.submit(check_all, *code, *rest, workers=[w]) for w in workers}
-        self._ask("the worker", answers, note)
+        self._ask("the worker", {
+            worker: self._pool.submit(check_place, list(images.values()), context, workers=[worker])
+            for worker in self.roll.workers
+        }, note)  # fmt: skip
 
     def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
         """Have a worker call a function; large parts of a mapping among its arguments go once."""
@@ -238,18 +244,15 @@ def _call(function: Callable, arguments: list, large: Mapping[str, bytes], optio
 
 def _connected(address: str) -> Client:
     try:
+        check_reachable(address)  # dask would try for half a minute
         import dask
         import distributed
-    except ImportError:
-        raise BrokenExecutor(
-            "a scheduler needs the package distributed: pip install -e '.[cluster]'."
-        )
-    dask.config.set(_QUIET)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is said in our sentences
-    try:
+
+        dask.config.set(_QUIET)
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our sentences say it
         return distributed.Client(address, set_as_default=False)
-    except OSError as error:
-        raise BrokenExecutor(f"no scheduler answers at {address} ({error}).")
+    except (ValueError, OSError) as error:
+        raise BrokenExecutor(str(error))
 
 
 def _reason(error: BaseException) -> str:

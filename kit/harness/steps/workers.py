@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib
 import operator
-import pickle
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
@@ -112,32 +111,17 @@ def check_code(origins: Iterable[tuple[str, str]], wanted: Mapping[str, str]) ->
         _check_versions(found, wanted)
 
 
-def check_all(
-    origins: Iterable[tuple[str, str]],
-    wanted: Mapping[str, str],
-    images: bytes,
-    context: runtime.Context,
-) -> None:
-    """In a worker: refuse to work without the caller's code, images and device.
-
-    Parameters
-    ----------
-    origins, wanted
-        As for :func:`check_code`.
-    images
-        Splits of data, pickled: they can be read once the code is known to be the same.
-    context
-        Of the tasks.
+def check_place(images: Iterable[Any], context: runtime.Context) -> None:
+    """In a worker: refuse to work without the device and the images of some splits of data.
 
     Raises
     ------
     ValueError, OSError
         With one sentence on what is missing here.
     """
-    check_code(origins, wanted)
     with runtime.use_context(context):
         runtime.device()
-        for split in pickle.loads(images):
+        for split in images:
             split.load()
 
 
