@@ -1,9 +1,11 @@
 """Tasks on a real scheduler of dask, with real workers on loopback that have homes of their own."""
 
 import contextlib
+import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -333,3 +335,55 @@ def test_an_address_where_nobody_answers_is_refused_before_anything_runs(capsys,
     monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs the package distributed: pip install"):
         steps.check_reachable("tcp://127.0.0.1:9")
+
+
+# --- what the documentation says ---------------------------------------------------------------
+
+PAGE = (ROOT / "docs/cluster.md").read_text()
+COMMANDS = [
+    shlex.split(found)
+    for found in re.findall(
+        r"^[^#\n]*?\b(dask (?:scheduler|worker) --?[^'&\n]*|dask worker t[^'&\n]*)",
+        PAGE.replace("\\\n", ""),
+        re.M,
+    )
+    if "`" not in found
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_listen_where_they_are_told_and_compute_with_one_thread(command):
+    program = importlib.import_module(f"distributed.cli.dask_{command[1]}").main
+    given = program.make_context(command[1], command[2:], resilient_parsing=True).params
+    assert given["host"]
+    assert given["dashboard_address"].startswith("127.0.0.1:")
+    assert command[1] == "scheduler" or given["nthreads"] == 1
+
+
+def test_all_commands_are_looked_at():
+    assert [command[1] for command in COMMANDS] == ["scheduler", "worker"] * 3
+
+
+def test_the_script_for_slurm_starts_workers_of_one_thread(tmp_path):
+    """With a sbatch that keeps what it is given."""
+    [script] = re.findall(r"^```python\n(.*?)^```", PAGE, re.S | re.M)
+    script = script.replace('"ib0"', '"lo"').replace('"port": 8786', '"port": 0')
+    script = script.replace("127.0.0.1:8787", "127.0.0.1:0")
+    script = script.replace("signal.pause()", "cluster.sync(cluster._correct_state)")
+    sbatch, scancel = tmp_path / "sbatch", tmp_path / "scancel"
+    sbatch.write_text(f"#!/bin/sh\ncat $1 >> {tmp_path}/jobs\necho Submitted batch job 7\n")
+    scancel.write_text("#!/bin/sh\n")
+    for program in (sbatch, scancel):
+        program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    shown = subprocess.check_output(
+        [sys.executable, "-c", script], text=True, env=environment, cwd=tmp_path
+    )
+    jobs = (tmp_path / "jobs").read_text()
+    for text in (shown, jobs):
+        assert "--nthreads 1" in text
+        assert "--nworkers 8" in text
+        assert "tcp://127.0.0.1:" in text
+        assert "#SBATCH --cpus-per-task=8" in text
+        assert text.index("KIT_DATA") < text.index("dask_worker")
+    assert jobs.count("#!/usr/bin/env bash") == 4
