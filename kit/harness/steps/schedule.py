@@ -22,10 +22,11 @@ from kit.harness.steps.cluster import Cluster
 from kit.harness.steps.interrupts import interrupts_spare
 from kit.harness.steps.records import Records, seconds
 from kit.harness.steps.store import Result, Store
-from kit.harness.steps.task import Field, Task, dependencies, mapped
+from kit.harness.steps.task import Field, Step, Task, dependencies, mapped
 from kit.harness.steps.workers import UnfitWorkerError, source, versions, work
 
 _FATAL = (BrokenExecutor, KeyboardInterrupt, UnfitWorkerError)  # nothing more can be computed
+_SHARE = 0.02  # of the time that may go into estimates of the time left
 _SHOWN = 3  # failures that are told one by one
 
 
@@ -44,7 +45,9 @@ class Schedule:
         self.missing, self.results, self.store = missing, results, store
         self.context, self.jobs, self.bar = context, jobs, bar
         self.most, self.remarked = jobs, ""
-        self.source = source()
+        self.left: float | None = None
+        self.next_estimate = 0.0
+        self.source, self.wanted = source(), dict[Step, dict[str, str]]()
         self.records = Records({task.step.name for task in missing}, store)
         self.started: dict[Task, float] = {}
         self.failed: dict[Task, BaseException] = {}
@@ -108,7 +111,9 @@ class Schedule:
             future: Future = Future()
             future.set_exception(error)
             return future
-        wanted = versions(task.step, self.source)
+        if task.step not in self.wanted:
+            self.wanted[task.step] = versions(task.step, self.source)
+        wanted = self.wanted[task.step]
         with interrupts_spare(pool):
             return pool.submit(work, task.step, wanted, arguments, self.context)
 
@@ -167,12 +172,14 @@ class Schedule:
 
     def show(self) -> None:
         """Tell the bar how things stand."""
-        self.bar.update(
-            len(self.results), self._seconds_left(), [task.label for task in self.started]
-        )
+        now = time.monotonic()
+        if now >= self.next_estimate:  # it looks at all tasks, which may be very many
+            self.left = self._seconds_left(now)
+            self.next_estimate = now + (time.monotonic() - now) / _SHARE
+        self.bar.update(len(self.results), self.left, [task.label for task in self.started])
 
-    def _seconds_left(self) -> float | None:
-        now, left = time.monotonic(), 0.0
+    def _seconds_left(self, now: float) -> float | None:
+        left = 0.0
         for task in self.missing:
             if task in self.results or task in self.failed or task in self.lost:
                 continue

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib
 import operator
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
@@ -60,6 +61,7 @@ def source() -> str:
 
 
 _installed = functools.cache(metadata.version)
+_process = functools.cache(psutil.Process)
 _own_source = functools.cache(source)  # a worker may live long: what it has imported stays
 
 
@@ -83,7 +85,7 @@ def work(
     return result, {
         "hardware": hardware,
         "seconds": round(time.perf_counter() - started, 2),
-        "memory": psutil.Process().memory_info().rss,
+        "memory": _process(os.getpid()).memory_info().rss,
         **held,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
