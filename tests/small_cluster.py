@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kit import runtime
-from kit.harness.steps import step
+from kit.harness.steps import cluster, step
 
 CODE = (runtime.root(), Path(__file__).parent)  # the kit, and the steps of the tests
 SECONDS = 60  # for a process to start, on a machine that has much to do
@@ -33,10 +33,8 @@ class SmallCluster:
 
     def workers(self, *names, **options):
         """Start workers and wait until they are there."""
-        from distributed import Client
-
         started = [self.worker(name, **options) for name in names]
-        with Client(self.address, set_as_default=False) as client:
+        with cluster._connected(self.address) as client:
             client.wait_for_workers(len(names), timeout=SECONDS)
         return started
 
@@ -56,6 +54,7 @@ class SmallCluster:
             "KIT_STEPS": str(home / "steps"),
             "KIT_DATA": str(home / "data"),
             "OMP_NUM_THREADS": "1",
+            "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
             **settings,
         }
         loopback = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]

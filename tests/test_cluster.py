@@ -29,7 +29,7 @@ from kit.harness.steps import cluster as clusters
 from kit.harness.steps import compute, roll, schedule
 from kit.harness.steps.store import Store
 
-distributed = pytest.importorskip("distributed", reason="no distributed: pip install '.[cluster]'")
+pytest.importorskip("distributed", reason="no distributed: pip install '.[cluster]'")
 ROOT = runtime.root()
 
 
@@ -136,7 +136,7 @@ def test_a_large_argument_is_sent_once_and_each_task_has_its_own_copy(pair):
     large = numbers.task(n=3)
     sums = compute([spoilt.task(x=large["x"], n=n) for n in range(6)], executor=pair.address)
     assert len({r["sum"] for r in sums}) == 1  # though each writes over it
-    with distributed.Client(pair.address, set_as_default=False) as client:
+    with clusters._connected(pair.address) as client:
         moves = client.run_on_scheduler(
             lambda dask_scheduler: [
                 (key, start, end) for key, start, end, *_ in dask_scheduler.transition_log
@@ -175,7 +175,7 @@ def test_so_many_tasks_at_once_as_workers_have_threads(pair, monkeypatch):
 
 
 def test_dasks_own_executor_is_looked_after_too(pair):
-    with distributed.Client(pair.address, set_as_default=False) as client:
+    with clusters._connected(pair.address) as client:
         own = client.get_executor()
         found = compute([naps.task(n=n, seconds=0) for n in (1, 2)], executor=own)
         with pytest.raises(RuntimeError, match=r"The worker .* cannot be used: Device 'cuda:7'"):
@@ -327,6 +327,13 @@ def test_a_scheduler_without_the_kit_is_refused_in_one_sentence(tmp_path):
     assert re.match(
         r"The scheduler \S+ cannot be used: it lacks code \(No module named kit\)", said
     )
+
+
+def test_a_step_of_a_script_is_refused_before_anybody_is_asked(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "naps", naps, raising=False)
+    monkeypatch.setattr(naps.function, "__module__", "__main__")
+    with pytest.raises(ValueError, match=r"cannot import __main__\.naps, since it is defined in"):
+        compute(naps.task(n=1, seconds=0), executor="tcp://127.0.0.1:9")
 
 
 def test_an_address_where_nobody_answers_is_refused_before_anything_runs(capsys, monkeypatch):

@@ -250,7 +250,10 @@ def _connected(address: str) -> Client:
 
         dask.config.set(_QUIET)
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our sentences say it
-        return distributed.Client(address, set_as_default=False)
+        try:
+            return distributed.Client(address, set_as_default=False)
+        except AssertionError:  # a message came together with the first one: dask expects it alone
+            return distributed.Client(address, set_as_default=False)
     except (ValueError, OSError) as error:
         raise BrokenExecutor(str(error))
 

@@ -66,7 +66,7 @@ class Schedule:
         """Compute all of them that can be, as many at once as there are jobs."""
         if isinstance(pool, (ProcessPoolExecutor, Cluster)):
             for step in {task.step.name: task.step for task in self.missing}.values():
-                step.check_importable()
+                step.check_importable(elsewhere=isinstance(pool, Cluster))
         if isinstance(pool, Cluster):
             pool.begin(self.missing, self.source, self.context, self.remark)
         running: dict[Any, Task] = {}
