@@ -66,7 +66,7 @@ def measure() -> list[tuple]:
                 lab.workers(*"ab"[:workers])
                 with _connected(lab.address) as client:
                     client.run(runtime.device, "cpu")  # imports torch
-                timed([busy.task(n=-n, rounds=1) for n in (1, 2, 3, 4)], lab.address)
+                timed([busy.task(n=workers * 100 + n, rounds=1) for n in range(4)], lab.address)
                 tasks = [busy.task(n=workers * 1000 + n, rounds=rounds) for n in range(TASKS)]
                 seconds[workers], _ = timed(tasks, lab.address)
                 empty = [busy.task(n=workers * 10_000 + n, rounds=0) for n in range(EMPTY)]

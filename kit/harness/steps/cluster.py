@@ -249,7 +249,8 @@ def _connected(address: str) -> Client:
         import distributed
 
         dask.config.set(_QUIET)
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our sentences say it
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # our sentences say it
         try:
             return distributed.Client(address, set_as_default=False)
         except AssertionError:  # a message came together with the first one: dask expects it alone
