@@ -101,6 +101,8 @@ def refused(capsys, *arguments):
         (["--timeout", "-1"], "not a positive number of minutes"),
         (["--timeout", "inf"], "not a positive number of minutes"),
         (["--timeout", "soon"], "not a positive number of minutes"),
+        (["--scheduler", "host"], "--scheduler is 'host': write it as tcp://host:8786 or tls://"),
+        (["-p", "03.scheduler=tcp://a:1"], "use --scheduler"),
         (["--frobnicate"], "unrecognized arguments"),
     ],
 )

@@ -61,6 +61,8 @@ def describe(
         lines += decidable(settings)
         absent = " (none is here)" if kind != "cpu" and not machine.has_driver() else ""
         lines.append(f"device: {kind}{absent}, {jobs} process{'' if jobs == 1 else 'es'}")
+        if options.scheduler:
+            lines.append(f"workers: those of {options.scheduler}; time and memory are for here")
         lines.append(cost(estimate, jobs, kind))
     return "\n".join(lines)
 
