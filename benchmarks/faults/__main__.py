@@ -31,7 +31,8 @@ from benchmarks.faults.kinds import EARLIER, KINDS, MOUNTED, Kind, Scene, may_mo
 from benchmarks.faults.project import Project
 
 WRITES = 100  # faults from which on the table is written
-REAL = 10  # one run in so many is that of a real notebook
+REAL = 20  # one run in so many is that of a real notebook
+POOL = 4  # and one in so many has processes side by side, where its fault is not about them anyway
 LONGEST = 180  # seconds until a run counts as hanging
 FAULTS = ("said done, and was not", "hangs", "a process is left over", "a task is lost",
           "no sentence", "another run differs")  # fmt: skip
@@ -79,7 +80,8 @@ def injected(
     tables, seconds = references[real]
     place = folder / str(number)
     place.mkdir()
-    scene = Scene(Project(place, real=real), random.Random(number), log=place / "log")
+    jobs = 2 if "worker" in name or number % POOL == 0 else 1
+    scene = Scene(Project(place, real=real, jobs=jobs), random.Random(number), log=place / "log")
     try:
         if any(word in name for word in EARLIER):
             scene.project.start(place / "earlier", {}).wait(LONGEST)
@@ -93,7 +95,16 @@ def injected(
             kind.during(scene)
         outcome, wrong = ended(scene, kind, tables)
         kind.after(scene)
-        return name, outcome, wrong or again(scene, kept, tables)
+        wrong = wrong or again(scene, kept, tables)
+        print(
+            f"{number}: {name}: {outcome}{' · ' * bool(wrong)}{wrong}", file=sys.stderr, flush=True
+        )
+        if wrong:
+            for log in (scene.log, scene.log.with_suffix(".again")):
+                print(
+                    log.read_text(errors="replace")[-600:] if log.is_file() else "", file=sys.stderr
+                )
+        return name, outcome, wrong
     finally:
         subprocess.run(["umount", scene.project.steps], check=False, capture_output=True)
 

@@ -12,6 +12,7 @@ import nbformat
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
 from kit import runtime
 from kit.harness import page, positions
@@ -70,9 +71,9 @@ def write(path: Path) -> Path:
     standalone(notebook)
     markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
     exporter = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": _SHOWN}}),
         template_name="basic",
         filters={"markdown2html": markdown.render},
-        display_data_priority=_SHOWN,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
