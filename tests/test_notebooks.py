@@ -19,7 +19,7 @@ from kit import runtime
 from kit.constraints import OF_TYPE
 from kit.harness import runner
 
-DATED = ("manifest.json", "results.zip")  # what holds dates and seconds
+DATED = ("manifest.json", "ro-crate-metadata.json", "results.zip")  # what holds dates and seconds
 PATHS = sorted((runtime.root() / "notebooks").glob("*.ipynb"))
 PAPERS = [path for path in PATHS if not path.stem.startswith("00_")]  # the tour has its own tests
 TINY = {
