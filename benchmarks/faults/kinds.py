@@ -177,6 +177,13 @@ def make_folder(path: Path, _: random.Random) -> None:
     path.mkdir()
 
 
+def remove_folders(scene: Scene) -> None:
+    """Do what the sentence asks for: nothing of ours deletes a folder that someone has made."""
+    for path in scene.project.steps.glob("*/*.json"):
+        if path.is_dir():
+            path.rmdir()
+
+
 def make_pipe(path: Path, _: random.Random) -> None:
     """Put a pipe in its place, from which nothing comes."""
     path.unlink()
@@ -242,7 +249,7 @@ KINDS = {
     "a record is cut": Kind(before=damage(truncate, STORED)),
     "a record is empty": Kind(before=damage(empty, STORED)),
     "a record is something else": Kind(before=damage(foreign, STORED)),
-    "a record is a folder": Kind(before=damage(make_folder, STORED)),
+    "a record is a folder": Kind(before=damage(make_folder, STORED), after=remove_folders),
     "a record is a pipe": Kind(before=damage(make_pipe, STORED)),
     "a record is gone": Kind(before=damage(unlink, STORED)),
     "a bit of an array is turned": Kind(before=damage(flip, ARRAYS)),
