@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -86,6 +87,12 @@ SMALL = (
 )
 
 
+def _hear_signals() -> None:
+    """What ignores signals, as nohup and the background of a shell do, hands that on."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Project:
     """A command to run in a folder of its own, and what it leaves there.
 
@@ -153,6 +160,7 @@ class Project:
             env=self.environment | dict(environment),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_hear_signals,
         )
 
     def tables(self) -> dict[str, bytes]:
