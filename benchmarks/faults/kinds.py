@@ -197,24 +197,21 @@ def unlink(path: Path, _: random.Random) -> None:
     path.unlink()
 
 
-def small_disk(scene: Scene) -> None:
-    """The store's disk has room for some tasks and no more."""
-    scene.project.steps.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", scene.project.steps]
-    subprocess.run(command, check=True, capture_output=True)
-
-
 def read_only(scene: Scene) -> None:
     """The store's disk turns read-only."""
     command = ["mount", "-o", "remount,ro", scene.project.steps]
     subprocess.run(command, check=False, capture_output=True)
 
 
-def own_disk(scene: Scene) -> None:
+def own_disk(size: str) -> Callable[[Scene], None]:
     """The store lies on a disk of its own."""
-    scene.project.steps.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", scene.project.steps]
-    subprocess.run(command, check=True, capture_output=True)
+
+    def inject(scene: Scene) -> None:
+        scene.project.steps.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", scene.project.steps]
+        subprocess.run(command, check=True, capture_output=True)
+
+    return inject
 
 
 def writable_again(scene: Scene) -> None:
@@ -278,8 +275,10 @@ KINDS = {
     "closed streams": Kind(shell=">&- 2>&-"),
     "full streams": Kind(shell=">/dev/full 2>/dev/full"),
     "a reader that goes away": Kind(shell="2>&1 | head -1 >{log}"),
-    "a full disk": Kind(before=small_disk, after=writable_again),
-    "a disk that turns read-only": Kind(before=own_disk, during=read_only, after=writable_again),
+    "a full disk": Kind(before=own_disk("600k"), after=writable_again),  # room for some tasks
+    "a disk that turns read-only": Kind(
+        before=own_disk("50m"), during=read_only, after=writable_again
+    ),
 }
 MOUNTED = ("a full disk", "a disk that turns read-only")
 EARLIER = ("record", "array", "result")  # what these kinds damage stems from an earlier run

@@ -26,7 +26,7 @@ def prepare(
     if options.check and settings.unknown():
         return None
     estimate = steps.estimate(experiment.plan(settings), options.jobs, options.device)
-    for name in () if options.check else estimate.data:
+    for name in () if options.check or options.scheduler else estimate.data:
         if not settings.is_there(name):  # better said now than when the first task asks for it
             settings.fetch(name)
     return estimate
