@@ -22,6 +22,7 @@ _SHOWN = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xm
 
 # What scrolls is reached by keyboard; a table in a box of its own is already.
 _SCROLLS = re.compile(r'(<div class="output_html[^"]*")(?=>\s*(?!<div class="scroll"))')
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 INJECTED = "injected-parameters"  # papermill's tag
 
 
@@ -92,6 +93,10 @@ def write(path: Path) -> Path:
 def standalone(notebook: nbformat.NotebookNode) -> None:
     """Change an executed notebook for pages without a kernel: its controls choose by CSS alone."""
     notebook.cells = [_folded(cell) for cell in notebook.cells]
+    notebook.metadata.pop("widgets", None)  # their state, a script of nothing but data
+    for cell in notebook.cells:
+        if "outputs" in cell:  # a slider that nothing moves is left out
+            cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
     controls = [
         output.data
         for cell in notebook.cells
