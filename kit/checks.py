@@ -180,12 +180,8 @@ def check_model(model: nn.Module, x: Tensor, device: torch.device | None = None)
 def _check_steady(model: nn.Module, image: Tensor) -> None:
     """Refuse logits that chance or other images change; warn of probabilities."""
     other = (image + 0.5) % 1  # differs in every pixel
-    token = _LOOKING.set(True)
-    try:
-        with torch.no_grad():  # two images each time: of other numbers the rounding may differ
-            logits, again = (run(model, torch.cat([image, second])) for second in (other, image))
-    finally:
-        _LOOKING.reset(token)
+    with torch.no_grad(), unseen():  # two images each time: of other numbers rounding may differ
+        logits, again = (run(model, torch.cat([image, second])) for second in (other, image))
     exact = torch.finfo(logits.dtype).eps
     # Not of NaN: who computes with the logits says what is wrong with them.
     changed = (again - logits[:1]).abs().max() > exact**0.5 * again.abs().max()
@@ -206,6 +202,16 @@ def _check_steady(model: nn.Module, image: Tensor) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Inside the block a model is run only to see what it is like."""
+    token = _LOOKING.set(True)
+    try:
+        yield
+    finally:
+        _LOOKING.reset(token)
 
 
 def looking() -> bool:

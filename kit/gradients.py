@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,10 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kit.batches import in_parts
-from kit.checks import check_logits, check_module, finite, seen_in_the_end
+from kit.checks import check_logits, check_module, finite, seen_in_the_end, unseen
 from kit.nets import channels_last, eval_mode
 
 BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
+# Bytes of the largest tensor in between, on a CPU. Larger ones leave its cache, and the system
+# hands out their memory anew in every operation: PGD on `hand_a` takes twice as long.
+LARGEST = 16e6
+_AT_ONCE: weakref.WeakKeyDictionary[nn.Module, dict[tuple, int]] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -44,21 +49,66 @@ def frozen(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(True)
 
 
-def in_batches(function: Callable[..., Any], *tensors: Tensor, copies: int = 1) -> Any:
+def in_batches(
+    function: Callable[..., Any],
+    *tensors: Tensor,
+    copies: int = 1,
+    model: nn.Module | None = None,
+) -> Any:
     """Call a function on `BATCH` images at a time and concatenate what it returns.
 
     A function that returns a tuple of tensors gives a tuple of tensors. One that works on so many
-    `copies` of each image at once gets fewer of them.
+    `copies` of each image at once gets fewer of them; so does one that runs a wide `model`.
 
     Examples
     --------
     >>> in_batches(lambda x: torch.tensor([len(x)]), torch.zeros(1200, 1, 8, 8))
     tensor([500, 500, 200])
     """
-    results = in_parts(function, *tensors, at_once=max(1, BATCH // copies))
+    at_once = min(BATCH, images_at_once(model, tensors[0])) if model else BATCH
+    results = in_parts(function, *tensors, at_once=max(1, at_once // copies))
     if isinstance(results[0], tuple):
         return tuple(map(torch.cat, zip(*results, strict=True)))
     return torch.cat(results)
+
+
+def images_at_once(model: nn.Module, x: Tensor) -> int:
+    """How many images a model should see at once: fewer if it is wide; more than `BATCH` is no use.
+
+    Its layers are looked at once, while the first image goes through them. In evaluation mode.
+
+    Examples
+    --------
+    >>> import kit
+    >>> x = torch.zeros(1, 3, 32, 32)
+    >>> nets = [kit.nets.build(name, x.shape[1:]).eval() for name in ("lenet5", "hand_a")]
+    >>> images_at_once(nets[0], x) > 500, images_at_once(nets[1], x)
+    (True, 81)
+    """
+    if x.device.type != "cpu" or not len(x):
+        return BATCH
+    known, key = _AT_ONCE.setdefault(model, {}), (tuple(x.shape[1:]), x.dtype)
+    if key not in known:
+        known[key] = max(1, int(LARGEST // max(_largest(model, x[:1]), 1)))
+    return known[key]
+
+
+def _largest(model: nn.Module, image: Tensor) -> int:
+    """Bytes of the largest tensor that a layer makes of an image."""
+    sizes = [image.nbytes]
+
+    def note(_: nn.Module, __: tuple, made: Any) -> None:
+        if isinstance(made, Tensor):
+            sizes.append(made.nbytes)
+
+    hooks = [layer.register_forward_hook(note) for layer in model.modules()]
+    try:
+        with torch.no_grad(), unseen():
+            model(image.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(sizes)
 
 
 def outputs(model: nn.Module, x: Tensor) -> Tensor:
@@ -86,7 +136,7 @@ def predictions(model: nn.Module, x: Tensor) -> Tensor:
     >>> predictions(brightest, torch.tensor([[[[0.1, 0.9], [0.3, 0.2]]]]))
     tensor([1])
     """
-    return in_batches(lambda batch: outputs(model, batch).argmax(1), x)
+    return in_batches(lambda batch: outputs(model, batch).argmax(1), x, model=model)
 
 
 def loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

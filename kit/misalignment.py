@@ -91,7 +91,10 @@ def reference_gradients(
                 "use a reference for the same classes."
             )
         units = in_batches(
-            lambda images, labels: unit(loss_gradient(model, images, labels)).half(), x, y
+            lambda images, labels: unit(loss_gradient(model, images, labels)).half(),
+            x,
+            y,
+            model=model,
         )
     return units.view(x.shape)
 
@@ -129,7 +132,11 @@ def cosines(model: nn.Module, x: Tensor, y: Tensor, reference: Tensor) -> Tensor
         check_vectors(**{"reference's gradients": reference})
         _check_units(reference)
         return in_batches(
-            lambda *batch: _between(loss_gradient(model, *batch[:2]), batch[2]), x, y, reference
+            lambda *batch: _between(loss_gradient(model, *batch[:2]), batch[2]),
+            x,
+            y,
+            reference,
+            model=model,
         )
 
 

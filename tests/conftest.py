@@ -18,9 +18,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 LONGEST = (
-    "test_notebooks.py", "test_attacks.py", "test_accelerator.py", "test_browser_lab.py",
-    "test_recompute.py", "test_solutions.py", "test_run_all.py", "test_steps.py",
-    "test_start_here.py", "test_runner.py", "test_gpu_benchmark.py", "test_template.py",
+    "test_cluster.py", "test_site.py", "test_notebooks.py", "test_attacks.py",
+    "test_accelerator.py", "test_browser_lab.py", "test_recompute.py", "test_solutions.py",
+    "test_run_all.py", "test_steps.py", "test_start_here.py", "test_runner.py",
+    "test_gpu_benchmark.py", "test_template.py",
 )  # fmt: skip
 
 

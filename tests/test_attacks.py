@@ -1330,3 +1330,19 @@ def test_diverged_model(name, kind):
     y[2] = (y[2] + 1) % 3  # an image that needs no change would need no gradient
     with pytest.raises(ValueError, match="NaN"):
         ATTACKS[name](model, x, y)
+
+
+def test_a_wide_net_sees_fewer_images_at_once(monkeypatch):
+    model, x = random_net((1, 4, 4), 3, seed=0), random(20, 1, 4, 4)
+    y, seen = torch.zeros(20, dtype=torch.int64), []
+    model.register_forward_pre_hook(
+        lambda _, args: None if checks.looking() else seen.append(len(args[0]))
+    )
+    together = attacks.fgsm(model, x, y, eps=0.1)
+    assert max(seen) == 20
+    seen.clear()
+    gradients._AT_ONCE.clear()  # what is known of a net
+    monkeypatch.setattr(gradients, "LARGEST", 5 * 64)  # bytes: an image has 64
+    assert torch.equal(attacks.fgsm(model, x, y, eps=0.1), together)
+    assert max(seen) == gradients.images_at_once(model, x) == 5
+    gradients._AT_ONCE.clear()

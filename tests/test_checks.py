@@ -732,13 +732,19 @@ def test_logits_pass_in_silence():
 
 
 def test_a_model_is_looked_at_by_two_images_and_two_more():
-    """Once for each call, however many steps an attack has; who counts passes leaves them out."""
+    """Once for each call, however many steps an attack has; who counts passes leaves them out.
+
+    And once in all by one image, for the size of its layers.
+    """
     net, sizes = small_net(), []
     net[0].register_forward_hook(lambda layer, args, out: sizes.append(len(out)))
     with watching.passes(net) as count:
         attacks.pgd(net, images(), labels(), eps=0.1, steps=3)
-    assert sizes == [1, 2, 2, *[COUNT] * 3]
+    assert sizes == [1, 2, 2, 1, *[COUNT] * 3]
     assert count.forward == 1 + 3 * COUNT
+    sizes.clear()
+    attacks.pgd(net, images(), labels(), eps=0.1, steps=3)
+    assert sizes == [1, 2, 2, *[COUNT] * 3]
 
 
 @pytest.mark.parametrize("size", [0, -5, 1.5])

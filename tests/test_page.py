@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from test_report import CIFAR, MNIST, SETTINGS, STUDY, report_in, split
 import run_all
 from kit import runtime
 from kit.harness import page, plots, results, runner
+from kit.harness.runner import notebook_page
 
 TABLE = pd.DataFrame({"k": [1], "accuracy": [1 / 3], "std": [0.0123]})
 
@@ -273,6 +275,12 @@ def test_an_executed_notebook_becomes_a_page_that_needs_no_network(executed):
     assert "<td>cell</td>" in html
     link = re.search(r'href="([^"]*a\.md)"', html)[1]
     assert (executed / link).resolve() == runtime.root() / "figures" / "a.md"
+
+
+def test_a_notebooks_page_is_made_without_a_warning(executed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as PYTHONWARNINGS=error does
+        notebook_page.write(executed / "03_a.ipynb")
 
 
 def test_the_page_links_to_the_executed_notebook(executed):

@@ -28,7 +28,8 @@ ROOT = runtime.root()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIREMENTS = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
-TESTING = [Requirement(r) for r in PYPROJECT["project"]["optional-dependencies"]["test"]]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+TESTING, CLUSTER = ([Requirement(r) for r in EXTRAS[name]] for name in ("test", "cluster"))
 CONSTRAINTS = dict(
     line.split("==")
     for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -36,7 +37,7 @@ CONSTRAINTS = dict(
 )
 
 
-@pytest.mark.parametrize("requirement", [*REQUIREMENTS, *TESTING], ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", [*REQUIREMENTS, *TESTING, *CLUSTER], ids=lambda r: r.name)
 def test_constraints_lie_within_the_bounds(requirement):
     assert Version(CONSTRAINTS[requirement.name]) in requirement.specifier
     assert any(s.operator == "<" for s in requirement.specifier) or requirement in TESTING

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import weakref
 from pathlib import Path
 
@@ -101,6 +102,8 @@ def refused(capsys, *arguments):
         (["--timeout", "-1"], "not a positive number of minutes"),
         (["--timeout", "inf"], "not a positive number of minutes"),
         (["--timeout", "soon"], "not a positive number of minutes"),
+        (["--scheduler", "host"], "--scheduler is 'host': write it as tcp://host:8786 or tls://"),
+        (["-p", "03.scheduler=tcp://a:1"], "use --scheduler"),
         (["--frobnicate"], "unrecognized arguments"),
     ],
 )
@@ -138,6 +141,20 @@ def test_what_committed_results_do_not_hold_needs_the_data_at_once(tmp_path, cap
     changed = ("-p", "03.epsilon=0.2", "-p", "03.datasets=[mnist]")
     message = refused(capsys, "--profile", "ci", "--data", str(tmp_path), *changed)
     assert "'mnist' is not in" in message
+
+
+@pytest.mark.usefixtures("offline", "store")
+def test_a_scheduler_s_workers_have_data_of_their_own(tmp_path):
+    """What is planned from committed results needs no data here."""
+    (knn,) = [known for known in KNOWN if known.number == "03"]
+    values = runner.profile("ci", KNOWN, run_all.NOTEBOOKS / "profiles")[knn.name]
+    values = knn.defaults() | values | {"epsilon": 0.2, "data_root": str(tmp_path)}
+    values |= {"datasets": ["mnist"]}
+    options = types.SimpleNamespace(check=False, scheduler="tcp://host:1", jobs=0, device="cpu")
+    assert checking.prepare(knn, values, options).data == ("mnist",)
+    options.scheduler = ""
+    with pytest.raises(FileNotFoundError, match="'mnist' is not in"):
+        checking.prepare(knn, values, options)
 
 
 @pytest.mark.usefixtures("offline")

@@ -31,14 +31,17 @@ class Config(settings.Settings):
 GOOD = {
     "datasets": ["a", "b"], "special": {}, "train": 0, "test": 0, "seed": 0, "runs": 2, "z": 7,
     "epsilon": 0.5, "share": 0.0, "norm": "l2", "pixels": [1, 2], "rates": {"adam": 1e-3},
-    "data_root": "x", "device": "cpu", "jobs": 1, "out": "y", "print": print,
+    "data_root": "x", "device": "cpu", "jobs": 1, "out": "y",
+    "scheduler": "tcp://host:8786", "print": print,
 }  # fmt: skip
 
 
 def test_reading_takes_the_parameters_and_nothing_else():
     c = Config.read(GOOD)
-    assert (c.runs, c.norm, c.where) == (2, "l2", {"jobs": 1, "device": "cpu", "data_root": "x"})
-    assert not {"data_root", "device", "jobs", "out", "print"} & set(c.parameters)
+    where = {"executor": "tcp://host:8786", "jobs": 1, "device": "cpu", "data_root": "x"}
+    assert (c.runs, c.norm, c.where) == (2, "l2", where)
+    assert Config.read(GOOD | {"scheduler": ""}).where["executor"] is None
+    assert not {"data_root", "device", "jobs", "scheduler", "out", "print"} & set(c.parameters)
     assert set(c.parameters) >= {"datasets", "special", "runs", "seed"}
 
 

@@ -168,6 +168,8 @@ def test_its_controls_choose_without_a_kernel_a_script_and_a_network(run_all, br
     page = window.new_page()
     page.goto((run_all[0] / f"{NAME}.html").as_uri())
     assert page.locator("fieldset").count() == len(EXTREMES)
+    assert "object at 0x" not in page.content()  # of the sliders that only a kernel can move
+    assert "<script" not in page.content()
     for number in range(1, len(EXTREMES) + 1):
         buttons = page.locator(f".control-{number} input[type=radio]")
         pictures = page.locator(f".control-{number} .at")

@@ -184,6 +184,9 @@ CALLS = {
     "explain.landscape.sharpness": lambda of: explain.sharpness(of.model, of.x, of.y, steps=2),
     "gradients.frozen": entered(gradients.frozen),
     "gradients.gradient": lambda of: gradients.gradient(of.logits.sum(), of.logits),
+    "gradients.images_at_once": evaluated(
+        lambda of: gradients.images_at_once(of.model, of.x)
+    ),
     "gradients.in_batches": lambda of: gradients.in_batches(torch.relu, of.x),
     "gradients.l2_norm": lambda of: gradients.l2_norm(of.x),
     "gradients.loss_gradient": evaluated(

@@ -595,10 +595,12 @@ def test_a_folder_in_an_entrys_place_is_one_sentence(store):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such pipes on Windows")
-def test_nobody_waits_for_a_pipe_in_an_entrys_place(store):
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_nobody_waits_for_a_pipe_in_an_entrys_place(store, suffix):
     task = squares.task(n=4)
-    path = Store().path(*task.identity).with_suffix(".json")
-    path.parent.mkdir(parents=True)
+    one(task)
+    path = Store().path(*task.identity).with_suffix(suffix)
+    path.unlink()
     os.mkfifo(path)
     assert steps.estimate([task, squares.task(n=5)]).stored == 0
     assert one(task)["count"] == 4

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,9 @@ from benchmarks.faults.kinds import EARLIER, KINDS, MOUNTED, Kind, Scene, may_mo
 from benchmarks.faults.project import Project
 
 WRITES = 100  # faults from which on the table is written
-REAL = 10  # one run in so many is that of a real notebook
+REAL = 20  # one run in so many is that of a real notebook
+POOL = 4  # and one in so many has processes side by side, where its fault is not about them anyway
+SLOWER = 1.5  # than the run without a fault, while others run beside it
 LONGEST = 180  # seconds until a run counts as hanging
 FAULTS = ("said done, and was not", "hangs", "a process is left over", "a task is lost",
           "no sentence", "another run differs")  # fmt: skip
@@ -53,47 +56,73 @@ def main() -> int:
     order = rng.sample(names, len(names))
     cases = [(order[k % len(names)], rng.random(), k) for k in range(options.count)]
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        references = {real: undisturbed(Path(folder), real) for real in (False, True)}
+        wanted = {is_real(number) for _, _, number in cases}
+        references = {real: Reference(Path(folder), real=real) for real in wanted}
         with ThreadPoolExecutor(options.jobs) as pool:
             rows = list(pool.map(lambda case: injected(Path(folder), *case, references), cases))
     return report(rows, write=options.count >= WRITES and not options.only)
 
 
-def undisturbed(folder: Path, real: bool) -> tuple[dict[str, bytes], float]:
-    """The tables of a run without a fault, and how long it took."""
-    place = folder / f"undisturbed-{real}"
-    place.mkdir()
-    project = Project(place, real=real)
-    started = time.perf_counter()
-    process = project.start(place / "log", {})
-    if process.wait(LONGEST) or not project.tables():
-        raise SystemExit(f"a run without a fault fails: {(place / 'log').read_text()}")
-    return project.tables(), time.perf_counter() - started
+class Reference:
+    """A run without a fault: its tables, how long it took, and what it left."""
+
+    def __init__(self, folder: Path, *, real: bool):
+        place = folder / f"undisturbed-{real}"
+        place.mkdir()
+        self.project = Project(place, real=real)
+        started = time.perf_counter()
+        process = self.project.start(place / "log", {})
+        if process.wait(LONGEST) or not self.project.tables():
+            raise SystemExit(f"a run without a fault fails: {(place / 'log').read_text()}")
+        self.seconds = time.perf_counter() - started
+        self.tables = self.project.tables()
+
+    def copy_to(self, project: Project) -> None:
+        """Leave there what this run has left."""
+        for name in ("steps", "figures"):
+            shutil.copytree(getattr(self.project, name), getattr(project, name))
+
+
+def is_real(number: int) -> bool:
+    """Is the fault of this number injected into a real notebook?"""
+    return number % REAL == REAL - 1
 
 
 def injected(
-    folder: Path, name: str, moment: float, number: int, references: dict
+    folder: Path, name: str, moment: float, number: int, references: dict[bool, Reference]
 ) -> tuple[str, str, str]:
     """One fault: its kind, how the run ended, and what went wrong."""
-    kind, real = KINDS[name], number % REAL == REAL - 1
-    tables, seconds = references[real]
+    kind, real = KINDS[name], is_real(number)
+    reference = references[real]
     place = folder / str(number)
     place.mkdir()
-    scene = Scene(Project(place, real=real), random.Random(number), log=place / "log")
+    jobs = 2 if "worker" in name or number % POOL == 0 else 1
+    scene = Scene(Project(place, real=real, jobs=jobs), random.Random(number), log=place / "log")
     try:
         if any(word in name for word in EARLIER):
-            scene.project.start(place / "earlier", {}).wait(LONGEST)
+            reference.copy_to(scene.project)
         kind.before(scene)
         kept = scene.project.finished_tasks()
         scene.process = scene.project.start(scene.log, kind.environment, kind.shell)
         if kind.during is not nothing:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                scene.process.wait(moment * seconds)
+                scene.process.wait(moment * SLOWER * reference.seconds)
             kept |= scene.project.finished_tasks()
             kind.during(scene)
-        outcome, wrong = ended(scene, kind, tables)
+        outcome, wrong = ended(scene, kind, reference.tables)
         kind.after(scene)
-        return name, outcome, wrong or again(scene, kept, tables)
+        if not (outcome == "finished" and kind.during is nothing):  # else it was that further run
+            wrong = wrong or again(scene, reference.tables)
+        wrong = wrong or lost(scene, kept)
+        print(
+            f"{number}: {name}: {outcome}{' · ' * bool(wrong)}{wrong}", file=sys.stderr, flush=True
+        )
+        if wrong:
+            for log in (scene.log, scene.log.with_suffix(".again")):
+                print(
+                    log.read_text(errors="replace")[-600:] if log.is_file() else "", file=sys.stderr
+                )
+        return name, outcome, wrong
     finally:
         subprocess.run(["umount", scene.project.steps], check=False, capture_output=True)
 
@@ -141,7 +170,7 @@ def _of(project: Project) -> Iterator[psutil.Process]:
                 yield process
 
 
-def again(scene: Scene, kept: dict[Path, int], tables: dict[str, bytes]) -> str:
+def again(scene: Scene, tables: dict[str, bytes]) -> str:
     """Run it without a fault: what was wrong then."""
     log = scene.log.with_suffix(".again")
     process = scene.project.start(log, {})
@@ -152,9 +181,14 @@ def again(scene: Scene, kept: dict[Path, int], tables: dict[str, bytes]) -> str:
         return "another run differs"
     if status or scene.project.tables() != tables:
         return "another run differs"
+    return ""
+
+
+def lost(scene: Scene, kept: dict[Path, int]) -> str:
+    """Was a finished task computed again, whose record nobody had damaged?"""
     now = scene.project.finished_tasks()
-    lost = [p for p, written in kept.items() if now.get(p) != written and p not in scene.damaged]
-    return "a task is lost" if lost else ""
+    gone = [p for p, written in kept.items() if now.get(p) != written and p not in scene.damaged]
+    return "a task is lost" if gone else ""
 
 
 def report(rows: list[tuple[str, str, str]], *, write: bool) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -177,6 +179,13 @@ def make_folder(path: Path, _: random.Random) -> None:
     path.mkdir()
 
 
+def remove_folders(scene: Scene) -> None:
+    """Do what the sentence asks for: nothing of ours deletes a folder that someone has made."""
+    for path in scene.project.steps.glob("*/*.json"):
+        if path.is_dir():
+            path.rmdir()
+
+
 def make_pipe(path: Path, _: random.Random) -> None:
     """Put a pipe in its place, from which nothing comes."""
     path.unlink()
@@ -188,24 +197,21 @@ def unlink(path: Path, _: random.Random) -> None:
     path.unlink()
 
 
-def small_disk(scene: Scene) -> None:
-    """The store's disk has room for some tasks and no more."""
-    scene.project.steps.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", scene.project.steps]
-    subprocess.run(command, check=True, capture_output=True)
-
-
 def read_only(scene: Scene) -> None:
     """The store's disk turns read-only."""
     command = ["mount", "-o", "remount,ro", scene.project.steps]
     subprocess.run(command, check=False, capture_output=True)
 
 
-def own_disk(scene: Scene) -> None:
+def own_disk(size: str) -> Callable[[Scene], None]:
     """The store lies on a disk of its own."""
-    scene.project.steps.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", scene.project.steps]
-    subprocess.run(command, check=True, capture_output=True)
+
+    def inject(scene: Scene) -> None:
+        scene.project.steps.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", scene.project.steps]
+        subprocess.run(command, check=True, capture_output=True)
+
+    return inject
 
 
 def writable_again(scene: Scene) -> None:
@@ -214,9 +220,17 @@ def writable_again(scene: Scene) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+@functools.cache
 def may_mount() -> bool:
-    """Disks of one's own need rights that not everyone has."""
-    return os.geteuid() == 0 and shutil.which("mount") is not None
+    """Disks of one's own need rights that not everyone has, root in a container neither."""
+    if shutil.which("mount") is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder]
+        done = subprocess.run(command, check=False, capture_output=True).returncode == 0
+        if done:
+            subprocess.run(["umount", folder], check=True)
+    return done
 
 
 STORED, ARRAYS, RESULTS = "steps/*/*.json", "steps/*/*.npz", "figures/*/*/*"
@@ -242,7 +256,7 @@ KINDS = {
     "a record is cut": Kind(before=damage(truncate, STORED)),
     "a record is empty": Kind(before=damage(empty, STORED)),
     "a record is something else": Kind(before=damage(foreign, STORED)),
-    "a record is a folder": Kind(before=damage(make_folder, STORED)),
+    "a record is a folder": Kind(before=damage(make_folder, STORED), after=remove_folders),
     "a record is a pipe": Kind(before=damage(make_pipe, STORED)),
     "a record is gone": Kind(before=damage(unlink, STORED)),
     "a bit of an array is turned": Kind(before=damage(flip, ARRAYS)),
@@ -261,8 +275,10 @@ KINDS = {
     "closed streams": Kind(shell=">&- 2>&-"),
     "full streams": Kind(shell=">/dev/full 2>/dev/full"),
     "a reader that goes away": Kind(shell="2>&1 | head -1 >{log}"),
-    "a full disk": Kind(before=small_disk, after=writable_again),
-    "a disk that turns read-only": Kind(before=own_disk, during=read_only, after=writable_again),
+    "a full disk": Kind(before=own_disk("600k"), after=writable_again),  # room for some tasks
+    "a disk that turns read-only": Kind(
+        before=own_disk("50m"), during=read_only, after=writable_again
+    ),
 }
 MOUNTED = ("a full disk", "a disk that turns read-only")
 EARLIER = ("record", "array", "result")  # what these kinds damage stems from an earlier run

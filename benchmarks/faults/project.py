@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -72,6 +74,7 @@ CELLS = (
     'report.show("1.T1", pd.DataFrame({"sum": sums}), title="Sums")\n'
     'report.claim("1.C1", results.REPRODUCED, f"{sum(sums):.6f}")\nreport.finish()',
 )  # fmt: skip
+SHELL = shutil.which("bash") or "bash"  # also where a run has no PATH
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 SMALL = (
     "runs=2",
@@ -84,6 +87,12 @@ SMALL = (
 )
 
 
+def _hear_signals() -> None:
+    """What ignores signals, as nohup and the background of a shell do, hands that on."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Project:
     """A command to run in a folder of its own, and what it leaves there.
 
@@ -93,9 +102,11 @@ class Project:
         An empty one: results, the store, and what is run lie in it.
     real
         Run notebook 03 instead of the light study.
+    jobs
+        Processes side by side; with 1 tasks run in the notebook's own.
     """
 
-    def __init__(self, folder: Path, *, real: bool = False):
+    def __init__(self, folder: Path, *, real: bool = False, jobs: int = 2):
         self.folder, self.steps, self.figures = folder, folder / "steps", folder / "figures"
         root = runtime.root()
         self.environment = os.environ | {
@@ -106,12 +117,13 @@ class Project:
         }
         if real:
             values = [word for value in SMALL for word in ("-p", f"03.{value}")]
-            self.command = [str(root / "run_all.py"), *values, "--jobs", "2", "--device", "cpu"]
+            self.command = [str(root / "run_all.py"), *values, "--device", "cpu"]
             self.results = self.figures / "custom" / "03_knn_tradeoff"
         else:
             self._write()
             self.command = [str(folder / "run.py")]
             self.results = self.figures / "quick" / "01_waves"
+        self.command += ["--jobs", str(jobs)]
 
     def _write(self) -> None:
         (self.folder / "studies").mkdir()
@@ -143,11 +155,12 @@ class Project:
         redirect = shell.format(log=log) if shell else f">{log} 2>&1"
         words = " ".join(f"'{word}'" for word in (sys.executable, *self.command))
         return subprocess.Popen(
-            ["bash", "-c", f"exec {words} {redirect}"],
+            [SHELL, "-c", f"exec {words} {redirect}"],
             cwd=self.folder,
             env=self.environment | dict(environment),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_hear_signals,
         )
 
     def tables(self) -> dict[str, bytes]:

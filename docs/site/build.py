@@ -31,7 +31,7 @@ import run_all  # noqa: E402
 from kit.harness import page, runner  # noqa: E402
 from kit.harness.runner import notebook_page  # noqa: E402
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "benchmarks/results/*.md")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "benchmarks/results/*.md")
 PROFILES = ("ci", "paper")  # of committed results
 WINGS = {"kit": "Methods", "kit.harness": "Harness", "kit.experiments": "The papers"}
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
@@ -98,7 +98,7 @@ def front(source: Path, notebooks: Sequence[str]) -> None:
     """The README as the first page, and below it a page for each part of the site."""
     (source / "README.md").rename(source / "index.md")
     measured = sorted(path.stem for path in (source / "benchmarks" / "results").glob("*.md"))
-    reference = [*(f"docs/{name}" for name in REFERENCE), "api/index", "CONTRIBUTING"]
+    reference = [*(f"docs/{name}" for name in REFERENCE), "api/index", "CONTRIBUTING", "CHANGELOG"]
     papers = [f"docs/{name}" for name in notebooks if (source / "docs" / f"{name}.md").is_file()]
     others = sorted(f"docs/{path.stem}" for path in (source / "docs").glob("*.md"))
     parts = {

@@ -172,7 +172,7 @@ def cw_l2(
 
     with frozen(model):
         check_attack(model, x, y)
-        result = CarliniWagner(*in_batches(attack, x, y))
+        result = CarliniWagner(*in_batches(attack, x, y, model=model))
     return result if details else result.x_adv
 
 

@@ -89,6 +89,7 @@ def deepfool(
             x,
             y,
             copies=max(1, min(known, classes or known) // 10),  # a gradient for each class
+            model=model,
         )
         if max_eps is not None:
             x_adv = (x + (x_adv - x).clamp(-max_eps, max_eps)).clamp(0, 1)

@@ -108,7 +108,7 @@ def fgsm(
 
 
 def _one_step(model: nn.Module, x: Tensor, y: Tensor, step: float, norm: str) -> GradientAttack:
-    grad = in_batches(lambda x, y: loss_gradient(model, x, y), x, y)
+    grad = in_batches(lambda x, y: loss_gradient(model, x, y), x, y, model=model)
     x_adv = (x + step * steepest(grad, norm)).clamp(0, 1).detach()
     return GradientAttack(x_adv, ~grad.flatten(1).any(1))
 

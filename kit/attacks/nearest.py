@@ -139,7 +139,11 @@ def nearest_l2(
         check_attack(model, x, y)
         result = NearestL2(
             *in_batches(
-                lambda x, y: _attack(objective, x, y, steps, classes), x, y, copies=1 + classes
+                lambda x, y: _attack(objective, x, y, steps, classes),
+                x,
+                y,
+                copies=1 + classes,
+                model=model,
             )
         )
     return result if details else result.x_adv

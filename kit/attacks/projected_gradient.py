@@ -132,7 +132,7 @@ def pgd(
         check_attack(model, x, y)
         # Drawn for the whole call: the same numbers whatever the size of a batch.
         start = _random_start(x, eps, norm, seed) if random_start else x
-        result = GradientAttack(*in_batches(attack, x, y, start))
+        result = GradientAttack(*in_batches(attack, x, y, start, model=model))
     return result if details else result.x_adv
 
 

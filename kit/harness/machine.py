@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -87,6 +88,7 @@ def device_memory() -> Iterator[dict[str, int]]:
     held["device_memory"] = torch.cuda.max_memory_allocated(gpu)
 
 
+@functools.cache
 def _processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

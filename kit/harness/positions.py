@@ -35,7 +35,7 @@ def chosen(counts: Sequence[int], now: Sequence[int]) -> list[list[int]]:
     Examples
     --------
     >>> chosen([4], [2]), chosen([31], [10])
-    ([[0, 1, 2, 3]], [[0, 3, 6, 8, 10, 14, 16, 19, 22, 24, 27, 30]])
+    ([[0, 1, 2, 3]], [[0, 3, 5, 8, 10, 14, 16, 19, 22, 25, 27, 30]])
     >>> [len(positions) for positions in chosen([20, 20], [0, 7])]
     [3, 3]
     """

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, get_type_hints
 
@@ -32,9 +33,14 @@ from kit.constraints import (
 )
 from kit.harness import guidance
 
+ADDRESS = Constraint(
+    lambda value: bool(re.fullmatch(r"|(tcp|tls)://\S+:\d{1,5}", str(value))),
+    "write it as tcp://host:8786 or tls://host:8786",
+    {"type": "string", "pattern": r"^$|^(tcp|tls)://\S+:\d{1,5}$"},
+)
 DATASETS = ListOf(TEXT, "list at least one name, such as ['digits']")
 _PLAIN = (str, int, float, bool, list, dict)  # types of parameters
-PLACES = ("data_root", "device", "jobs", "out")  # where it runs, not what it computes
+PLACES = ("data_root", "device", "jobs", "scheduler", "out")  # where it runs, not what it computes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class Settings:
         Images to keep in all, evenly over the classes; 0 keeps all.
     seed
         Everything random follows from it.
-    data_root, device, jobs, out
+    data_root, device, jobs, scheduler, out
         Where it runs; they change no number.
     """
 
@@ -63,6 +69,7 @@ class Settings:
     data_root: Annotated[str, ANYTHING] = ""
     device: Annotated[str, ANYTHING] = "auto"
     jobs: Annotated[int, whole(0)] = 0
+    scheduler: Annotated[str, ADDRESS] = ""
     out: Annotated[str, ANYTHING] = ""
 
     @classmethod
@@ -178,7 +185,12 @@ class Settings:
     @property
     def where(self) -> dict[str, Any]:
         """Where to compute: options of :func:`kit.harness.steps.compute`."""
-        return {"jobs": self.jobs, "device": self.device, "data_root": self.data_root}
+        return {
+            "executor": self.scheduler or None,
+            "jobs": self.jobs,
+            "device": self.device,
+            "data_root": self.data_root,
+        }
 
 
 @in_one_line

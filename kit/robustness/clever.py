@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple, overload
@@ -147,14 +148,21 @@ def clever(
 
     with frozen(model):
         check_gradient(model, x)
-        scored = [_score(f, image, points, batch_size, norm, radius) for image in x.detach()]
+        parts = functools.partial(in_batches, model=model)
+        scored = [_score(f, image, points, batch_size, norm, radius, parts) for image in x.detach()]
     result = Clever(*map(torch.stack, zip(*scored, strict=True)))
     finite(result.largest)
     return result if details else result.scores
 
 
 def _score(
-    f: Outputs, image: Tensor, points: Tensor, batch_size: int, norm: str, radius: float
+    f: Outputs,
+    image: Tensor,
+    points: Tensor,
+    batch_size: int,
+    norm: str,
+    radius: float,
+    parts: Callable[..., Tensor],
 ) -> tuple[Tensor, ...]:
     """The fields of :class:`Clever` for one image."""
     at_image = f(image[None])[0]
@@ -165,7 +173,7 @@ def _score(
 
     def maxima(points: Tensor, others: Tensor) -> Tensor:
         samples = (image + points).clamp(0, 1)
-        norms = in_batches(lambda x: _grad_norms(f, x, label, others, norm), samples)
+        norms = parts(lambda x: _grad_norms(f, x, label, others, norm), samples)
         return norms.unflatten(0, (-1, batch_size)).amax(1)
 
     first = maxima(points[:batch_size], others)

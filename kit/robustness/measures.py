@@ -207,7 +207,9 @@ def loss_sensitivity(
     """
     with frozen(model):
         check_attack(model, x, y)
-        norms = finite(in_batches(lambda x, y: l2_norm(loss_gradient(model, x, y)), x, y))
+        norms = finite(
+            in_batches(lambda x, y: l2_norm(loss_gradient(model, x, y)), x, y, model=model)
+        )
     value = float(norms.double().mean())
     return LossSensitivity(value, norms, int((norms == 0).sum())) if details else value
 
@@ -324,7 +326,7 @@ def empirical_robustness(
     grid = [eps_max * k / count for k in range(1, count + 1)]
     with frozen(model):
         check_gradient(model, x)
-        eps, size = in_batches(lambda x: _smallest_step(model, x, grid), x.detach())
+        eps, size = in_batches(lambda x: _smallest_step(model, x, grid), x.detach(), model=model)
     relative = size / x.detach().flatten(1).amax(1)
     fooled = relative.isfinite()
     value = float(relative[fooled].double().mean()) if fooled.any() else float("nan")

@@ -39,7 +39,6 @@ def metadata(
     study
         What is known about the paper.
     """
-    from rocrate.model import ContextEntity, Person
     from rocrate.rocrate import ROCrate
 
     crate = ROCrate(version="1.1")
@@ -47,12 +46,27 @@ def metadata(
     crate.description = f"What an independent reproduction computed. The paper: {study.citation}"
     crate.license = LICENSE
     crate.datePublished = manifest["finished"]
+    paper = _add(crate, "#paper", "ScholarlyArticle", name=study.title, citation=study.citation)
+    authors = _add(crate, "#authors", "Person", name="The authors of the kit")
+    _add_run(crate, _files(crate, folder, manifest), manifest, authors)
+    crate.root_dataset["mentions"] = [
+        _verdict(crate, number, claim, paper, authors) for number, claim in enumerate(claims, 1)
+    ]
+    crate.root_dataset["about"] = paper
+    graph = crate.metadata.generate()
+    return json.dumps(graph, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
-    def entity(place: str, kind: str, **properties: Any) -> ContextEntity:
-        return crate.add(ContextEntity(crate, place, properties={"@type": kind, **properties}))
 
+def _add(crate: Any, place: str, kind: str, **properties: Any) -> Any:
+    """Something that is no file, by its place in the crate."""
+    from rocrate.model import ContextEntity
+
+    return crate.add(ContextEntity(crate, place, properties={"@type": kind, **properties}))
+
+
+def _files(crate: Any, folder: Path, manifest: Mapping[str, Any]) -> list[Any]:
     titles = {**manifest["tables"], **manifest["figures"]}
-    files = []
+    found = []
     for path in sorted({*folder.iterdir(), folder / "manifest.json"}):  # which may come last
         if path.name in KINDS:
             name, kind = KINDS[path.name]
@@ -61,44 +75,39 @@ def metadata(
         else:
             continue
         properties = {"name": name, "encodingFormat": kind}
-        files.append(crate.add_file(dest_path=path.name, properties=properties))
-    paper = entity("#paper", "ScholarlyArticle", name=study.title, citation=study.citation)
-    software = entity(
-        "#kit", "SoftwareApplication", name="generalization-robustness-kit",
-        version=manifest["kit"], softwareRequirements=_versions(manifest["packages"]),
+        found.append(crate.add_file(dest_path=path.name, properties=properties))
+    return found
+
+
+def _add_run(crate: Any, files: list[Any], manifest: Mapping[str, Any], authors: Any) -> None:
+    """What made the files, from what, by what."""
+    software = _add(
+        crate, "#kit", "SoftwareApplication", name="generalization-robustness-kit",
+        version=manifest["kit"],
+        softwareRequirements=[f"{name} {v}" for name, v in manifest["packages"].items()],
     )  # fmt: skip
     data = [
-        entity(
-            f"#data-{name}", "Dataset", name=one["title"], identifier=one["fingerprint"],
+        _add(
+            crate, f"#data-{name}", "Dataset", name=one["title"], identifier=one["fingerprint"],
             description=f"{one['train']} training and {one['test']} test images",
         )
         for name, one in manifest["data"].items()
     ]  # fmt: skip
     parameters = [
-        entity(f"#parameter-{name}", "PropertyValue", name=name, value=json.dumps(value))
+        _add(crate, f"#parameter-{name}", "PropertyValue", name=name, value=json.dumps(value))
         for name, value in manifest["parameters"].items()
     ]
-    authors = crate.add(Person(crate, "#authors", properties={"name": "The authors of the kit"}))
-    entity(
-        "#run", "CreateAction", name=f"The run of {manifest['notebook']}",
+    _add(
+        crate, "#run", "CreateAction", name=f"The run of {manifest['notebook']}",
         endTime=manifest["finished"], instrument=software, object=[*data, *parameters],
         result=files, agent=authors,
     )  # fmt: skip
-    verdicts = [
-        entity(
-            f"#verdict-{number}", "ClaimReview", name=f"{claim['claim']}, {about(claim)}",
-            claimReviewed=claim["claim"], itemReviewed=paper, reviewBody=claim["evidence"],
-            reviewRating=entity(f"#rating-{number}", "Rating", ratingValue=claim["verdict"]),
-            author=authors,
-        )
-        for number, claim in enumerate(claims, 1)
-    ]  # fmt: skip
-    crate.root_dataset["mentions"] = verdicts
-    crate.root_dataset["about"] = paper
-    return (
-        json.dumps(crate.metadata.generate(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    )
 
 
-def _versions(packages: Mapping[str, str]) -> list[str]:
-    return [f"{name} {version}" for name, version in packages.items()]
+def _verdict(crate: Any, number: int, claim: Claim, paper: Any, authors: Any) -> Any:
+    rating = _add(crate, f"#rating-{number}", "Rating", ratingValue=claim["verdict"])
+    return _add(
+        crate, f"#verdict-{number}", "ClaimReview", name=f"{claim['claim']}, {about(claim)}",
+        claimReviewed=claim["claim"], itemReviewed=paper, reviewBody=claim["evidence"],
+        reviewRating=rating, author=authors,
+    )  # fmt: skip

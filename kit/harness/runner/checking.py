@@ -34,7 +34,7 @@ def prepare(notebook: Notebook, values: Values, options: argparse.Namespace) -> 
         return Prepared()
     plan = experiment.plan(settings)
     estimate = steps.estimate(plan, options.jobs, options.device)
-    for name in () if options.check else estimate.data:
+    for name in () if options.check or options.scheduler else estimate.data:
         if not settings.is_there(name):  # better said now than when the first task asks for it
             settings.fetch(name)
     return Prepared(estimate, settings.remarks(plan) if options.check else ())
@@ -67,6 +67,8 @@ def describe(
         lines += [*decidable(settings), *prepared.remarks]
         absent = " (none is here)" if kind != "cpu" and not machine.has_driver() else ""
         lines.append(f"device: {kind}{absent}, {jobs} process{'' if jobs == 1 else 'es'}")
+        if options.scheduler:
+            lines.append(f"workers: those of {options.scheduler}; time and memory are for here")
         lines.append(cost(estimate, jobs, kind))
     return "\n".join(lines)
 

@@ -31,6 +31,7 @@ from kit.harness import machine, progress, runner, steps
 from kit.harness.progress import say
 from kit.harness.runner import checking, comparing
 from kit.harness.runner.parameters import QUICK, Values
+from kit.harness.settings import ADDRESS
 
 
 def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> int:
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
         files.writable(folder)
         if not known_results:
             files.writable(runtime.folder("steps"))
+            if options.scheduler:
+                steps.check_reachable(options.scheduler)
     except (ValueError, OSError) as error:
         say(f"run_all.py: {error}", sys.stderr)
         return 2
@@ -126,6 +129,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=0,
         metavar="N",
         help="processes side by side (default: one per core, one on a GPU)",
+    )
+    add(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="compute on the workers of a dask scheduler, such as tcp://host:8786",
     )
     add(
         "--timeout",
@@ -187,6 +196,7 @@ def configure(
         "data_root": str(runtime.folder("data", options.data)),
         "device": options.device,
         "jobs": options.jobs,
+        "scheduler": ADDRESS.check("--scheduler", options.scheduler),
     }
     values = {
         n.name: n.defaults() | profile[n.name] | {k: common[k] for k in common if k in n.parameters}

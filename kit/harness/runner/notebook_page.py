@@ -12,6 +12,7 @@ import nbformat
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
 from kit import runtime
 from kit.harness import page, positions
@@ -21,6 +22,7 @@ _SHOWN = ["text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xm
 
 # What scrolls is reached by keyboard; a table in a box of its own is already.
 _SCROLLS = re.compile(r'(<div class="output_html[^"]*")(?=>\s*(?!<div class="scroll"))')
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 INJECTED = "injected-parameters"  # papermill's tag
 
 
@@ -70,9 +72,9 @@ def write(path: Path) -> Path:
     standalone(notebook)
     markdown = MarkdownWithMath(renderer=_Renderer(path.parent.resolve()))
     exporter = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": _SHOWN}}),
         template_name="basic",
         filters={"markdown2html": markdown.render},
-        display_data_priority=_SHOWN,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
@@ -91,6 +93,10 @@ def write(path: Path) -> Path:
 def standalone(notebook: nbformat.NotebookNode) -> None:
     """Change an executed notebook for pages without a kernel: its controls choose by CSS alone."""
     notebook.cells = [_folded(cell) for cell in notebook.cells]
+    notebook.metadata.pop("widgets", None)  # their state, a script of nothing but data
+    for cell in notebook.cells:
+        if "outputs" in cell:  # a slider that nothing moves is left out
+            cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
     controls = [
         output.data
         for cell in notebook.cells

@@ -25,7 +25,10 @@ from kit.constraints import OF_TYPE, Constraint, shown
 from kit.harness.results import Study
 
 # Parameters that options of the command line set, in every notebook that has them.
-OPTIONS = {"data_root": "--data", "device": "--device", "jobs": "--jobs", "out": "--out"}
+OPTIONS = {
+    "data_root": "--data", "device": "--device", "jobs": "--jobs", "scheduler": "--scheduler",
+    "out": "--out",
+}  # fmt: skip
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 QUICK = "quick"  # the profile that is the notebooks' defaults
 Values = dict[str, Any]  # a notebook's parameters by name

@@ -20,6 +20,7 @@ Examples
 """
 
 from kit.harness.steps import archive
+from kit.harness.steps.cluster import check_reachable, executor
 from kit.harness.steps.compute import Estimate, compute, estimate, stored
 from kit.harness.steps.interrupts import Interrupted
 from kit.harness.steps.store import Result, Store
@@ -35,8 +36,10 @@ __all__ = [
     "Store",
     "Task",
     "archive",
+    "check_reachable",
     "compute",
     "estimate",
+    "executor",
     "leaves",
     "step",
     "stored",

@@ -9,6 +9,7 @@ from typing import Any
 from kit import files, runtime
 from kit.harness import machine, progress
 from kit.harness.steps import archive
+from kit.harness.steps.cluster import Cluster, recognised
 from kit.harness.steps.interrupts import Interrupted, running
 from kit.harness.steps.records import Records, names_of_data, same_data, seconds
 from kit.harness.steps.schedule import Schedule, value_of
@@ -21,7 +22,7 @@ _CUDA = 0.5e9  # bytes of a GPU's memory that CUDA takes for each process, about
 def compute(
     tree: Any,
     *,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     jobs: int = 0,
     device: str = "auto",
     data_root: str = "",
@@ -34,17 +35,18 @@ def compute(
     tree
         Lists, tuples, dictionaries and dataclasses with tasks, or fields of tasks, in them.
     executor
-        Where tasks run: anything with ``submit``, such as a process pool,
-        ``dask.distributed.Client(...).get_executor()`` or MPI's. Workers receive values and return
+        Where tasks run: anything with ``submit``, such as a process pool, or the address of a dask
+        scheduler (see :func:`kit.harness.steps.executor`). Workers receive values and return
         values; only this process touches the store. By default a pool of processes.
     jobs
-        Tasks side by side; 0 means one per core (one in all on a GPU), or as many as a pool of
-        ``concurrent.futures`` has workers. Other executors do not say how many they have. It
-        changes no number.
+        Tasks side by side; 0 means one per core (one in all on a GPU), as many as a pool of
+        ``concurrent.futures`` has workers, or as many as a scheduler's workers have threads. Other
+        executors do not say how many they have. It changes no number.
     device
         As in :func:`kit.runtime.device`.
     data_root
-        Data folder of the workers; empty for the project's.
+        Data folder of the workers; empty for the project's. Workers of a scheduler that is given
+        by its address have their own.
     whole
         Compute again what lies in the repository without its bulky parts, such as weights.
 
@@ -58,8 +60,8 @@ def compute(
     ------
     RuntimeError
         Some tasks failed: they raised an error, or returned what cannot be kept. All that do not
-        need them were computed all the same and stay on disk. Or a worker process was killed; then
-        what was finished stays.
+        need them were computed all the same and stay on disk. Or a worker process was killed, or a
+        scheduler or its workers cannot be used; then what was finished stays.
     ValueError
         `jobs` is no number from 0 on. Or other processes would not find a step, such as one of a
         notebook: use ``jobs=1``.
@@ -81,7 +83,9 @@ def compute(
     """
     jobs = machine.JOBS.check("jobs", jobs)
     try:
-        return _compute(tree, executor, jobs, runtime.Context(device, data_root), whole)
+        pool = recognised(executor, data_root)
+        root = pool.data_root if isinstance(pool, Cluster) else data_root
+        return _compute(tree, pool, jobs, runtime.Context(device, root), whole)
     except Interrupted:
         raise
     except KeyboardInterrupt:  # before the first task began, or after the last one
@@ -101,9 +105,10 @@ def _compute(
             bar.note(f"{len(store.damaged)} stored results do not fit and are computed again.")
         if missing:
             files.writable(store.folder)  # known before hours of computing
-            jobs = jobs or getattr(executor, "_max_workers", 0)
-            most = jobs or machine.workers(0, machine.device_type(context.device))
-            jobs = min(len(missing), most)
+            if not isinstance(executor, Cluster):  # which says itself how many it computes
+                jobs = jobs or getattr(executor, "_max_workers", 0)
+                most = jobs or machine.workers(0, machine.device_type(context.device))
+                jobs = min(len(missing), most)
             schedule = Schedule(missing, results, store, context, jobs, bar)
             with running(executor, jobs, schedule.kept) as pool:
                 schedule.run(pool)

@@ -9,7 +9,8 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from kit.harness import processes
-from kit.harness.steps.workers import InProcess, OtherCodeError
+from kit.harness.steps.cluster import Cluster
+from kit.harness.steps.workers import InProcess, UnfitWorkerError
 
 
 class Interrupted(KeyboardInterrupt):
@@ -40,9 +41,12 @@ def running(executor: Executor | None, jobs: int, kept: Callable[[], str]) -> It
             ) from error
         if isinstance(error, BrokenExecutor):
             raise RuntimeError(f"The executor has ended: {error} {kept()}.") from error
-        if isinstance(error, OtherCodeError):
+        if isinstance(error, UnfitWorkerError):
             raise RuntimeError(f"{error} {kept()}.") from error
         raise
+    finally:
+        if isinstance(pool, Cluster):
+            pool.settle()
     if executor is None:
         pool.shutdown()
 

@@ -33,8 +33,10 @@ class Records:
     def __init__(self, names: Iterable[str], store: Store, what: str = "seconds"):
         self.what = what
         self._of: dict[str, list[dict]] = {name: [] for name in names}
-        # What was asked is kept up to date: a schedule asks again for all tasks after each of them.
-        self._asked: dict[str, dict[Task, _Nearest]] = {name: {} for name in self._of}
+        # What was asked is kept up to date, once for all tasks that are alike: a schedule asks for
+        # each of them again and again.
+        self._asked: dict[str, dict[tuple, _Nearest]] = {name: {} for name in self._of}
+        self._nearest: dict[Task, _Nearest] = {}
         if not self._of:
             return
         for record in (*_counted(), *_archived(frozenset(self._of))):
@@ -53,19 +55,22 @@ class Records:
 
     def nearest(self, task: Task) -> dict | None:
         """The record of a step that is most like a task: in its words (a net, …), then in work."""
-        asked = self._asked.setdefault(task.step.name, {})
-        if task not in asked:
-            asked[task] = _Nearest(task)
-            for record in self._of.get(task.step.name, []):
-                asked[task].meet(record)
-        return asked[task].record
+        if task not in self._nearest:
+            asked = self._asked.setdefault(task.step.name, {})
+            words, work = frozenset(_words(task.keyed)), task.work
+            if (words, work) not in asked:
+                asked[words, work] = nearest = _Nearest(words, work)
+                for record in self._of.get(task.step.name, []):
+                    nearest.meet(record)
+            self._nearest[task] = asked[words, work]
+        return self._nearest[task].record
 
 
 class _Nearest:
-    """The record nearest to a task among those that it has met."""
+    """The record nearest to a task of some words and work among those that it has met."""
 
-    def __init__(self, task: Task):
-        self.words, self.work = _words(task.keyed), task.work
+    def __init__(self, words: frozenset, work: float):
+        self.words, self.work = words, work
         self.distance: tuple[float, float] = (math.inf, math.inf)
         self.record: dict | None = None
 
@@ -102,14 +107,17 @@ def same_data(task: Task, record: dict) -> bool:
 
 
 def _words(arguments: dict) -> set:
-    """Arguments that are text, with their names; those in mappings, and names of data sets, too."""
+    """Arguments that are text, with their names; those in mappings, and names of data sets, too.
+
+    What stands for another task says nothing of how long this one takes.
+    """
     pairs = set()
     for name, value in arguments.items():
         if isinstance(value, str):
             pairs.add((name, value))
         elif name == SPLIT and isinstance(value, list) and value:
             pairs.add((name, value[0]))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and "task" not in value:
             pairs |= _words(value)
     return pairs
 

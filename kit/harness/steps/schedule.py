@@ -18,13 +18,15 @@ from typing import Any
 
 from kit import runtime
 from kit.harness import progress
+from kit.harness.steps.cluster import Cluster
 from kit.harness.steps.interrupts import interrupts_spare
 from kit.harness.steps.records import Records, seconds
 from kit.harness.steps.store import Result, Store
-from kit.harness.steps.task import Field, Task, dependencies, mapped
-from kit.harness.steps.workers import OtherCodeError, source, versions, work
+from kit.harness.steps.task import Field, Step, Task, dependencies, mapped
+from kit.harness.steps.workers import UnfitWorkerError, source, versions, work
 
-_FATAL = (BrokenExecutor, KeyboardInterrupt, OtherCodeError)  # nothing more can be computed
+_FATAL = (BrokenExecutor, KeyboardInterrupt, UnfitWorkerError)  # nothing more can be computed
+_SHARE = 0.02  # of the time that may go into estimates of the time left
 _SHOWN = 3  # failures that are told one by one
 
 
@@ -42,7 +44,10 @@ class Schedule:
     ):
         self.missing, self.results, self.store = missing, results, store
         self.context, self.jobs, self.bar = context, jobs, bar
-        self.source = source()
+        self.most, self.remarked = jobs, ""
+        self.left: float | None = None
+        self.next_estimate = 0.0
+        self.source, self.wanted = source(), dict[Step, dict[str, str]]()
         self.records = Records({task.step.name for task in missing}, store)
         self.started: dict[Task, float] = {}
         self.failed: dict[Task, BaseException] = {}
@@ -59,11 +64,14 @@ class Schedule:
 
     def run(self, pool: Executor) -> None:
         """Compute all of them that can be, as many at once as there are jobs."""
-        if isinstance(pool, ProcessPoolExecutor):
+        if isinstance(pool, (ProcessPoolExecutor, Cluster)):
             for step in {task.step.name: task.step for task in self.missing}.values():
-                step.check_importable()
+                step.check_importable(elsewhere=isinstance(pool, Cluster))
+        if isinstance(pool, Cluster):
+            pool.begin(self.missing, self.source, self.context, self.remark)
         running: dict[Any, Task] = {}
         while self.ready or running:
+            self.look(pool)
             while self.ready and len(running) < self.jobs:
                 task = self.missing[heapq.heappop(self.ready)]
                 self.started[task] = time.monotonic()
@@ -74,11 +82,24 @@ class Schedule:
             fatal = [error for _, f in ended if isinstance(error := error_of(f), _FATAL)]
             for task, future in ended:
                 self.finish(task, future)
-            for failure in fatal:
-                raise failure
+            if fatal:
+                self.look(pool)  # says more of a scheduler that is gone
+                raise fatal[0]
             self.show()
         if self.failed:
             raise RuntimeError(self.sentence()) from next(iter(self.failed.values()))
+
+    def look(self, pool: Executor) -> None:
+        """See how many tasks fit, where workers come and go, and what keeps them waiting."""
+        if isinstance(pool, Cluster):
+            room = max(1, pool.room(self.remark))
+            self.jobs = min(room, self.most) if self.most else room
+
+    def remark(self, trouble: str) -> None:
+        """Say once what keeps tasks waiting; nothing while it is empty."""
+        if trouble and trouble != self.remarked:
+            self.bar.note(f"{trouble} {self.kept()}.")
+        self.remarked = trouble
 
     def submit(self, task: Task, pool: Executor) -> Future:
         """Send a task to a worker, with values in place of other tasks."""
@@ -90,7 +111,9 @@ class Schedule:
             future: Future = Future()
             future.set_exception(error)
             return future
-        wanted = versions(task.step, self.source)
+        if task.step not in self.wanted:
+            self.wanted[task.step] = versions(task.step, self.source)
+        wanted = self.wanted[task.step]
         with interrupts_spare(pool):
             return pool.submit(work, task.step, wanted, arguments, self.context)
 
@@ -149,12 +172,14 @@ class Schedule:
 
     def show(self) -> None:
         """Tell the bar how things stand."""
-        self.bar.update(
-            len(self.results), self._seconds_left(), [task.label for task in self.started]
-        )
+        now = time.monotonic()
+        if now >= self.next_estimate:  # it looks at all tasks, which may be very many
+            self.left = self._seconds_left(now)
+            self.next_estimate = now + (time.monotonic() - now) / _SHARE
+        self.bar.update(len(self.results), self.left, [task.label for task in self.started])
 
-    def _seconds_left(self) -> float | None:
-        now, left = time.monotonic(), 0.0
+    def _seconds_left(self, now: float) -> float | None:
+        left = 0.0
         for task in self.missing:
             if task in self.results or task in self.failed or task in self.lost:
                 continue

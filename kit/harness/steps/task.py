@@ -70,11 +70,14 @@ class Step:
         """
         return None if self._is_experiment else code.digest(self.function)
 
-    def check_importable(self) -> None:
-        """Refuse a function that other processes would not find, with a ValueError."""
+    def check_importable(self, elsewhere: bool = False) -> None:
+        """Refuse a function that other processes would not find, with a ValueError.
+
+        Those that run `elsewhere` do not run a script again, as the processes of a pool do.
+        """
         module, place = self.origin
         found: Any = sys.modules.get(module)
-        reachable = _reachable(found)
+        reachable = _reachable(found) and not (elsewhere and module == "__main__")
         for name in place.split("."):
             found = getattr(found, name, None)
         if found is not self or not reachable:

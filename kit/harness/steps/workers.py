@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
+import importlib
+import operator
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +36,11 @@ class InProcess(Executor):
         return future
 
 
-class OtherCodeError(RuntimeError):
+class UnfitWorkerError(RuntimeError):
+    """A worker cannot compute what the caller wants; the sentence says why and what to do."""
+
+
+class OtherCodeError(UnfitWorkerError):
     """A worker would compute with other code than the caller, who would keep its numbers."""
 
 
@@ -54,6 +61,7 @@ def source() -> str:
 
 
 _installed = functools.cache(metadata.version)
+_process = functools.cache(psutil.Process)
 _own_source = functools.cache(source)  # a worker may live long: what it has imported stays
 
 
@@ -67,12 +75,7 @@ def work(
     OtherCodeError
         The worker's versions are not the `wanted` ones.
     """
-    for name, version in versions(step, _own_source()).items():
-        if version != wanted.get(name):
-            raise OtherCodeError(
-                f"A worker has {name} {version}, and the caller {wanted.get(name, 'none')}: give "
-                "all workers the caller's version and start them anew."
-            )
+    _check_versions(step, wanted)
     arguments = mapped(arguments, _aligned)
     started = time.perf_counter()
     with runtime.use_context(context), runtime.threads(1):
@@ -82,10 +85,55 @@ def work(
     return result, {
         "hardware": hardware,
         "seconds": round(time.perf_counter() - started, 2),
-        "memory": psutil.Process().memory_info().rss,
+        "memory": _process(os.getpid()).memory_info().rss,
         **held,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def check_code(origins: Iterable[tuple[str, str]], wanted: Mapping[str, str]) -> None:
+    """In a worker or a scheduler: refuse to work without the caller's code.
+
+    Parameters
+    ----------
+    origins
+        Where the steps are defined: module and qualified name.
+    wanted
+        The caller's versions.
+
+    Raises
+    ------
+    OtherCodeError
+        The versions here are others.
+    ImportError, AttributeError
+        A step is not here.
+    """
+    for module, place in origins:
+        found = operator.attrgetter(place)(importlib.import_module(module))
+        _check_versions(found, wanted)
+
+
+def check_place(images: Iterable[Any], context: runtime.Context) -> None:
+    """In a worker: refuse to work without the device and the images of some splits of data.
+
+    Raises
+    ------
+    ValueError, OSError
+        With one sentence on what is missing here.
+    """
+    with runtime.use_context(context):
+        runtime.device()
+        for split in images:
+            split.load()
+
+
+def _check_versions(step: Step, wanted: Mapping[str, str]) -> None:
+    for name, version in versions(step, _own_source()).items():
+        if version != wanted.get(name):
+            raise OtherCodeError(
+                f"A worker has {name} {version}, and the caller {wanted.get(name, 'none')}: give "
+                "all workers the caller's version and start them anew."
+            )
 
 
 def _aligned(value: Any) -> Any:
