@@ -102,6 +102,13 @@ def blocks(norm):
     )
 
 
+class Stacked(nn.Sequential):
+    """What several layers make of the same features, one after another."""
+
+    def forward(self, x):
+        return torch.cat([x[:, :, 1:, 1:], *(layer(x) for layer in self)], 1)
+
+
 PIECES = {
     "convolution": lambda: nn.Conv2d(2, 4, (3, 2), (2, 1), (1, 0), groups=2),
     "batch norm": lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3)),
@@ -109,6 +116,7 @@ PIECES = {
     "max pooling": lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.MaxPool2d(3, 2, 1)),
     "average pooling": lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.AvgPool2d(3, 2, 1)),
     "adaptive pooling": lambda: nn.Sequential(nn.Conv2d(2, 3, 2), nn.AdaptiveAvgPool2d((3, 2))),
+    "concatenation": lambda: Stacked(nn.Conv2d(2, 3, 2), nn.Conv2d(2, 2, 2)),
     "a whole net": lambda: blocks(nn.BatchNorm2d),
 }
 

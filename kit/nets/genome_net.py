@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, pad
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
 from kit.nets.genome import JOINS, Block, Genome, Shape, shapes
 
@@ -37,7 +37,7 @@ class GenomeNet(nn.Module):
         channels, height, width = outputs[-1]
         side = min(HEAD, height, width)
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(side),
+            Averaged((side, side)),
             nn.Flatten(),
             nn.Linear(channels * side**2, HIDDEN),
             nn.ReLU(),
@@ -65,12 +65,39 @@ class Join(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Features of the smaller size."""
         size = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
-        a, b = (t if t.shape[2:] == size else adaptive_avg_pool2d(t, size) for t in (a, b))
+        a, b = averaged(a, size), averaged(b, size)
         if self.kind == "concat":
             return torch.cat([a, b], 1)
         channels = max(a.shape[1], b.shape[1])
-        a, b = (pad(t, (0, 0, 0, 0, 0, channels - t.shape[1])) for t in (a, b))
-        return a + b
+        return _widened(a, channels) + _widened(b, channels)
+
+
+class Averaged(nn.Module):
+    """Feature maps averaged to a size, (height, width)."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of this size."""
+        return averaged(x, self.size)
+
+
+def averaged(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Feature maps averaged to a size; by equal windows where they fit, which is much quicker."""
+    sides = tuple(x.shape[2:])
+    if sides == size:
+        return x
+    if any(side % wanted for side, wanted in zip(sides, size, strict=True)):
+        return adaptive_avg_pool2d(x, size)
+    return avg_pool2d(x, (sides[0] // size[0], sides[1] // size[1]))
+
+
+def _widened(x: Tensor, channels: int) -> Tensor:
+    """With zeros for missing channels."""
+    missing = channels - x.shape[1]
+    return pad(x, (0, 0, 0, 0, 0, missing)) if missing else x
 
 
 def _block(block: Block, inputs: Sequence[Shape]) -> nn.Module:

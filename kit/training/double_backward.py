@@ -4,9 +4,10 @@ A loss on a net's input gradients, as the GM loss is, is differentiated by the w
 backward pass that computed them. With the forward pass and the backward passes of both, that is
 twice the arithmetic of a plain step; PyTorch's own double backward takes five to seven times a
 plain step. It computes a convolution's part by a convolution with kernels as large as images, batch
-norm's by some seventy operations, and adds zeros for what ReLU and pooling do not change.
+norm's by some seventy operations, and adds zeros for what ReLU and pooling do not change, and for
+what a part of a concatenation leaves out.
 
-:class:`DoubleBackward` puts operations in place of these four that compute the same numbers but for
+:class:`DoubleBackward` puts operations in place of these five that compute the same numbers but for
 rounding. For each, g is the gradient that arrives from behind, and v the one that arrives for the
 input gradient when that is differentiated itself:
 
@@ -15,6 +16,7 @@ input gradient when that is differentiated itself:
 - *Batch norm* has a closed form, in :class:`_BatchNormGradient`.
 - *ReLU and pooling* are linear piece by piece: the slope does not change with the input, so
   nothing is added for it.
+- *Concatenation.* Its gradient is g cut into parts; that of the cutting is v's parts, concatenated.
 
 Every other operation, and every case in which this would not be certain, is left to PyTorch.
 """
@@ -198,6 +200,28 @@ class _PiecewiseLinear(Function):
         return None, None, ctx.slope(g, *(tensor.detach() for tensor in ctx.saved_tensors))
 
 
+class _Concatenation(Function):
+    @staticmethod
+    def forward(ctx, dim, *tensors):
+        ctx.dim, ctx.sizes = dim, [tensor.shape[dim] for tensor in tensors]
+        return torch.cat(tensors, dim)
+
+    @staticmethod
+    def backward(ctx, g):
+        return None, *_Parts.apply(g, ctx.dim, ctx.sizes)
+
+
+class _Parts(Function):
+    @staticmethod
+    def forward(ctx, g, dim, sizes):
+        ctx.dim = dim
+        return g.split(sizes, dim)
+
+    @staticmethod
+    def backward(ctx, *parts):
+        return torch.cat(parts, ctx.dim), None, None
+
+
 # What stands in for a function takes the same arguments, and returns NotImplemented for a case that
 # is PyTorch's.
 
@@ -315,6 +339,12 @@ def _adaptive_avg_pool2d(mode, input, output_size):
     )
 
 
+def _cat(mode, tensors, dim=0, *, out=None):
+    if out is not None or not all(mode.certain(tensor) for tensor in tensors):
+        return NotImplemented
+    return _Concatenation.apply(dim, *tensors)
+
+
 _RULES: dict[Callable, Callable] = {
     torch.autograd.grad: _grad,
     functional.conv2d: _conv2d,
@@ -325,4 +355,5 @@ _RULES: dict[Callable, Callable] = {
     functional.max_pool2d: _max_pool2d,
     functional.avg_pool2d: _avg_pool2d,
     functional.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    torch.cat: _cat,
 }
