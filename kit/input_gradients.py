@@ -4,8 +4,8 @@ The gradient of a convolution by what it sees is itself a convolution: of the gr
 with the kernels turned round. It has an output channel for each input channel, and images have one,
 or three; but a processor computes sixteen at once, so most of it idles. Here the 4×4 or 2×2 pixels
 of a square become channels of their own. Each has the same kernel, shifted by the pixel's place in
-the square, and the convolution takes steps of a whole square. Then the channels are put back side by
-side (`pixel_shuffle`). The numbers are the same but for rounding.
+the square, and the convolution takes steps of a whole square. Then the channels are put back side
+by side (`pixel_shuffle`). The numbers are the same but for rounding.
 """
 
 from __future__ import annotations
