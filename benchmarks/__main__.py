@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from benchmarks.rows import Row, as_table, machine_name
+from benchmarks.rows import Row, as_table, machine_name, measured
 from kit import runtime
 from kit.harness import machine
 
@@ -62,7 +61,7 @@ def write(
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     text = [
         f"# The kit against its peers on {here['processor']}", "",
-        f"{date.today()}; {here['threads']} threads, {kind}, Python {here['python']}, "
+        f"{measured()}; {here['threads']} threads, {kind}, Python {here['python']}, "
         f"{here['system']}; {versions}.{' Tiny sizes: these numbers mean nothing.' if quick else ''}", "",
         "Medians of several runs in turn. *Peer takes*: how many times as long as the kit.", "",
         as_table(rows), "",

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.rows import machine_name
+from benchmarks.rows import machine_name, measured
 from kit import runtime
 from kit.harness import steps
 from kit.harness.steps.cluster import _connected
@@ -90,7 +90,7 @@ def main() -> None:
     )  # fmt: skip
     text = (
         "# What a cluster adds to a task\n\n"
-        "`python -m benchmarks.cluster`. A scheduler of dask and workers of one thread on this "
+        f"{measured()}. `python -m benchmarks.cluster`. A scheduler of dask and workers of one thread on this "
         "machine. The caller's processor time counts all of its threads, with what it writes into "
         "the store; an empty task's time goes from one task to the next.\n\n"
         f"{tabulate(rows, heads, 'pipe')}\n"

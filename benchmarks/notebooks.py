@@ -13,12 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.rows import machine_name
+from benchmarks.rows import machine_name, measured
 from kit import runtime
 from kit.harness import machine
 
@@ -38,7 +37,7 @@ def main() -> None:
     here = machine.hardware(runtime.device())
     text = [
         f"# All notebooks at quick size on {here['processor']}", "",
-        f"{date.today()}; {os.cpu_count()} cores, Python {here['python']}, torch "
+        f"{measured()}; {os.cpu_count()} cores, Python {here['python']}, torch "
         f"{here['torch']}. `python run_all.py`, first with nothing stored, then again.", "",
         table.to_markdown(index=False), "",
     ]  # fmt: skip

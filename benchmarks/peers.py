@@ -13,7 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 sys.modules.setdefault("visdom", types.ModuleType("visdom"))  # adv-lib imports it to draw only
-from adv_lib.attacks import alma, ddn  # noqa: E402
+from adv_lib.attacks import alma, ddn, fab, fmn, pdpgd, sdf, tr  # noqa: E402
 from adv_lib.attacks.deepfool import df as adv_lib_deepfool  # noqa: E402
 
 warnings.filterwarnings("ignore", "The PyTorch model is in training mode")
@@ -25,6 +25,14 @@ def _foolbox(attack):
         return attack(known, x, y, epsilons=None)[1]
 
     return run
+
+
+def _brendel_bethge(model, x, y, steps):
+    """From the examples of DDN: its own first attack, noise, fails on some images."""
+    start = ddn(model, x, y, steps=50, levels=None)
+    known = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=x.device)
+    attack = foolbox.attacks.L2BrendelBethgeAttack(steps=steps)
+    return attack(known, x, y, starting_points=start, epsilons=None)[1]
 
 
 def _art(build):
@@ -59,6 +67,20 @@ MINIMAL = {
     "adv-lib DDN-100": lambda model, x, y: ddn(model, x, y, steps=100, levels=None),
     "adv-lib ALMA-1000": lambda model, x, y: alma(model, x, y, distance="l2", num_steps=1000),
 }  # fmt: skip
+# By the number of steps that each is given: how near it comes for what it costs.
+BY_STEPS = {
+    "adv-lib DDN": (lambda m, x, y, n: ddn(m, x, y, steps=n, levels=None), (50, 100, 300, 1000)),
+    "adv-lib ALMA": (
+        lambda m, x, y, n: alma(m, x, y, distance="l2", num_steps=n),
+        (100, 300, 1000),
+    ),
+    "adv-lib SDF": (lambda m, x, y, n: sdf(m, x, y, steps=n), (3, 10, 30, 100)),
+    "adv-lib FAB": (lambda m, x, y, n: fab(m, x, y, norm=2, n_iter=n), (10, 30, 100)),
+    "adv-lib FMN": (lambda m, x, y, n: fmn(m, x, y, norm=2, steps=n), (100, 300, 1000)),
+    "adv-lib PDPGD": (lambda m, x, y, n: pdpgd(m, x, y, norm=2, num_steps=n), (100, 300, 1000)),
+    "adv-lib trust region": (lambda m, x, y, n: tr(m, x, y, iter=n), (30, 100, 300)),
+    "foolbox Brendel–Bethge": (_brendel_bethge, (30, 100, 300)),
+}
 DEEPFOOL = {
     "foolbox": _foolbox(foolbox.attacks.L2DeepFoolAttack()),
     "ART": _art(lambda known: evasion.DeepFool(known, batch_size=500, verbose=False)),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,6 +82,18 @@ def as_table(rows: list[Row]) -> str:
             f"≥ {row.target:g} × | {met} | {row.same} | {note} |"
         )
     return "\n".join(lines)
+
+
+def measured() -> str:
+    """When, and which code: the day and the commit, with -dirty where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"{date.today()}, no checkout"
+    return f"{date.today()}, commit {found.stdout.strip()}"
 
 
 def machine_name() -> str:

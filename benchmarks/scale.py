@@ -29,7 +29,7 @@ import pandas as pd
 from tabulate import tabulate
 
 import run_all
-from benchmarks.rows import machine_name
+from benchmarks.rows import machine_name, measured
 from kit import runtime
 from kit.harness import progress, runner, steps
 from kit.harness.steps import archive, schedule
@@ -232,7 +232,7 @@ def as_text(table: pd.DataFrame) -> str:
     )
     return "\n".join([
         "# Very many tasks, and many workers", "",
-        "`python -m benchmarks.scale`. What a task of no work costs, in one process, by the size of "
+        f"{measured()}. `python -m benchmarks.scale`. What a task of no work costs, in one process, by the size of "
         "the plan: its place in the plan; its scheduling; its two files in the store; finding it "
         "there again; packing it into `results.zip`.", "",
         tabulate(shown, shown.columns, "pipe", floatfmt=".3g", showindex=False), "",

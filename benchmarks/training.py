@@ -110,7 +110,7 @@ def _reference(quick: bool, device: torch.device) -> Row:
 def _steps(quick: bool, device: torch.device) -> Iterator[tuple[str, pd.DataFrame]]:
     """A step with the GM loss against a plain one, and what takes the time in it."""
     x, y = _images(quick, device)
-    gm = misalignment.misaligned(torch.randn_like(x))
+    gm = misalignment.misaligned(misalignment.unit(torch.randn_like(x)).view_as(x))
     rng, space = np.random.default_rng(0), Space(side=28)
     drawn = [random_genome(rng, space) for _ in range(2 if quick else CHILDREN)]
     named = {name: kit.nets.build(name, SHAPE) for name in ("hand_a", "hand_b", "resnet8")}

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from kit.batches import in_parts
 from kit.checks import check_logits, check_module, finite, seen_in_the_end, unseen
+from kit.input_gradients import QuickInputGradients
 from kit.nets import channels_last, eval_mode
 
 BATCH = 500  # images at once: large enough to keep a CPU busy, small enough for its cache
@@ -24,7 +25,7 @@ _AT_ONCE: weakref.WeakKeyDictionary[nn.Module, dict[tuple, int]] = weakref.WeakK
 
 @contextlib.contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and no gradients for the weights, inside the block.
+    """Evaluation mode, no gradients for the weights, and quick ones for images, inside the block.
 
     Examples
     --------
@@ -43,7 +44,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
         for parameter in trainable:
             parameter.requires_grad_(False)
         try:
-            yield
+            with QuickInputGradients():
+                yield
         finally:
             for parameter in trainable:
                 parameter.requires_grad_(True)

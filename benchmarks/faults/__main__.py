@@ -30,6 +30,7 @@ import psutil
 
 from benchmarks.faults.kinds import EARLIER, KINDS, MOUNTED, Kind, Scene, may_mount, nothing
 from benchmarks.faults.project import Project
+from benchmarks.rows import measured
 
 WRITES = 100  # faults from which on the table is written
 REAL = 20  # one run in so many is that of a real notebook
@@ -214,7 +215,7 @@ def report(rows: list[tuple[str, str, str]], *, write: bool) -> int:
     )
     table.index.name = "fault"
     summary = f"{len(frame)} faults of {len(table)} kinds were injected; {wrong} times something was wrong."
-    text = f"# Faults\n\n{summary}\n\n{__doc__.partition(chr(10))[0]}\n\n{table.to_markdown()}\n"
+    text = f"# Faults\n\n{measured()}. {summary}\n\n{__doc__.partition(chr(10))[0]}\n\n{table.to_markdown()}\n"
     if write:
         out = Path(__file__).parents[1] / "results" / "faults.md"
         out.write_text(text, encoding="utf-8")
