@@ -34,10 +34,10 @@ def test_what_does_not_survive_holm_stands_in_brackets():
 
 def test_verdicts_in_words():
     assert claims.in_words(CLAIMS).splitlines() == [
-        "| claim | verdict (H: it survives Holm's correction) |",
+        "| claim | verdict (in brackets: it may be luck, by Holm's correction) |",
         "|---|---|",
-        "| **3.C1** Accuracy rises. | A (a copy), FGSM: reproduced (H)<br>"
-        "A (a copy), DeepFool: not reproduced<br>A (a copy), noise: reproduced (H) |",
+        "| **3.C1** Accuracy rises. | A (a copy), FGSM: reproduced<br>"
+        "A (a copy), DeepFool: (not reproduced)<br>A (a copy), noise: reproduced |",
         r"| **3.X1** Beyond the paper: it rises further (p = 1) than \|noise\|. | B: undecided |",
     ]
 
@@ -68,8 +68,10 @@ def test_a_data_set_has_one_column_however_it_was_cut(title, name):
     assert claims.dataset({"dataset": title}) == name
 
 
-def test_long_statements_end_with_an_ellipsis():
-    assert "word … |" in claims.matrix([CLAIMS[1] | {"statement": "word " * 40}])
+def test_statements_are_shown_whole():
+    assert "Word" + 39 * " word" + " |" in claims.matrix(
+        [CLAIMS[1] | {"statement": " ".join(["word"] * 40)}]
+    )
 
 
 def test_ten_comes_after_nine():

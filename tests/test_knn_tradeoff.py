@@ -363,7 +363,8 @@ def test_what_the_slopes_are_made_of():
 
 def test_captions_are_the_labels_at_both_ends():
     classes = ("cat", "automobile")
-    assert drawings.captions([(0, 1, 0), (1, 0, 0)], classes) == ["cat / cat", "automobile /\ncat"]
+    captions = drawings.captions(np.array([(0, 1, 0), (1, 0, 0)]), classes)
+    assert captions == ["1-NN: cat\n5-NN: cat", "1-NN: automobile\n5-NN: cat"]
 
 
 # --- parameters ------------------------------------------------------------------------------

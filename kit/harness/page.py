@@ -58,6 +58,7 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
     text = render(
         "page.html",
         profile=folder.name,
+        own_data=list(dict.fromkeys(d["title"] for n in notebooks for d in n["data"])),
         notebooks=notebooks,
         others=others,
         columns=list(dict.fromkeys(name for row in rows for name in row.cells)),
@@ -113,6 +114,11 @@ def _notebook(folder: Path, study: Study, committed: Path | None) -> dict[str, A
     claims = summary.read(folder)
     executed = [folder.with_suffix(suffix) for suffix in (".html", ".ipynb")]
     results = _results(folder, manifest, claims, study)
+    if committed:  # the table shows its verdicts beside this run's numbers: figures repeat none
+        for result in results:
+            result["claims"] = dict.fromkeys(result["claims"])
+            if result["figure"] is not None:
+                result["alt"] = _alt(result["figure"], ())
     headline = _headline(results, study, [*study.datasets, *manifest["data"]])
     return {
         "name": folder.name,

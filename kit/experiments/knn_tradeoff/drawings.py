@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ from kit.harness import plots
 if TYPE_CHECKING:
     from kit.data import Dataset
 
-_EXAMPLES = 10  # images of an adversarial set
+_EXAMPLES = 6  # images of an adversarial set
 _SHOWN, _CLASSES, _GRID = 400, 4, 120  # points and classes in the plane, and its resolution
 
 
@@ -80,32 +80,37 @@ def examples(
 ) -> Figure | None:
     """Images of an attack's adversarial sets, clean and attacked; None if the sets are empty.
 
-    They are the first ones of the first runs. Captions are K-NN's labels at K = 1 and K = `z`.
+    They are the first ones of the first runs, each image once. Captions are K-NN's labels at K = 1
+    and K = `z`.
     """
-    key = ATTACKS[attack]
-    images = {"clean": f"{key}_originals", "attacked": f"{key}_pixels"}
-    shown = {row: np.concatenate([run[k] for run in runs])[:_EXAMPLES] for row, k in images.items()}
+    pixels, votes = zip(*(_examples(run, ATTACKS[attack]) for run in runs), strict=True)
+    shown = _first(pixels)
     if not len(shown["clean"]):
         return None
-    kept = [run[f"{key}_examples"] for run in runs]
-    votes = {
-        "clean": [
-            run["test_votes"][run[f"{key}_image"][rows]]
-            for run, rows in zip(runs, kept, strict=True)
-        ],
-        "attacked": [run[f"{key}_votes"][rows] for run, rows in zip(runs, kept, strict=True)],
-    }
     labels = {
-        row: captions(np.concatenate(of_runs)[:_EXAMPLES, : z // 2 + 1], classes)
-        for row, of_runs in votes.items()
+        row: captions(of_row[:, : z // 2 + 1], classes) for row, of_row in _first(votes).items()
     }
-    return plots.image_rows(shown, labels)
+    return plots.image_rows(shown, labels, side=1.6)
 
 
-def captions(votes: Iterable[Sequence[int]], classes: Sequence[str]) -> list[str]:
-    """Of each image the labels by the smallest and by the largest K."""
-    pairs = [(classes[row[0]], classes[row[-1]]) for row in votes]
-    return [f"{a} / {b}" if len(a + b) < 8 else f"{a} /\n{b}" for a, b in pairs]
+def _first(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {row: np.concatenate([run[row] for run in runs])[:_EXAMPLES] for row in runs[0]}
+
+
+def _examples(run: Mapping[str, np.ndarray], key: str) -> tuple[dict, dict]:
+    """Clean and attacked images of a run, and K-NN's labels of them; of each image one version."""
+    kept = run[f"{key}_examples"]
+    of_image = run[f"{key}_image"][kept]
+    first = np.sort(np.unique(of_image, return_index=True)[1])
+    pixels = {"clean": run[f"{key}_originals"][first], "attacked": run[f"{key}_pixels"][first]}
+    votes = {"clean": run["test_votes"][of_image], "attacked": run[f"{key}_votes"][kept]}
+    return pixels, {row: of_row[first] for row, of_row in votes.items()}
+
+
+def captions(votes: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Of each image the labels by the smallest and by the largest K; a column for each odd K."""
+    largest = 2 * votes.shape[1] - 1
+    return [f"1-NN: {classes[row[0]]}\n{largest}-NN: {classes[row[-1]]}" for row in votes]
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
@@ -117,7 +122,7 @@ def accuracies(table: pd.DataFrame) -> Figure:
         As :func:`~kit.experiments.knn_tradeoff.tables.accuracies` makes it.
     """
     panels = {attack: [attack, CONTROL, WRONG, WHOLE] for attack in ADVERSARIAL}
-    labels = ("K (neighbours)", "accuracy (%)")
+    labels = ("← tighter fit        K (neighbours)", "accuracy (%)")
     return plots.lines(
         table, panels, x="k", y="accuracy", hue="set", labels=labels, limits=(-4, 104)
     )

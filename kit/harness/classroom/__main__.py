@@ -25,9 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        for kind in KINDS:
+        for kind, what in KINDS.items():
             for notebook in notebooks(runtime.root() / "notebooks"):
-                print(write(notebook, folder / kind, kind))
+                write(notebook, folder / kind, kind)
+            print(f"{folder / kind}: {what}")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -81,7 +82,7 @@ def judge(
     "Not yet. 1 of 2 values is right; look again at 'b'."
     """
     if answer is ...:
-        return f"No answer yet. Asked for: {wanted}"
+        return f"No answer yet. Asked for: {_typed(wanted)}"
     if agree(answer, right, within):
         return "Right."
     for sentence, value in (slips or {}).items():
@@ -90,12 +91,19 @@ def judge(
     return f"Not yet. {_difference(plain(answer), plain(right), within)}"
 
 
+def _typed(text: str) -> str:
+    """A Markdown text as a cell prints it: A_1 in place of $A_1$."""
+    return re.sub(r"\$([^$]+)\$", lambda found: re.sub(r"[{}\\]", "", found[1]), text)
+
+
 def plain(value: Any) -> Any:
     """Arrays, tensors, tuples, tables' columns and single elements as Python's own types."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     elif hasattr(value, "tolist"):
         value = value.tolist()
+    if isinstance(value, Mapping):  # a minus sign may be typed as a hyphen
+        value = {k.replace("−", "-") if isinstance(k, str) else k: v for k, v in value.items()}
     return list(value) if isinstance(value, (tuple, range)) else value
 
 

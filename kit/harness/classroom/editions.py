@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
-from kit.harness.classroom.exercises import HEADING, Exercise, edition, match, read
+from kit.harness.classroom.exercises import HEADING, TRY_IT, Exercise, edition, match, read
 
 Cells = Iterator[nbformat.NotebookNode]
+LINKED = "linked"  # the folder of what an edition's notebooks link to
 
 _INTRODUCTION = f"""{HEADING}
 
@@ -27,7 +28,8 @@ def write(notebook: Path, folder: Path, kind: str) -> Path:
     Parameters
     ----------
     folder
-        Where it goes; links in it still find their way.
+        Where it goes, with copies of the pages and pictures that it links to, so that the folder
+        can be handed out.
     kind
         ``"student"``, ``"instructor"`` or ``"otter"``.
 
@@ -52,7 +54,9 @@ def write(notebook: Path, folder: Path, kind: str) -> Path:
     for position, cell in enumerate(cells):
         cell.id = str(position)
         if cell.cell_type == "markdown":
-            cell.source = _relinked(cell.source, notebook.parent, folder)
+            cell.source = _bundled(cell.source, notebook.parent, folder)
+            if kind == "student" and cell.source.startswith(TRY_IT):
+                cell.source = _first_columns(cell.source)
     made.cells = cells
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / notebook.name
@@ -120,13 +124,29 @@ _KINDS: dict[str, Callable[[Exercise, str], Cells]] = {
     "instructor": _instructor,
     "otter": _otter,
 }
-KINDS = tuple(_KINDS)
+KINDS = {
+    "student": "to hand out as a whole; students need the kit, too, which checks answers",
+    "instructor": "with all solutions",
+    "otter": "for graded courses: otter assign NOTEBOOK OUT",
+}
 
 
-def _relinked(text: str, old: Path, new: Path) -> str:
-    """A Markdown text from one folder in another one: what it links to lies where it was."""
+def _bundled(text: str, old: Path, new: Path) -> str:
+    """A Markdown text whose links to files lead to copies; those to folders are text alone."""
 
     def link(found: re.Match[str]) -> str:
-        return f"]({Path(os.path.relpath(old / found[1], new)).as_posix()})"
+        shown, place, anchor = found.groups()
+        target = (old / place).resolve()
+        if not target.is_file():
+            return shown
+        copy = Path(LINKED) / target.relative_to(old.resolve().parent)
+        (new / copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(target, new / copy)
+        return f"[{shown}]({copy.as_posix()}{anchor})"
 
-    return re.sub(r"\]\((\.\./[^)\s]+)\)", link, text)
+    return re.sub(r"\[([^\]]*)\]\((\.\./[^)\s#]+)(#[^)\s]*|)\)", link, text)
+
+
+def _first_columns(text: str) -> str:
+    """A text whose tables keep their first columns: what to change, and not what comes out."""
+    return re.sub(r"(?m)^(\|[^|]*\|).*$", r"\1", text)

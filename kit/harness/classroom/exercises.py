@@ -13,7 +13,7 @@ import nbformat
 import yaml
 
 FILE = "exercises.yaml"  # beside the notebooks
-HEADING = "## Exercises"
+HEADING, TRY_IT = "## Exercises", "## Try it"
 _FOLDED = re.compile(
     r"(?P<number>\d+)\. (?P<text>.*?)\n\n<details><summary>Solution</summary>\n\n"
     r"```python\n(?P<solution>.*?)```\n\n(?P<explanation>.*?)\n\n</details>",

@@ -19,6 +19,7 @@ def image_rows(
     rows: Mapping[str, np.ndarray],
     captions: Mapping[str, Sequence[str]],
     circles: Mapping[str, Sequence[Sequence[tuple[int, int]]]] | None = None,
+    side: float = 1.05,
 ) -> Figure:
     """Rows of small images with a caption over each.
 
@@ -30,10 +31,12 @@ def image_rows(
         For each row one caption per image.
     circles
         For each row and image the pixels to circle, as (row, column).
+    side
+        Of an image, in inches.
     """
     count = max(map(len, rows.values()))
     with style():
-        size = 1.05 * count + 0.6, (1.5 if circles else 1.35) * len(rows)
+        size = side * count + 0.6, (side + (0.45 if circles else 0.3)) * len(rows)
         figure, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False)
         if circles:  # inches: the radius of a circle around a pixel at the border
             figure.set_layout_engine("constrained", w_pad=0.09, h_pad=0.09)

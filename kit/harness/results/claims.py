@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,6 @@ Claim = dict[str, Any]
 FILE = "claims.json"
 SIGNS = {REPRODUCED: "✓", SMALLER: "✓½", NOT_REPRODUCED: "✗", UNDECIDED: "?"}
 _BEYOND = "Beyond the paper: "
-_WIDTH = 80  # of a statement, in characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +115,17 @@ def dataset(claim: Claim) -> str:
     return claim["dataset"].partition(" (")[0] or "all data"
 
 
+def bracketed(text: str, claim: Claim) -> str:
+    """A claim's sign or verdict, in brackets if the verdict does not survive Holm's correction.
+
+    Examples
+    --------
+    >>> bracketed("✓", {"survives Holm": False}), bracketed("✓", {"survives Holm": True})
+    ('(✓)', '✓')
+    """
+    return f"({text})" if claim["survives Holm"] is False else text
+
+
 def about(claim: Claim) -> str:
     """What a claim was tested on, in words: the data set and the part."""
     return ", ".join(filter(None, (claim["dataset"], claim["part"])))
@@ -131,7 +140,7 @@ def matrix(claims: Iterable[Claim]) -> str:
     rows = tested(claims)
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
     body = [
-        [row.claim, _short(row.statement), *(_counted(row.cells.get(name, ())) for name in names)]
+        [row.claim, _alone(row.statement), *(_counted(row.cells.get(name, ())) for name in names)]
         for row in rows
     ]
     return _markdown(["", "claim", *names], body)
@@ -140,16 +149,15 @@ def matrix(claims: Iterable[Claim]) -> str:
 def in_words(claims: Iterable[Claim]) -> str:
     """The verdicts on each claim as a Markdown table.
 
-    An H stands behind those that survive Holm's correction.
+    In brackets stand those that do not survive Holm's correction.
     """
     body = []
     for row in tested(claims):
         verdicts = [
-            f"{about(claim)}: {claim['verdict']}{' (H)' if claim['survives Holm'] else ''}"
-            for claim in row.verdicts
+            f"{about(claim)}: {bracketed(claim['verdict'], claim)}" for claim in row.verdicts
         ]
         body.append([f"**{row.claim}** {row.statement}", "<br>".join(verdicts)])
-    return _markdown(["claim", "verdict (H: it survives Holm's correction)"], body)
+    return _markdown(["claim", "verdict (in brackets: it may be luck, by Holm's correction)"], body)
 
 
 def judged(claims: Iterable[Claim]) -> list[dict[str, str]]:
@@ -183,20 +191,16 @@ def numbers_as_numbers(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _short(statement: str) -> str:
-    text = re.sub(r" \([^)]*\)", "", statement).removeprefix(_BEYOND)
-    text = textwrap.shorten(text.rstrip("."), _WIDTH, placeholder=" …")
+def _alone(statement: str) -> str:
+    """A statement without what stands in brackets, as a row's head."""
+    text = re.sub(r" \([^)]*\)", "", statement).removeprefix(_BEYOND).rstrip(".")
     return text[0].upper() + text[1:]
 
 
 def _counted(claims: Sequence[Claim]) -> str:
-    counts = Counter((claim["verdict"], claim["survives Holm"] is not False) for claim in claims)
-    signs = [
-        f"{count} {shown}" if count > 1 else shown
-        for verdict, sign in SIGNS.items()
-        for survives, shown in ((True, sign), (False, f"({sign})"))
-        if (count := counts[verdict, survives])
-    ]
+    counts = Counter(bracketed(SIGNS[claim["verdict"]], claim) for claim in claims)
+    shown = (sign for plain in SIGNS.values() for sign in (plain, f"({plain})"))
+    signs = [f"{counts[s]} {s}" if counts[s] > 1 else s for s in shown if counts[s]]
     return ", ".join(signs) or "–"
 
 

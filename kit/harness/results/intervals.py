@@ -70,11 +70,26 @@ class Estimate:
         return float(2 * special.stdtr(self.freedom, -distance / error)) if error else 0.0
 
 
+def middle(values: ArrayLike) -> float:
+    """The mean; NaN of nothing, and zero where rounding alone has moved it from there.
+
+    Examples
+    --------
+    >>> middle([0.3, -0.1, -0.2]), middle([1e-30, 3e-30])
+    (0.0, 2e-30)
+    """
+    values = np.asarray(values, dtype=float)
+    if not len(values):
+        return np.nan
+    value, size = float(values.mean()), np.abs(values).max()
+    return 0.0 if abs(value) < 1e-13 * size else value
+
+
 def mean(values: ArrayLike, resolution: float = 0.0, shared: float = 0.0) -> Estimate:
     """The mean of one number per repeat; of fewer than two nothing is known of its error."""
     values = np.asarray(values, dtype=float)
     n = len(values)
-    value = float(values.mean()) if n else np.nan
+    value = middle(values)
     error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
     return Estimate(value, error, n - 1, (n,), resolution, shared)
 
@@ -87,7 +102,7 @@ def difference(a: ArrayLike, b: ArrayLike, resolution: float = 0.0) -> Estimate:
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     sizes = len(a), len(b)
-    value = float(a.mean() - b.mean()) if all(sizes) else np.nan
+    value = middle(a) - middle(b)
     if min(sizes) < 2 or (np.ptp(a) == np.ptp(b) == 0 and not resolution):
         return Estimate(value, np.nan, np.nan, sizes, resolution)
     parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
@@ -220,11 +235,11 @@ def two_samples(a: ArrayLike, b: ArrayLike) -> dict[str, float]:
     names = ("mean", "mean against", "difference", "low", "high", "p Welch", "p paired")
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if len(a) < 2 or np.ptp(a) == np.ptp(b) == 0:
-        means = (np.mean(a), np.mean(b), np.mean(a) - np.mean(b)) if len(a) else (np.nan,) * 3
+        means = middle(a), middle(b), middle(a) - middle(b)
         return dict(zip(names, (*means, *[np.nan] * 4), strict=True))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # one sample, or the difference, does not vary
         paired = stats.ttest_rel(a, b)
     welch = difference(a, b)
-    numbers = (a.mean(), b.mean(), welch.value, *welch.interval(), welch.p(), paired.pvalue)
+    numbers = (middle(a), middle(b), welch.value, *welch.interval(), welch.p(), paired.pvalue)
     return dict(zip(names, map(float, numbers), strict=True))
