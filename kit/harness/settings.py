@@ -242,9 +242,7 @@ def _check_lines(annotations: dict[str, Any], known: Sequence[str]) -> None:
     for name in list(annotations):
         if name not in known and (close := _like(name, known)):
             del annotations[name]
-            raise ValueError(
-                f"There is no parameter {name!r}, so that it changes nothing: did you mean {close!r}?"
-            )
+            raise ValueError(_unknown(name, close))
         if (
             name in known
             and type(value := annotations[name]) in _PLAIN
@@ -271,11 +269,12 @@ def _check_assignments(cells: Sequence[str], known: Sequence[str], most: Sequenc
         if len(names & set(most)) > len(most) / 2:
             for name in sorted(names - set(known)):
                 if close := _like(name, known):
-                    raise ValueError(
-                        f"There is no parameter {name!r}, so that it changes nothing: did you mean "
-                        f"{close!r}?"
-                    )
+                    raise ValueError(_unknown(name, close))
             return
+
+
+def _unknown(name: str, close: str) -> str:
+    return f"There is no parameter {name!r}, so that it changes nothing: did you mean {close!r}?"
 
 
 def _like(name: str, names: Sequence[str]) -> str:
