@@ -161,7 +161,7 @@ def odd(least: int, why: str) -> Constraint:
     """An odd whole number from `least` on."""
     return Constraint(
         lambda value: is_whole(value) and value >= least and value % 2 == 1,
-        f"use an odd number from {least} on, {why}",
+        f"use an odd whole number from {least} on, {why}",
         {"type": "integer", "minimum": least, "not": {"multipleOf": 2}},
     )
 

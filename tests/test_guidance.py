@@ -1,7 +1,9 @@
-"""Cells run out of order: the sentence names the cell that gives a name its value."""
+"""Errors in a notebook, in a sentence: bad input, and cells that were run out of order."""
 
 import pytest
+from IPython.testing.globalipapp import start_ipython
 
+import kit
 from kit.harness import guidance
 
 CELLS = [
@@ -49,3 +51,27 @@ def test_a_long_beginning_is_shortened():
     said = guidance.explanation("a", cells)
     assert "…” (at the beginning)" in said
     assert len(said) < 230
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """A notebook's kernel, in which errors are explained."""
+    notebook = tmp_path / "a.ipynb"
+    notebook.write_text('{"cells": []}')
+    monkeypatch.setenv("JPY_SESSION_NAME", str(notebook))
+    shell = start_ipython() or get_ipython()  # noqa: F821 there is one already
+    shell.user_ns["kit"] = kit
+    guidance.explain_errors()
+    yield shell
+    shell.custom_exceptions = ()
+
+
+def test_what_the_kit_refuses_is_one_line(shell, capsys):
+    shell.run_cell("kit.runtime.device('gpu')")
+    (line,) = capsys.readouterr().out.strip().splitlines()
+    assert "gpu" in line
+
+
+def test_other_errors_keep_their_tracebacks(shell, capsys):
+    shell.run_cell("int('a')")
+    assert "Traceback" in capsys.readouterr().out

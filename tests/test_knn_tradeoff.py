@@ -373,8 +373,8 @@ def test_captions_are_the_labels_at_both_ends():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"z": 1}, r"z is 1: use an odd number from 3"),
-        ({"z": 4}, r"z is 4: use an odd number from 3"),
+        ({"z": 1}, r"z is 1: use an odd whole number from 3"),
+        ({"z": 4}, r"z is 4: use an odd whole number from 3"),
         ({"epsilon": 0.0}, r"epsilon is 0.0: it must be in \(0, 1\]"),
         ({"epsilon": 1.5}, r"epsilon is 1.5: it must be in \(0, 1\]"),
         ({"epsilon": float("nan")}, r"epsilon is nan: it must be in \(0, 1\]"),
@@ -387,7 +387,7 @@ def test_captions_are_the_labels_at_both_ends():
             {"special": {"digit": {"runs": 3}}},
             r"special names 'digit', which is not among this run's data sets, \['digits'\]",
         ),
-        ({"special": {"digits": {"z": 4}}}, r"special of digits: z is 4: use an odd number"),
+        ({"special": {"digits": {"z": 4}}}, r"special of digits: z is 4: use an odd whole number"),
         ({"runs": 2.5}, r"runs is 2.5: it must be a positive whole number"),
         ({"flat": 0}, r"flat is 0(\.0)?: it must be in \(0, 100\]"),
         ({"datasets": "digits"}, r"datasets is 'digits': list at least one name"),

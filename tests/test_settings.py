@@ -67,8 +67,8 @@ def test_special_values_hold_on_one_data_set():
         ({"runs": 2.0}, "runs is 2.0: it must be a positive whole number"),
         ({"runs": 101}, "too many runs"),
         ({"train": -1}, "train is -1: use a whole number from 0 on"),
-        ({"z": 4}, "z is 4: use an odd number from 3 on, because"),
-        ({"z": 1}, "z is 1: use an odd number from 3"),
+        ({"z": 4}, "z is 4: use an odd whole number from 3 on, because"),
+        ({"z": 1}, "z is 1: use an odd whole number from 3"),
         ({"epsilon": 0.0}, r"epsilon is 0.0: it must be in \(0, 1\]"),
         ({"epsilon": float("nan")}, r"epsilon is nan: it must be in \(0, 1\]"),
         ({"epsilon": "0.1"}, r"epsilon is '0.1': it must be in \(0, 1\]"),
@@ -108,6 +108,10 @@ def test_bad_values_are_one_sentence(change, sentence):
     ("line", "sentence"),
     [
         (
+            "Z: int = 5",
+            "There is no parameter 'Z', so that it changes nothing: did you mean 'z'?",
+        ),
+        (
             "zz: int = 5",
             "There is no parameter 'zz', so that it changes nothing: did you mean 'z'?",
         ),
@@ -142,3 +146,12 @@ def test_a_missing_parameter_is_named():
         Config.read({k: v for k, v in GOOD.items() if k != "z"})
     with pytest.raises(ValueError, match=r"'z' is missing \(is 'zz' a typing error\?\)"):
         Config.read({"zz" if k == "z" else k: v for k, v in GOOD.items()})
+
+
+def test_a_name_in_the_parameters_cell_is_taken_at_its_word():
+    """Though its line has no type: in a running kernel the right name still has its old value."""
+    cell = "\n".join(f"{name} = {value!r}" for name, value in GOOD.items() if name != "print")
+    later = "epsilons = runz = 3\nz = 5"  # a cell of one's own
+    Config.read(GOOD | {"In": ["", cell, later], "epsilons": 3, "runz": 3})
+    with pytest.raises(ValueError, match="There is no parameter 'zz', so that it changes nothing"):
+        Config.read(GOOD | {"In": ["", cell.replace("z = ", "zz = "), later]})

@@ -1,4 +1,4 @@
-"""Cells run out of order: which one to run first."""
+"""Errors in a notebook, in a sentence: bad input, and cells that were run out of order."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from typing import Any
 _OWN_SCOPE = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def explain_missing_names() -> None:
-    """From now on a name that has no value yet is explained by the cell that makes it.
+def explain_errors() -> None:
+    """From now on errors of two kinds are shown in one sentence, without a traceback.
 
-    Only in a notebook whose file is known, as in JupyterLab and VS Code.
+    What the kit refuses with a ValueError says what was wrong. A name that has no value yet is
+    explained by the cell that makes it. Only in a notebook whose file is known, as in JupyterLab
+    and VS Code: elsewhere the traceback is what one reads afterwards.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        shell.set_custom_exc((NameError,), _explain)
+        shell.set_custom_exc((NameError, ValueError), _explain)
 
 
 def _explain(
     shell: Any,
-    kind: type[NameError],
-    error: NameError,
+    kind: type[Exception],
+    error: Any,
     traceback: TracebackType,
     tb_offset: int | None = None,
 ) -> None:
@@ -36,11 +38,16 @@ def _explain(
     frames = traceback
     while frames.tb_next:
         frames = frames.tb_next
-    of_a_cell = kind is NameError and frames.tb_frame.f_globals is shell.user_ns
-    if of_a_cell and Path(path).is_file():
+    names, sentence = frames.tb_frame.f_globals, ""
+    if not Path(path).is_file():
+        pass
+    elif kind is ValueError and names.get("__name__", "").startswith("kit."):
+        sentence = str(error)
+    elif kind is NameError and names is shell.user_ns:
         cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-        if sentence := explanation(error.name or "", cells, shell.user_ns["In"][-1]):
-            error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]
+        sentence = explanation(error.name or "", cells, shell.user_ns["In"][-1])
+    if sentence:
+        error._render_traceback_ = lambda: [sentence]
     shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 
 
@@ -69,7 +76,7 @@ Run › Run All Above Selected Cell."
         if cell["cell_type"] == "markdown":
             heads = [line for line in source.splitlines() if line.startswith("## ")]
             section = heads[-1].removeprefix("## ") if heads else section
-        elif cell["cell_type"] == "code" and name in _made(source):
+        elif cell["cell_type"] == "code" and name in made(source):
             if source.strip() == running.strip():
                 return ""
             begin = textwrap.shorten(source.splitlines()[0], 70, placeholder=" …")
@@ -80,7 +87,7 @@ Run › Run All Above Selected Cell."
     return ""
 
 
-def _made(source: str) -> set[str]:
+def made(source: str) -> set[str]:
     """The names that a cell gives a value."""
     try:
         return set(_bound(ast.parse(source)))

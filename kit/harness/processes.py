@@ -14,6 +14,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 import psutil
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
 
 
 def process_pool(jobs: int) -> ProcessPoolExecutor:
@@ -27,6 +28,23 @@ def _start_worker() -> None:
     # An interrupt reaches the whole process group; only the caller answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, where the C library is glibc.
+
+    By default it goes back to the system and is handed out anew, page by page, in the next
+    operation: a training step frees and takes all of its tensors, thousands of pages.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in (
+            (_MMAP_THRESHOLD, 2**25),  # the most that glibc allows
+            (_TRIM_THRESHOLD, 2**31 - 1),
+            (_TOP_PAD, 2**26),
+        ):
+            mallopt(option, size)
 
 
 def abandon(pool: Executor) -> None:

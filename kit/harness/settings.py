@@ -221,16 +221,17 @@ def _taken(
     values: Mapping[str, Any], known: Sequence[str], required: Sequence[str]
 ) -> dict[str, Any]:
     """The parameters among a notebook's names."""
-    guidance.explain_missing_names()
+    guidance.explain_errors()
     _check_lines(values.get("__annotations__", {}), known)
+    _check_assignments(values.get("In", ()), known, required)
     taken = {name: values[name] for name in known if name in values}
     if not taken:
         raise ValueError("The parameters have no values yet: first run the cell that sets them.")
     missing = [name for name in required if name not in taken]
     if missing:
         others = [name for name in values if name not in taken and type(values[name]) in _PLAIN]
-        close = difflib.get_close_matches(missing[0], others, 1)
-        hint = f" (is {close[0]!r} a typing error?)" if close else ""
+        close = _like(missing[0], others)
+        hint = f" (is {close!r} a typing error?)" if close else ""
         raise ValueError(f"The parameter {missing[0]!r} is missing{hint}: give it a value.")
     return taken
 
@@ -243,12 +244,9 @@ def _check_lines(annotations: dict[str, Any], known: Sequence[str]) -> None:
     cell can be run.
     """
     for name in list(annotations):
-        if name not in known and (close := difflib.get_close_matches(name, known, 1)):
+        if name not in known and (close := _like(name, known)):
             del annotations[name]
-            raise ValueError(
-                f"There is no parameter {name!r}, so that it changes nothing: did you mean "
-                f"{close[0]!r}?"
-            )
+            raise ValueError(_unknown(name, close))
         if (
             name in known
             and type(value := annotations[name]) in _PLAIN
@@ -259,6 +257,35 @@ def _check_lines(annotations: dict[str, Any], known: Sequence[str]) -> None:
             raise ValueError(
                 f"The line {name}: {value!r} gives it no value: write {name}: {kind} = {value!r}."
             )
+
+
+def _check_assignments(cells: Sequence[str], known: Sequence[str], most: Sequence[str]) -> None:
+    """Refuse ``epsilom = 0.3`` in the parameters cell, the last that sets `most` of them.
+
+    Parameters
+    ----------
+    cells
+        The sources that a kernel has run, IPython's ``In``; what follows in other cells is no
+        parameter.
+    """
+    for source in reversed(cells):
+        names = guidance.made(source)
+        if len(names & set(most)) > len(most) / 2:
+            for name in sorted(names - set(known)):
+                if close := _like(name, known):
+                    raise ValueError(_unknown(name, close))
+            return
+
+
+def _unknown(name: str, close: str) -> str:
+    return f"There is no parameter {name!r}, so that it changes nothing: did you mean {close!r}?"
+
+
+def _like(name: str, names: Sequence[str]) -> str:
+    """The name that is most like another one, capitals aside; empty if none is."""
+    lower = {other.lower(): other for other in names}
+    close = difflib.get_close_matches(name.lower(), list(lower), 1)
+    return lower[close[0]] if close else ""
 
 
 def _required(field: dataclasses.Field) -> bool:

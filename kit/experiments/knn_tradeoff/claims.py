@@ -68,7 +68,9 @@ def rises(steps: pd.DataFrame, about: About) -> results.Verdict:
         )
         for j, step in steps.groupby("j")
     }
-    return results.all_of(parts).noted(f"{images.mean():.0f} images a run")
+    return results.all_of(parts).noted(
+        f"{images.mean():.{0 if images.mean() >= 10 else 1}f} images a run"
+    )
 
 
 def exceeds(
@@ -104,7 +106,7 @@ def _exceeds(
     means = tuple(round(float(each[finite].mean()), 9) for each in (a, b))  # −1e−15 is zero
     found = results.Verdict((dataclasses.replace(part, means=means),))
     # Runs without a finite slope are not missing at random: their denominator was zero.
-    why = f"a slope is finite in {finite.sum()} of {len(finite)} runs alone"
+    why = f"a slope is finite in only {finite.sum()} of {len(finite)} runs"
     return found.doubted(why) if ratios and not finite.all() else found
 
 

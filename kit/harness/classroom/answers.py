@@ -86,7 +86,8 @@ def judge(
     if agree(answer, right, within):
         return "Right."
     for sentence, value in (slips or {}).items():
-        if agree(answer, value, within):
+        # What cannot be told from the right answer says nothing of a wrong one.
+        if agree(answer, value, within) and not agree(value, right, within):
             return f"Not yet. {sentence}"
     return f"Not yet. {_difference(plain(answer), plain(right), within)}"
 
@@ -129,6 +130,11 @@ def _difference_of_values(answer: Mapping, right: Mapping, within: float | None)
         return f"Asked for are values for {', '.join(map(repr, right))}."
     wrong = [key for key in right if not agree(answer[key], right[key], within)]
     count = len(right) - len(wrong)
+    other = next((key for key in wrong if _kind(answer[key]) != _kind(right[key])), None)
+    if other is not None:
+        return (
+            f"Of {other!r}, asked for is {_kind(right[other])}, and this is {_kind(answer[other])}."
+        )
     if not count:
         return "None of the values is right."
     verb = "is" if count == 1 else "are"

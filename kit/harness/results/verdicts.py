@@ -107,7 +107,7 @@ class Part:
         said += f"{value} {self.unit}".rstrip() + f" [{low}, {high}]"
         if self.means:
             said += f" ({' against '.join(shown_number(each) for each in self.means)})"
-        said += f" over {' and '.join(map(str, sizes))} runs"
+        said += f" over {' and '.join(map(str, sizes))} run{'s' * (sizes != (1,))}"
         if self.estimate.shared:
             alone = dataclasses.replace(self.estimate, shared=0.0)
             _, low, high = map(shown_number, self._shown(alone.interval()))
