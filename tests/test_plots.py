@@ -113,7 +113,7 @@ def test_p_value_figure_takes_undefined_and_infinite_slopes():
     figure = plots.p_values(slopes())
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert "infinite" in texts
-    assert "95 %" in texts
+    assert "p = 0.05" in texts
     assert figure.axes[0].get_ylim()[0] < 1e-9
 
 

@@ -116,7 +116,7 @@ def test_solutions_are_found_and_nothing_else():
             "no parameter 'trian', so that it changes nothing: did you mean 'train'",
         ),
         ("epochs: 12", "The line epochs: 12 gives it no value: write epochs: int = 12."),
-        ("train = 3", "train is 3: use a whole number from 10 on"),
+        ("train = 3", "train is 3: use a whole number from 10 to 1437"),
     ],
 )
 def test_a_mistyped_or_bad_parameter_is_refused_in_one_line(tour, line, sentence):

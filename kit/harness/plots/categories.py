@@ -179,7 +179,7 @@ def p_values(table: pd.DataFrame, *, levels: Sequence[float] = (0.05, 0.01)) -> 
             for level in levels:
                 axis.axhline(level, color="black", linestyle="--", linewidth=0.8)
                 axis.annotate(
-                    f"{100 * (1 - level):.0f} %",
+                    f"p = {level:g}",
                     (1, level),
                     xytext=(-2, 2),
                     va="bottom",

@@ -54,6 +54,8 @@ def boxed(frame: pd.DataFrame, label: str) -> dict[str, str]:
     # Numbers stay on one line, so that more rows are seen; sentences do not.
     short = frame.astype(str).map(len).to_numpy().max(initial=0) < SENTENCE
     style = "max-height: 50vh; overflow: auto" + "; white-space: nowrap" * bool(short)
+    if not short:  # JupyterLab sets cells flush right
+        table = table.replace("<td>", '<td style="text-align: left">')
     box = f'class="scroll" style="{style}" tabindex="0" role="region"'
     return {
         "text/html": f'<div {box} aria-label="{html.escape(label)}">{table}</div>',
