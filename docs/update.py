@@ -30,7 +30,6 @@ from kit.harness.steps import archive  # noqa: E402
 
 PROFILES = run_all.NOTEBOOKS / "profiles"
 MARKED = re.compile(r"(<!-- (matrix|verdicts): ([^>]*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
-TABLES = {"matrix": claims.matrix, "verdicts": claims.in_words}
 LONG = 40  # characters of a value; longer ones are looked up in the profile
 PAGE = """# Parameters
 
@@ -66,8 +65,19 @@ def stale() -> list[str]:
 
 
 def _table(marked: re.Match) -> str:
-    folders = [ROOT / "figures" / name for name in marked[3].split()]
-    return f"{marked[1]}{TABLES[marked[2]]([c for f in folders for c in claims.read(f)])}\n"
+    found = [c for name in marked[3].split() for c in claims.read(ROOT / "figures" / name)]
+    table = claims.in_words(found) if marked[2] == "verdicts" else _matrix(found)
+    return f"{marked[1]}{table}\n"
+
+
+def _matrix(found: Sequence[claims.Claim]) -> str:
+    """All verdicts by claim, which leads to the page of its paper, where they stand in words."""
+    pages = {path.name[:2]: path.name for path in (ROOT / "docs").glob("0?_*.md")}
+
+    def link(claim: re.Match[str]) -> str:
+        return f"| [{claim[1]}](docs/{pages[f'0{claim[1][0]}']}#results) |"
+
+    return re.sub(r"(?m)^\| (\d\.[CX]\d+) \|", link, claims.matrix(found))
 
 
 def _crate(folder: Path, study: Study) -> str:
