@@ -52,8 +52,8 @@ STUDY = Study(
     " Low Adversarial Transferability. 2021.",
     finding=(
         "Nets trained against a reference's gradients withstand examples made on it, and no "
-        "attack made on themselves; evolved architectures are not seen to do better than random "
-        "ones."
+        "attack made on themselves. Evolved architectures do no better than the best of as many "
+        "random ones."
     ),
     headline="4.X2",
     shown_by={
