@@ -323,7 +323,7 @@ def interrupt_after_the_first_task(page, store):
 
 ANSWERS = {  # what a student types, and what the check says
     "{5: 5 / 7, 3: 22 / 35, 1: 4 / 7}": "Not yet. Those are the shares of wrong ones.",
-    "{5: '29 %', 3: '37 %', 1: '43 %'}": "Not yet. None of the values is right.",
+    "{5: '29 %', 3: '37 %', 1: '43 %'}": "Not yet. Of 5, asked for is a number, and this is text.",
     "0.29": "Not yet. Asked for is a mapping, and this is a number.",
     "{5: 2 / 7, 3: 13 / 35, 1: 3 / 7}": "Right.",
 }
