@@ -34,6 +34,7 @@ TESTS = {
     "kit/data": "test_data test_augmentation test_checks",
     "kit/files": "test_runtime test_steps",
     "kit/gradients": "test_robustness test_attacks",
+    "kit/input_gradients": "test_input_gradients",
     "kit/optimizers": "test_evolution test_training",
     "kit/runtime": "test_runtime test_seeds",
     "kit/training": "test_training test_state test_accelerator test_checks",

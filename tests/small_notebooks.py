@@ -55,6 +55,10 @@ class Settings:
         """All data are known."""
         return []
 
+    def remarks(self, plan):
+        """Nothing is remarkable."""
+        return []
+
     @classmethod
     def declared(cls):
         """Nothing is declared."""

@@ -151,7 +151,7 @@ def test_a_scheduler_s_workers_have_data_of_their_own(tmp_path):
     values = knn.defaults() | values | {"epsilon": 0.2, "data_root": str(tmp_path)}
     values |= {"datasets": ["mnist"]}
     options = types.SimpleNamespace(check=False, scheduler="tcp://host:1", jobs=0, device="cpu")
-    assert checking.prepare(knn, values, options).data == ("mnist",)
+    assert checking.prepare(knn, values, options).estimate.data == ("mnist",)
     options.scheduler = ""
     with pytest.raises(FileNotFoundError, match="'mnist' is not in"):
         checking.prepare(knn, values, options)

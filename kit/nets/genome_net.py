@@ -65,7 +65,7 @@ class Join(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Features of the smaller size."""
         size = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
-        a, b = averaged(a, size), averaged(b, size)
+        a, b = _averaged(a, size), _averaged(b, size)
         if self.kind == "concat":
             return torch.cat([a, b], 1)
         channels = max(a.shape[1], b.shape[1])
@@ -81,10 +81,10 @@ class Averaged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of this size."""
-        return averaged(x, self.size)
+        return _averaged(x, self.size)
 
 
-def averaged(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _averaged(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Feature maps averaged to a size; by equal windows where they fit, which is much quicker."""
     sides = tuple(x.shape[2:])
     if sides == size:
