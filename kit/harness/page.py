@@ -58,7 +58,9 @@ def write(folder: Path, studies: Iterable[Study] = ()) -> Path:
     text = render(
         "page.html",
         profile=folder.name,
-        own_data=list(dict.fromkeys(d["title"] for n in notebooks for d in n["data"])),
+        own_data=list(
+            dict.fromkeys(d["title"].partition(" (")[0] for n in notebooks for d in n["data"])
+        ),
         notebooks=notebooks,
         others=others,
         columns=list(dict.fromkeys(name for row in rows for name in row.cells)),

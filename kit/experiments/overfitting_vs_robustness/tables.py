@@ -128,6 +128,7 @@ def otherwise(normal: Curves, overfitting: Curves) -> Curves:
             claims.success(overfitting, NEAREST)
         ),
         "2.C7, normal, change over the second half": second_half(normal[robust]),
+        "2.C7, overfitting, change over the second half": second_half(overfitting[robust]),
         "2.C7, overfitting − normal, last epoch": overfitting[robust][:, -1]
         - normal[robust][:, -1],
         "2.X3, climb over the second half only": second_half(
