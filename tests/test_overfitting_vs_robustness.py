@@ -535,7 +535,7 @@ def test_verdicts_name_every_claim(regimes):
     assert spread.startswith("spread: ")
     frame = tables.with_intervals(tables.otherwise(**curves))
     assert frame["folds used"].max() == 3
-    assert len(frame) == 5 + len(study.OUTPUTS)
+    assert len(frame) == 6 + len(study.OUTPUTS)
     missing = list(study.STUDY.not_tested(["digits", "cifar10"]))
     assert {title for _, title in missing} == {"STL-10"}
 
