@@ -48,7 +48,7 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
     side = _side(input, weight, stride, padding, dilation, groups)
     if side < 2:
         return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    return _Convolution.apply(input, weight, bias, _pair(padding), side)
+    return _Convolution.apply(input, weight, bias, pair(padding), side)
 
 
 def _side(x, weight, stride, padding, dilation, groups):
@@ -60,10 +60,10 @@ def _side(x, weight, stride, padding, dilation, groups):
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.ndim == 4
-        and _pair(stride) == _pair(dilation) == (1, 1)
+        and pair(stride) == pair(dilation) == (1, 1)
         and groups == 1
         and not isinstance(padding, str)
-        and all(k > 1 and p < k for k, p in zip(weight.shape[2:], _pair(padding), strict=True))
+        and all(k > 1 and p < k for k, p in zip(weight.shape[2:], pair(padding), strict=True))
     ):
         return 1
     fits = (
@@ -72,7 +72,8 @@ def _side(x, weight, stride, padding, dilation, groups):
     return next(fits, 1)
 
 
-def _pair(value):
+def pair(value: int | Sequence[int]) -> tuple[int, ...]:
+    """An option of a convolution for rows and columns, as PyTorch reads it."""
     return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
 
 

@@ -33,6 +33,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from kit.input_gradients import pair
+
 aten = torch.ops.aten
 
 
@@ -239,12 +241,8 @@ def _grad(mode, outputs, inputs, **options):
 def _conv2d(mode, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if input.ndim != 4 or isinstance(padding, str) or not mode.certain(input, weight, bias):
         return NotImplemented
-    options = (_pair(stride), _pair(padding), _pair(dilation), groups)
+    options = (pair(stride), pair(padding), pair(dilation), groups)
     return _Convolution.apply(mode, input, weight, bias, *options)
-
-
-def _pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
 
 
 def _batch_norm(

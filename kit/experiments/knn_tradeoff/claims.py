@@ -103,7 +103,7 @@ def _exceeds(
     shared = _shared(beyond, about) if about else 0.0
     unit, resolution = ("in slope", 0.0) if ratios else ("points", one_image)
     (part,) = results.positive(beyond, unit, resolution, shared=shared).parts
-    means = tuple(round(float(each[finite].mean()), 9) for each in (a, b))  # −1e−15 is zero
+    means = tuple(results.middle(each[finite]) for each in (a, b))
     found = results.Verdict((dataclasses.replace(part, means=means),))
     # Runs without a finite slope are not missing at random: their denominator was zero.
     why = f"a slope is finite in only {finite.sum()} of {len(finite)} runs"

@@ -6,6 +6,7 @@ verdict's name or a `Study` alone does not wait for them.
 
 from kit.harness.results.intervals import (
     mean_interval,
+    middle,
     of_resplits,
     of_shared_images,
     two_samples,
@@ -37,6 +38,6 @@ __all__ = [
     "MIN_REPEATS", "NOT_REPRODUCED", "NOT_TESTED", "REPRODUCED", "SMALLER", "UNDECIDED", "VERDICTS",
     "Report", "Study", "Verdict", "above", "all_of", "beside_printed", "boxed",
     "holm", "larger",
-    "mean_interval", "of_resplits", "of_shared_images", "positive", "repeats_needed",
+    "mean_interval", "middle", "of_resplits", "of_shared_images", "positive", "repeats_needed",
     "shown_number", "smallest_effect", "two_samples", "verdict", "welch_interval",
 ]  # fmt: skip
