@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+PRECISIONS = ("float32", "bfloat16")  # of the numbers that a net is trained with
 # What readers know them by.
 TITLES = {"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSProp", "adabound": "AdaBound"}
 

@@ -90,7 +90,7 @@ def once_one_is_kept(action, paper=""):
 
 # --- as on this machine ------------------------------------------------------------------------
 
-PAPERS = ("01_evolved_perturbations", "03_knn_tradeoff", "04_neuroevolution_gm")
+PAPERS = ("01_evolved_perturbations", "04_neuroevolution_gm")
 EMPTY_PICTURES = """
 from matplotlib.figure import Figure
 save = Figure.savefig
@@ -100,37 +100,49 @@ Figure.savefig = lambda figure, place, **options: save(Figure((1, 1)), place, **
 
 def tables(folder):
     """The bytes of tables and verdicts."""
-    return {p.name: p.read_bytes() for s in ("csv", "md", "json") for p in folder.glob(f"*.{s}")}
+    files = (p for s in ("csv", "md", "json") for p in folder.glob(f"*.{s}"))
+    return {p.name: p.read_bytes() for p in files if p.name not in DATED}
+
+
+def run_cells(name, folder, **options):
+    """Run a notebook's cells in this process; the folder of its results."""
+    values = TINY[name] | {"device": "cpu", "out": str(folder / name)} | options
+    notebook.run(name, lambda *a, **k: None, demonstrations=False, **values)
+    return folder / name
+
+
+def started(name, folder, monkeypatch, address):
+    """``run_all.py --scheduler`` on a notebook, which goes on by itself."""
+    startup = folder / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "pictures.py").write_text(EMPTY_PICTURES)  # only tables are compared
+    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    options = [f"-p{name[:2]}.{key}={json.dumps(value)}" for key, value in TINY[name].items()]
+    command = [sys.executable, ROOT / "run_all.py", *options, "--out", folder]
+    return subprocess.Popen(
+        [*command, "--scheduler", address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def test_notebooks_give_the_same_bytes_though_a_worker_is_killed(lonely, tmp_path, monkeypatch):
-    """By ``run_all.py --scheduler``, and by the notebooks' cells in this process."""
+    """Three at once: one by ``run_all.py``, the others' cells in this process."""
     _, second = lonely.workers("a", "b")
-    startup = tmp_path / "ipython" / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    (startup / "pictures.py").write_text(EMPTY_PICTURES)  # only tables are compared
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    options = [
-        f"-p{name[:2]}.{key}={json.dumps(value)}"
-        for name in PAPERS
-        for key, value in TINY[name].items()
-    ]
-    command = [sys.executable, ROOT / "run_all.py", *options, "--out", tmp_path / "there"]
-    with once_one_is_kept(second.kill, "neuroevolution_gm"):
-        done = subprocess.run([*command, "--scheduler", lonely.address], capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    monkeypatch.setenv("KIT_STEPS", str(tmp_path / "here-steps"))
+    there, here = tmp_path / "there", tmp_path / "here"
+    command = started("03_knn_tradeoff", there, monkeypatch, lonely.address)
     monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: None)
-    for name in PAPERS:
-        here = tmp_path / name
-        values = TINY[name] | {"jobs": 1, "device": "cpu", "out": str(here)}
-        notebook.run(name, lambda *a, **k: None, demonstrations=False, **values)
-        there = tables(tmp_path / "there" / "custom" / name)
-        assert {k: v for k, v in tables(here).items() if k not in DATED} == {
-            k: v for k, v in there.items() if k not in DATED
-        }
-        assert "claims.json" in there
+    on_cluster = {}
+    with once_one_is_kept(second.kill, "neuroevolution_gm"):
+        for name in reversed(PAPERS):
+            folder = run_cells(name, there, scheduler=lonely.address, jobs=0)
+            on_cluster[name] = tables(folder)
+    printed, _ = command.communicate()
+    assert command.returncode == 0, printed
+    on_cluster["03_knn_tradeoff"] = tables(there / "custom" / "03_knn_tradeoff")
+    monkeypatch.setenv("KIT_STEPS", str(tmp_path / "here-steps"))
+    for name, expected in on_cluster.items():
+        assert "claims.json" in expected
+        assert tables(run_cells(name, here, jobs=1)) == expected
     assert not list(lonely.folder.rglob("steps"))  # of the workers: only the caller has a store
 
 

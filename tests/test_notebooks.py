@@ -73,7 +73,7 @@ def test_in_git_without_outputs_and_with_parameters(path):
 def test_no_cell_is_longer_than_a_screen(path):
     for cell in cells(path):
         shown = re.sub("<details>.*?</details>", "", cell.source, flags=re.DOTALL)
-        assert shown.count("\n") <= 40  # the longest has a line for each parameter
+        assert shown.count("\n") <= 41  # the longest has a line for each parameter
 
 
 def test_no_cell_is_there_twice_or_unfinished(path):

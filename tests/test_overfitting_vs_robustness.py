@@ -29,7 +29,7 @@ OTHER = {
     "train": 80, "test": 50, "folds": 2, "epochs": 2, "batch_size": 20, "lr_normal": 2e-3,
     "lr_overfitting": 2e-2, "epsilon": 0.2, "norm": "l2", "pgd_steps": 2, "attack_images": 5,
     "metric_images": 10, "eps_step": 0.2, "clever_images": 2, "clever_every": 3,
-    "clever_batches": 2, "clever_batch_size": 5, "clever_radius": 2.0,
+    "clever_batches": 2, "clever_batch_size": 5, "clever_radius": 2.0, "precision": "bfloat16",
 }  # fmt: skip
 cells = notebook.functions(NAME)
 

@@ -51,6 +51,7 @@ def fitness(
     discriminator_epochs: int = ...,
     seed: int = ...,
     stacked: bool | None = ...,
+    precision: str = ...,
     details: Literal[False] = ...,
 ) -> Tensor: ...
 @overload
@@ -68,6 +69,7 @@ def fitness(
     discriminator_epochs: int = ...,
     seed: int = ...,
     stacked: bool | None = ...,
+    precision: str = ...,
     details: Literal[True],
 ) -> Fitness: ...
 def fitness(
@@ -84,6 +86,7 @@ def fitness(
     discriminator_epochs: int = 10,
     seed: int = 0,
     stacked: bool | None = None,
+    precision: str = "float32",
     details: bool = False,
 ) -> Tensor | Fitness:
     """How much does training on corrupted images hurt on clean ones? (§3.3)
@@ -115,8 +118,8 @@ def fitness(
         Name of the discriminator's net; ``"linear"`` as in the theory.
     discriminator_epochs
     seed
-    stacked
-        As in :func:`kit.training.fit_many`.
+    stacked, precision
+        As in :func:`kit.training.fit_many`; the discriminator, which is small, keeps float32.
     details
         Return both parts too.
 
@@ -155,6 +158,7 @@ def fitness(
         lr=lr,
         batch_size=batch_size,
         stacked=stacked,
+        precision=precision,
     )
     errors = divergence.discriminator_errors(
         noise,

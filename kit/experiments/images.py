@@ -9,13 +9,15 @@ import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from kit import files, runtime
+from kit.constraints import OneOf
 from kit.data.names import present
 from kit.data.splits import About, Split
 from kit.harness.settings import Settings
 from kit.harness.steps import archive
+from kit.optimizers import PRECISIONS
 
 if TYPE_CHECKING:
     from kit.data.dataset import Dataset
@@ -107,7 +109,20 @@ def _note(split: Split, root: str | Path) -> Path | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSettings(Settings):
-    """Parameters of a study on images."""
+    """Parameters of a study on images.
+
+    Attributes
+    ----------
+    precision
+        Of the numbers that nets are trained with.
+    """
+
+    precision: Annotated[str, OneOf(PRECISIONS, "precision")] = PRECISIONS[0]
+
+    @property
+    def precise(self) -> dict[str, str]:
+        """The argument of tasks that train; without the default, which their keys never named."""
+        return {} if self.precision == PRECISIONS[0] else {"precision": self.precision}
 
     def images(self) -> Iterator[Split]:
         """Which images a run reads, not yet looked at."""

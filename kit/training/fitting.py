@@ -32,6 +32,7 @@ def fit(
     replays: int = 1,
     on_epoch: Callable[[int, nn.Module], object] | None = None,
     captured: bool = False,
+    precision: str = "float32",
 ) -> History:
     """Train a classifier in place. A batch passes `transform`, `augment`, `perturb`, then `loss`.
 
@@ -76,6 +77,12 @@ def fit(
         On a GPU, replay the steps as one CUDA graph (:func:`kit.training.graphs.captured`), unless
         they `augment` or `perturb`, or `loss` reads numbers on the host. It is off because no GPU
         has shown yet that results are equal and what is gained; on a CPU it changes nothing.
+    precision
+        ``"float32"``, or ``"bfloat16"``: convolutions and products of matrices then compute with
+        numbers of 8 significant bits, by torch's autocast, which processors and GPUs with units for
+        them do faster. Weights, their updates, norms and losses stay in float32, and so does every
+        evaluation. Trained nets are others, not worse ones on average as far as was measured
+        (docs/performance.md).
 
     Returns
     -------
@@ -98,7 +105,7 @@ def fit(
     True
     """
     captured = captured and augment is None and perturb is None
-    schedule = loop.Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured)
+    schedule = loop.Schedule(epochs, batch_size, optimizer, lr, seed, replays, captured, precision)
     x, y = loop.checked([model], x, y, fixed=not (transform or augment or perturb))
     sizes = loop.batch_sizes(model, x, y, transform, len(x), schedule.batch_size)
     draws = loop.draws_of(schedule.seed, x.device)

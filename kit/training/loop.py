@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kit import checks, nets, runtime
-from kit.constraints import SEED, number, whole
-from kit.optimizers import OPTIMIZERS
+from kit.constraints import SEED, OneOf, number, whole
+from kit.optimizers import OPTIMIZERS, PRECISIONS
 from kit.training import graphs
 from kit.training.losses import Loss, mean_cross_entropy
 
@@ -30,6 +30,7 @@ class Schedule:
     seed: int
     replays: int = 1
     captured: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -40,6 +41,7 @@ class Schedule:
             object.__setattr__(self, name, whole(1).check(name, getattr(self, name)))
         object.__setattr__(self, "seed", SEED.check("seed", self.seed))
         object.__setattr__(self, "lr", float(number(above=0).check("lr", self.lr)))
+        OneOf(PRECISIONS, "precision").check("precision", self.precision)
 
 
 def checked(
@@ -162,8 +164,11 @@ def train(
     update = OPTIMIZERS[schedule.optimizer](weights, schedule.lr)
     histories: list[History] = [{"loss": [], "accuracy": []} for _ in range(members)]
 
+    half = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+
     def advance(rows):
-        losses, accuracies = step(rows)
+        with half:
+            losses, accuracies = step(rows)
         update.zero_grad()
         losses.sum().backward()
         update.step()

@@ -33,6 +33,7 @@ def fit_many(
     on_epoch: Callable[[int, int, nn.Module], object] | None = None,
     stacked: bool | None = None,
     captured: bool = False,
+    precision: str = "float32",
 ) -> list[History]:
     """Train many nets of one architecture in place, on the same batches or on subsets of their own.
 
@@ -62,7 +63,7 @@ def fit_many(
     stacked
         By default whether the nets lie on a GPU. Where its memory does not hold all of them at
         once, they are stacked in halves, or quarters.
-    captured
+    captured, precision
         As in :func:`fit`.
 
     Returns
@@ -84,7 +85,9 @@ def fit_many(
     >>> len(histories), len(histories[0]["loss"])
     (2, 2)
     """
-    schedule = loop.Schedule(epochs, batch_size, optimizer, lr, seed, captured=captured)
+    schedule = loop.Schedule(
+        epochs, batch_size, optimizer, lr, seed, captured=captured, precision=precision
+    )
     if not models or (transform and (member_args is None or len(member_args) != len(models))):
         count = "no" if member_args is None else len(member_args)
         raise ValueError(

@@ -130,7 +130,8 @@ def _is_ours(config: Settings, aim: Aim) -> bool:
 
 def _pictures(config: Settings, images: Split, net: str, ours: dict[Aim, dict]) -> dict[str, Any]:
     """The lines and the Grad-CAMs: for each search one of every training on its δ*."""
-    common = {"split": images, "net": net, "epochs": config.epochs, "batch_size": config.batch_size}
+    how = {"epochs": config.epochs, "batch_size": config.batch_size, **config.precise}
+    common = {"split": images, "net": net, **how}
     adam, sgd = (float(config.optimizers[name]) for name in ("adam", "sgd"))
     lined = {"lr_adam": adam, "lr_sgd": sgd, "alphas": config.alphas}
     looked = {"lr": adam, "images": config.cam_images}
@@ -254,6 +255,7 @@ def _training(
         crop=crop,
         flip=flip,
         repeat=repeat,
+        **config.precise,
     )
     return _trained(net, noise, optimizer, repeat, task)
 
@@ -316,6 +318,7 @@ def _courses(
                 batch_size=config.batch_size,
                 readings=READINGS,
                 repeat=repeat,
+                **config.precise,
             ),
         )
         for aim, noise in evolved.items()

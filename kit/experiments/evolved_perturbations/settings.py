@@ -116,11 +116,13 @@ class Scoring:
     lr: float
     discriminator: str
     discriminator_epochs: int
+    precision: str = "float32"
 
     @classmethod
     def of(cls, search: Mapping[str, Any]) -> Scoring:
         """Those among the options of a search."""
-        return cls(**{field.name: search[field.name] for field in dataclasses.fields(cls)})
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in search.items() if name in names})
 
 
 class Aim(NamedTuple):
@@ -237,20 +239,17 @@ class Settings(ImageSettings):
             "start": "middle" if plain else self.start,
             "saturation": 1.0 if plain else self.saturation,
             "sigma": self.sigma, "value": self.start_value,
-            "options": self.cma_options, **vars(self.scoring(net, aim.optimizer)),
+            "options": self.cma_options, **self.scoring(net, aim.optimizer),
         }  # fmt: skip
 
-    def scoring(self, net: str, optimizer: str) -> Scoring:
-        """How a search scores its candidates, each by a net that an optimizer trains."""
-        return Scoring(
-            net,
-            self.search_epochs or self.epochs,
-            self.batch_size,
-            optimizer,
-            float(self.optimizers[optimizer]),
-            self.discriminator,
-            DISCRIMINATOR_EPOCHS,
-        )
+    def scoring(self, net: str, optimizer: str) -> dict[str, Any]:
+        """How a search scores its candidates: what a :class:`Scoring` is made of."""
+        return {
+            "net": net, "epochs": self.search_epochs or self.epochs, "optimizer": optimizer,
+            "lr": float(self.optimizers[optimizer]), "batch_size": self.batch_size,
+            "discriminator": self.discriminator, "discriminator_epochs": DISCRIMINATOR_EPOCHS,
+            **self.precise,
+        }  # fmt: skip
 
     def length(self, aim: Aim, popsize: int) -> int:
         """Generations of a search: the plain reading spends on them what fresh scores cost."""

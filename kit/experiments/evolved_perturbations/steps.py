@@ -82,6 +82,7 @@ def train_perturbed(
     crop: int,
     flip: bool,
     repeat: int,
+    precision: str = "float32",
 ) -> dict:
     """Train a net on perturbed images and watch it on clean test images.
 
@@ -115,6 +116,7 @@ def train_perturbed(
         optimizer=optimizer,
         lr=lr,
         augment=crops,
+        precision=precision,
         on_epoch=watch,
     )
     names = ("train_loss", "train_accuracy", "test_accuracy")
@@ -133,6 +135,7 @@ def course(
     batch_size: int,
     readings: int,
     repeat: int,
+    precision: str = "float32",
 ) -> dict:
     """Train a net as :func:`train_perturbed` does, and watch its first epoch more closely.
 
@@ -173,6 +176,7 @@ def course(
         optimizer=optimizer,
         lr=lr,
         perturb=watch_batch,
+        precision=precision,
         on_epoch=watch,
     )
     names = ("epoch", "train_loss", "train_accuracy", "test_accuracy")
@@ -191,6 +195,7 @@ def interpolate(
     batch_size: int,
     alphas: int,
     repeat: int,
+    precision: str = "float32",
 ) -> dict:
     """Loss and accuracy on the line from the weights SGD finds (α = 0) to Adam's (α = 1).
 
@@ -206,9 +211,8 @@ def interpolate(
     data = split.load()
     eta = _noise(noise, data, split.seed)
     perturbed, labels = _watched(data, eta)
-    train = functools.partial(
-        _train, data, split.seed, net, eta, repeat, epochs=epochs, batch_size=batch_size
-    )
+    options = {"epochs": epochs, "batch_size": batch_size, "precision": precision}
+    train = functools.partial(_train, data, split.seed, net, eta, repeat, **options)
     sgd, adam = train(optimizer="sgd", lr=lr_sgd), train(optimizer="adam", lr=lr_adam)
     # Both ends are always among the points, rounded so that none is there twice.
     alpha, rows = np.unique(np.round([0, 1, *np.linspace(-0.25, 1.25, alphas)], 9)), []
@@ -262,6 +266,7 @@ def background(
     batch_size: int,
     images: int,
     repeat: int,
+    precision: str = "float32",
 ) -> dict:
     """How much of what nets look at is background, after clean and after perturbed training.
 
@@ -272,9 +277,8 @@ def background(
         NaN where a map has no mass; ``dark``: the share of such pixels in each image. All of the
         first `images` clean test images of each class.
     """
-    x, _, maps = _grad_cams(
-        split, net, noise, images, repeat, epochs=epochs, batch_size=batch_size, lr=lr
-    )
+    options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
+    x, _, maps = _grad_cams(split, net, noise, images, repeat, **options)
     shares = {name: kit.explain.background_share(of, x) for name, of in maps.items()}
     shares["dark"] = (x.amax(1) < kit.explain.DARK).float().mean((1, 2))
     return {name: share.cpu().numpy() for name, share in shares.items()}
@@ -291,6 +295,7 @@ def grad_cam(
     batch_size: int,
     images: int,
     repeat: int,
+    precision: str = "float32",
 ) -> dict:
     """Where nets look on clean test images, after clean and after perturbed training.
 
@@ -300,9 +305,8 @@ def grad_cam(
         ``clean`` and ``perturbed``: the mean Grad-CAM of every class, shape (classes, H, W), over
         its first `images` test images; ``image``: their mean, shape (classes, C, H, W).
     """
-    x, y, maps = _grad_cams(
-        split, net, noise, images, repeat, epochs=epochs, batch_size=batch_size, lr=lr
-    )
+    options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
+    x, y, maps = _grad_cams(split, net, noise, images, repeat, **options)
     shown, labels = {"image": x, **maps}, range(len(split.about.classes))
     return {
         name: np.stack([of[y == label].mean(0).cpu().numpy() for label in labels])
@@ -333,7 +337,8 @@ def candidate_errors(
         ``error``, shape (candidates,). Equal candidates have equal errors.
     """
     data = split.load()
-    options = {name: search[name] for name in ("epochs", "batch_size", "optimizer", "lr")}
+    names = ("epochs", "batch_size", "optimizer", "lr", "precision")
+    options = {name: search[name] for name in names if name in search}
 
     @functools.cache
     def error(genome: bytes) -> float:

@@ -36,7 +36,7 @@ def _plan(config: Settings, name: str) -> Runs[Task]:
     if config.z > images.about.train:
         raise ValueError(f"z is {config.z}: there are only {images.about.train} training images.")
     splits = [images.at(run) for run in range(1, config.runs + 1)]
-    nets = [lenet.task(split=s, epochs=config.epochs) for s in splits]
+    nets = [lenet.task(split=s, epochs=config.epochs, **config.precise) for s in splits]
     largest = max(config.z, min(LARGEST, (images.about.train - 1) | 1))
     options = {"largest_k": largest, "eps": config.epsilon, "control_draws": config.control_draws}
     runs = [

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @step(
     version=2,
     label="{split}: LeNet-5",
-    work=lambda split, epochs: epochs * split.about.train,
+    work=lambda split, epochs, **_: epochs * split.about.train,
     bulky=("weights",),
 )
-def lenet(*, split: Split, epochs: int) -> dict:
+def lenet(*, split: Split, epochs: int, precision: str = "float32") -> dict:
     """Train LeNet-5 on one run's training split.
 
     Returns
@@ -37,7 +37,9 @@ def lenet(*, split: Split, epochs: int) -> dict:
         "lenet5", data.shape, data.classes, seed=runtime.derive_seed(seed, "net", run)
     ).to(data.x_train.device)
     order = runtime.derive_seed(seed, "order", run)
-    history = kit.training.fit(net, data.x_train, data.y_train, epochs=epochs, seed=order)
+    history = kit.training.fit(
+        net, data.x_train, data.y_train, epochs=epochs, seed=order, precision=precision
+    )
     return {
         "weights": kit.nets.weights(net),
         "accuracy": kit.training.accuracy(net, data.x_test, data.y_test),

@@ -48,6 +48,7 @@ def child(
     gm: GM,
     adversarial: np.ndarray,
     on_test: np.ndarray,
+    precision: str = "float32",
 ) -> dict:
     """Train a net that a search proposes, from scratch, and judge it (eq. 4).
 
@@ -82,6 +83,7 @@ def child(
         seed=seed,
         count=count,
         gm=gm,
+        precision=precision,
     )
     on_tests = fitness(model, data.x_test, data.y_test, on_test)["fitness"]
     return {

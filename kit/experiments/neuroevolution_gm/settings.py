@@ -148,7 +148,8 @@ class Settings(ImageSettings):
         The paper keeps torch's defaults, too, but does not name its optimizer.
         """
         names = ("epochs", "batch_size", "hold_out")
-        return {name: getattr(self, name) for name in names} | {"optimizer": "adam", "lr": 1e-3}
+        chosen = {name: getattr(self, name) for name in names}
+        return {**chosen, "optimizer": "adam", "lr": 1e-3, **self.precise}
 
     @property
     def step_size(self) -> float:

@@ -49,6 +49,7 @@ def train(
     gm: GM | None = None,
     defense: Mapping | None = None,
     weights: Mapping[str, np.ndarray] | None = None,
+    precision: str = "float32",
 ) -> dict:
     """Train a net on clean images: plainly, with the GM loss, or adversarially.
 
@@ -73,6 +74,7 @@ def train(
         gm=gm,
         defense=defense,
         weights=weights,
+        precision=precision,
     )
     accuracy = kit.training.accuracy(model, *trained_on(data, hold_out))
     return {"weights": kit.nets.weights(model), "train_accuracy": accuracy}

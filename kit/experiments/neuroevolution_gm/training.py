@@ -64,10 +64,11 @@ def trained_net(
     gm: GM | None = None,
     defense: Mapping | None = None,
     weights: Mapping[str, np.ndarray] | None = None,
+    precision: str = "float32",
 ) -> torch.nn.Module:
     """A net trained plainly, with the GM loss, or adversarially (`defense`); from `weights` on."""
     x, y = trained_on(data, hold_out, count)
-    options: dict[str, Any] = {"epochs": epochs}
+    options: dict[str, Any] = {"epochs": epochs, "precision": precision}
     if weights is None:
         model = kit.nets.build(net, data.shape, data.classes, seed=seed)
     else:

@@ -94,6 +94,7 @@ def _plan(config: Settings, name: str) -> Regimes[Task]:
             epochs=config.epochs,
             batch_size=config.batch_size,
             lr=lr,
+            **config.precise,
         )
         for label, lr in config.rates.items()
     }

@@ -39,7 +39,15 @@ EXAMPLES = 8
     work=lambda split, folds, epochs, **_: split.about.train * folds * epochs,
     bulky=("snapshots",),
 )
-def train_folds(*, split: Split, folds: int, epochs: int, batch_size: int, lr: float) -> dict:
+def train_folds(
+    *,
+    split: Split,
+    folds: int,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    precision: str = "float32",
+) -> dict:
     """Train one net per fold, all at once, and keep every epoch of each.
 
     Equal folds start from equal weights and see the images in the same order, whatever the
@@ -78,6 +86,7 @@ def train_folds(*, split: Split, folds: int, epochs: int, batch_size: int, lr: f
         lr=lr,
         seed=runtime.derive_seed(seed, "order"),
         on_epoch=keep,
+        precision=precision,
     )
     return {
         "train_accuracy": np.array([history["accuracy"] for history in histories]),
