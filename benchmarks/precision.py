@@ -6,7 +6,7 @@ The committed results of notebook 01 at ``ci`` sizes are the half that computed 
 δ* stay; on MNIST and Fashion-MNIST every training that compares noises is done again in bfloat16,
 from the same weights on the same batches, and so are the scores of each search's first generation,
 whose candidates are the same. This takes about an hour of one core; what is computed is kept in the
-step store. Written are benchmarks/results/precision-PROCESSOR.md and .csv.
+step store. It writes benchmarks/results/precision-PROCESSOR.md.
 """
 
 from __future__ import annotations

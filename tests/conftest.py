@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 
+import joblib
 import pytest
 
 # Set before anything imports kit, and inherited by every process that a test starts.
@@ -23,6 +24,11 @@ LONGEST = (
     "test_run_all.py", "test_steps.py", "test_start_here.py", "test_runner.py",
     "test_gpu_benchmark.py", "test_template.py",
 )  # fmt: skip
+
+
+def pytest_xdist_auto_num_workers():
+    """One worker more than there are cores: each of them often waits for what it started."""
+    return joblib.cpu_count() + 1  # of the cores that a container may use
 
 
 def pytest_collection_modifyitems(items):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -164,10 +165,12 @@ def train(
     update = OPTIMIZERS[schedule.optimizer](weights, schedule.lr)
     histories: list[History] = [{"loss": [], "accuracy": []} for _ in range(members)]
 
-    half = torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16")
+    precise: Any = contextlib.nullcontext()
+    if schedule.precision == "bfloat16":
+        precise = torch.autocast(device.type, torch.bfloat16)
 
     def advance(rows):
-        with half:
+        with precise:
             losses, accuracies = step(rows)
         update.zero_grad()
         losses.sum().backward()
