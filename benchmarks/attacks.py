@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import pandas as pd
@@ -100,34 +99,9 @@ def rows(root: str, quick: bool) -> Iterator[Row | tuple[str, pd.DataFrame]]:
         few = {key: minimal[key] for key in (name, *targets)}
         yield from _timed(name, net, x, y, few, found, targets, min(runs, 2))
 
-    yield "Nearest in L2 on LeNet-5, by passes", curve(net, x, y, quick)
     for name, net, x, y in models.other_nets(root, quick):
         few = {key: attack for key, attack in minimal.items() if key != "ART CW"}
         yield f"Nearest in L2 on another net: {name}", nearness(net, x, y, few)[0]
-        yield f"Nearest in L2 by passes, on another net: {name}", curve(net, x, y, quick)
-
-
-def curve(net: nn.Module, x: Tensor, y: Tensor, quick: bool) -> pd.DataFrame:
-    """How near each attack comes for how many passes and seconds."""
-    from benchmarks import peers
-
-    ours = (lambda m, x, y, n: kit.attacks.nearest_l2(m, x, y, steps=n), (30, 50, 100, 300, 1000))
-    attacks, seconds = {}, {}
-    for name, (attack, steps) in {"nearest L2": ours, **peers.BY_STEPS}.items():
-        for n in steps[:1] if quick else steps:
-            attacks[f"{name}, {n} steps"] = _clocked(attack, n, seconds, f"{name}, {n} steps")
-    table, _ = nearness(net, x, y, attacks)
-    return table.assign(seconds=table["attack"].map(seconds))
-
-
-def _clocked(attack: Callable, steps: int, seconds: dict[str, float], name: str) -> Attack:
-    def run(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        started = time.perf_counter()
-        found = attack(net, x, y, steps)
-        seconds[name] = time.perf_counter() - started
-        return found
-
-    return run
 
 
 def _timed(

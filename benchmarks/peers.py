@@ -78,7 +78,7 @@ BY_STEPS = {
     "adv-lib FAB": (lambda m, x, y, n: fab(m, x, y, norm=2, n_iter=n), (10, 30, 100)),
     "adv-lib FMN": (lambda m, x, y, n: fmn(m, x, y, norm=2, steps=n), (100, 300, 1000)),
     "adv-lib PDPGD": (lambda m, x, y, n: pdpgd(m, x, y, norm=2, num_steps=n), (100, 300, 1000)),
-    "adv-lib trust region": (lambda m, x, y, n: tr(m, x, y, iter=n), (30, 100, 300)),
+    "adv-lib trust region": (lambda m, x, y, n: tr(m, x.clone(), y, iter=n), (100, 300, 1000)),
     "foolbox Brendel–Bethge": (_brendel_bethge, (30, 100, 300)),
 }
 DEEPFOOL = {

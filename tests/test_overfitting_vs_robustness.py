@@ -468,14 +468,13 @@ def test_all_folds_and_both_regimes_are_drawn_at_once(regimes):
     """Equal regimes stay equal in every draw; another seed draws otherwise."""
     equal = {"normal": regimes["normal"], "overfitting": regimes["normal"]}
     drawn = resampling.drawn(equal, seed=0, draws=4)
-    assert len(drawn) == 4
-    for draw in drawn:
-        for name, values in draw["normal"].items():
-            np.testing.assert_array_equal(values, draw["overfitting"][name])
-    accuracy = [draw["normal"]["test accuracy"] for draw in drawn]
+    for name, values in drawn["normal"].items():
+        assert len(values) == 4
+        np.testing.assert_array_equal(values, drawn["overfitting"][name])
+    accuracy = drawn["normal"]["test accuracy"]
     assert not np.array_equal(accuracy[0], accuracy[1])
-    (other,) = resampling.drawn(equal, seed=1, draws=1)
-    assert not np.array_equal(other["normal"]["test accuracy"], accuracy[0])
+    other = resampling.drawn(equal, seed=1, draws=1)
+    assert not np.array_equal(other["normal"]["test accuracy"][0], accuracy[0])
 
 
 # --- verdicts ----------------------------------------------------------------------------------
@@ -502,7 +501,7 @@ def alike(*rates):
 def test_a_settled_rate(rates, verdict):
     early = np.ones(len(rates), dtype=int)
     curves = {"ASR CW": np.asarray(rates, float), "crafting epoch": early}
-    of = claims.Measured({"overfitting": curves}, (), 0.0)
+    of = claims.Measured({"overfitting": curves}, {"overfitting": curves}, 0.0)
     assert claims.settled(of).outcome == verdict
 
 

@@ -100,7 +100,10 @@ def norms(last, **changes):
     }
 
 
-def judged(dataset="cifar10", normal=(), overfitting=(), drawn=()):
+UNDRAWN = {"normal": {}, "overfitting": {}}
+
+
+def judged(dataset="cifar10", normal=(), overfitting=(), drawn=UNDRAWN):
     curves = {
         "normal": {**NORMAL, **norms(0.5), **dict(normal)},
         "overfitting": {**OVERFITTING, **norms(0.8), **dict(overfitting)},
@@ -298,10 +301,7 @@ def test_the_crafting_epoch_counts_as_drawn():
 def moved(label, name, by):
     """Two draws of the test images, between which a curve of one regime moves."""
     base = {"normal": {**NORMAL, **norms(0.5)}, "overfitting": {**OVERFITTING, **norms(0.8)}}
-    return [
-        {"normal": {}, "overfitting": {}} | {label: {name: base[label][name] + shift}}
-        for shift in (-by, by)
-    ]
+    return UNDRAWN | {label: {name: np.stack([base[label][name] + by * k for k in (-1, 1)])}}
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_folds_share_their_training_images():
 
 def test_where_single_images_are_not_kept_the_evidence_says_so():
     curves = {"normal": {**NORMAL, **norms(0.5)}, "overfitting": {**OVERFITTING, **norms(0.8)}}
-    found = {(id, of): verdict for id, of, verdict in claims.verdicts("cifar10", curves, (), 0.3)}
+    found = {(id, of): verdict for id, of, verdict in claims.verdicts("cifar10", curves, UNDRAWN, 0.3)}
     without = {key for key, verdict in found.items() if claims.NOT_BY_IMAGE in verdict.evidence}
     assert without == {("2.C4", ""), ("2.C7", FINE)}
 
@@ -363,7 +363,7 @@ def test_the_evidence_says_how_far_an_attack_reached_its_aim():
     at = NORMAL["crafting epoch"] - 1
     curves["normal"]["ASR CW"] = NORMAL["ASR CW"].copy()
     curves["normal"]["ASR CW"][np.arange(5), at] = [60, 70, 70, 70, 80]
-    found = {(id, of): v.evidence for id, of, v in claims.verdicts("cifar10", curves, (), 0.3)}
+    found = {(id, of): v.evidence for id, of, v in claims.verdicts("cifar10", curves, UNDRAWN, 0.3)}
     for key in (("2.C1", "CW, as drawn"), ("2.C2", "CW"), ("2.C9", ALL)):
         assert found[key].endswith("fools 70 % (normal), 100 % (overfitting)")
     assert found["2.C2", "nearest L2"].endswith("fools 100 % (normal), 100 % (overfitting)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -27,7 +27,7 @@ SHARED_TRAINING = "the folds share training images, so the interval is that of r
 
 Curves = Mapping[str, np.ndarray]  # by name, shape (folds, epochs)
 Regimes = Mapping[str, Curves]  # "normal" and "overfitting"
-Quantity = Callable[[Regimes], np.ndarray]  # one number for each fold
+Quantity = Callable[[Regimes], np.ndarray]  # one number for each fold, of each draw
 Period = Callable[[np.ndarray], np.ndarray]  # the columns of some epochs
 Judged = Iterator[tuple[str, str, results.Verdict]]
 
@@ -41,13 +41,13 @@ class Measured:
     curves
         As :func:`verdicts` takes them.
     drawn
-        All curves once for each draw.
+        The same with an axis of draws before all others.
     resolution
         One attacked image in %.
     """
 
     curves: Regimes
-    drawn: Sequence[Regimes]
+    drawn: Regimes
     resolution: float
 
     def positive(self, quantity: Quantity, unit: str, resolution: float = 0.0) -> results.Verdict:
@@ -72,12 +72,12 @@ class Measured:
 
     def _shared(self, quantity: Quantity, scale: str) -> float:
         """How much the folds vary together from one draw of the test images to the next."""
-        judged = SCALES[scale].judged
-        drawn = [judged(quantity(each)) for each in self.drawn]
-        return results.of_shared_images(np.transpose(drawn)) if drawn else 0.0
+        drawn = SCALES[scale].judged(quantity(self.drawn))
+        # Of one axis where nothing is kept image by image: no draw changes it.
+        return results.of_shared_images(drawn.T) if drawn.ndim > 1 else 0.0
 
 
-def verdicts(dataset: str, curves: Regimes, drawn: Sequence[Regimes], resolution: float) -> Judged:
+def verdicts(dataset: str, curves: Regimes, drawn: Regimes, resolution: float) -> Judged:
     """All claims on one data set: ID, what of it is meant, and verdict with evidence.
 
     Parameters
@@ -90,11 +90,12 @@ def verdicts(dataset: str, curves: Regimes, drawn: Sequence[Regimes], resolution
         spread`` and ``OUTPUT at cap (%)``, at ``CLEVER epochs``; for each attack ``NAME: L2`` and
         ``NAME: Linf``, the mean norm of its changes, shape (folds,).
     drawn
-        Those that are kept image by image, on test images drawn anew, for each draw.
+        Those that are kept image by image, on test images drawn anew, as
+        :func:`resampling.drawn` gives them; empty mappings for none.
     resolution
         One attacked image in %.
     """
-    whole = [{label: {**curves[label], **each[label]} for label in curves} for each in drawn]
+    whole = {label: {**curves[label], **drawn[label]} for label in curves}
     of = Measured(curves, whole, resolution)
     for attack in ("CW", NEAREST):
         for claim, reading, verdict in _about_success(of, attack):
@@ -117,7 +118,7 @@ def verdicts(dataset: str, curves: Regimes, drawn: Sequence[Regimes], resolution
     yield "2.X2", "", of.positive(_farther_at_the_end, "farther (L2)")
     # To one epoch before the crafting one, where success is certain.
     yield "2.X3", "", of.positive(
-        lambda c: change(c["overfitting"][f"ASR {LAST}"][:, :-1]),
+        lambda c: change(c["overfitting"][f"ASR {LAST}"][..., :-1]),
         "points, to the last epoch but one", resolution,
     )  # fmt: skip
 
@@ -128,7 +129,7 @@ def verdicts(dataset: str, curves: Regimes, drawn: Sequence[Regimes], resolution
 def success(
     curves: Curves, attack: str = "CW", *, beyond: bool = False, crafting: bool = False
 ) -> np.ndarray:
-    """Success of an attack in %, shape (folds, epochs).
+    """Success of an attack in %, shape (…, folds, epochs).
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ def success(
     rates = curves[f"ASR {attack}"]
     if beyond:
         rates = rates - (100 - curves["accuracy before attack"])
-    epochs = 1 + np.arange(rates.shape[1])
+    epochs = 1 + np.arange(rates.shape[-1])
     crafts = epochs == curves["crafting epoch"][:, None]
     return rates if crafting else np.where(crafts, np.nan, rates)
 
@@ -240,7 +241,7 @@ def _greatest_where_crafted(of: Measured, attack: str) -> results.Verdict:
 def where_crafted(curves: Curves, attack: str) -> np.ndarray:
     """Success of an attack in % on the snapshot that crafted its examples, for each fold."""
     at = curves["crafting epoch"]
-    return curves[f"ASR {attack}"][np.arange(len(at)), at - 1]
+    return curves[f"ASR {attack}"][..., np.arange(len(at)), at - 1]
 
 
 # --- all attacks -------------------------------------------------------------------------------
@@ -254,7 +255,7 @@ def _about_attacks(of: Measured, label: str) -> Judged:
         def lowest(c: Regimes) -> np.ndarray:
             rates = (late(c[label][f"ASR {name}"]) for name in (attack, CONTROL))
             fooling, control = (odds(each, of.resolution) for each in rates)
-            return (fooling / control).min(1)
+            return (fooling / control).min(-1)
 
         return lowest
 
@@ -300,7 +301,8 @@ def larger_scores(of: Measured, output: str, by_spread: bool) -> results.Verdict
     """
 
     def last(c: Regimes, name: str) -> tuple[np.ndarray, np.ndarray]:
-        return c["normal"][f"{output} {name}"][:, -1], c["overfitting"][f"{output} {name}"][:, -1]
+        normal, overfitting = (c[label][f"{output} {name}"] for label in ("normal", "overfitting"))
+        return normal[..., -1], overfitting[..., -1]
 
     def ratio(name: str) -> Quantity:
         return lambda c: _ratio(*last(c, name)[::-1])
@@ -337,10 +339,10 @@ def _sensitivity(of: Measured, printed: bool) -> results.Verdict:
     """Larger when overfitting; on the paper's data also on either side of 2 (2.C4)."""
 
     def peak(c: Regimes) -> np.ndarray:
-        return c["normal"]["loss sensitivity"].max(1)
+        return c["normal"]["loss sensitivity"].max(-1)
 
     def end(c: Regimes) -> np.ndarray:
-        return c["overfitting"]["loss sensitivity"][:, -1]
+        return c["overfitting"]["loss sensitivity"][..., -1]
 
     times = "times the peak of normal"
     parts = {"end of overfitting": of.above(lambda c: _ratio(end(c), peak(c)), 1, times, "log")}
@@ -412,13 +414,13 @@ def _of_folds(values: np.ndarray, unit: str, resolution: float = 0.0) -> results
 
 def late(curves: np.ndarray, epochs: np.ndarray | None = None) -> np.ndarray:
     """From the fifth epoch on, or all of them where there are no more; by default all are there."""
-    counted = (1 + np.arange(curves.shape[1]) if epochs is None else epochs) >= FROM
-    return curves[:, counted] if counted.sum() > 1 else curves
+    counted = (1 + np.arange(curves.shape[-1]) if epochs is None else epochs) >= FROM
+    return curves[..., counted] if counted.sum() > 1 else curves
 
 
 def last_third(curves: np.ndarray) -> np.ndarray:
     """The last third of the epochs, at least one."""
-    return curves[:, -max(1, curves.shape[1] // 3) :]
+    return curves[..., -max(1, curves.shape[-1] // 3) :]
 
 
 def change(curves: np.ndarray, epochs: np.ndarray | None = None) -> np.ndarray:
@@ -426,8 +428,11 @@ def change(curves: np.ndarray, epochs: np.ndarray | None = None) -> np.ndarray:
 
     NaN comes out where none has.
     """
-    known = [row[np.isfinite(row)] for row in late(curves, epochs)]
-    return np.array([row[-1] - row[0] if len(row) else np.nan for row in known])
+    shown = late(curves, epochs)
+    known = np.isfinite(shown)
+    first, last = known.argmax(-1), known.shape[-1] - 1 - known[..., ::-1].argmax(-1)
+    begin, end = (np.take_along_axis(shown, at[..., None], -1)[..., 0] for at in (first, last))
+    return np.where(known.any(-1), end - begin, np.nan)
 
 
 def where_others_peak(curves: np.ndarray) -> np.ndarray:
@@ -436,10 +441,10 @@ def where_others_peak(curves: np.ndarray) -> np.ndarray:
     Its own maximum would be large by luck: the other folds say where to look.
     """
     known = np.isfinite(curves)
-    values, counts = np.where(known, curves, 0), known.sum(0) - known
-    others = (values.sum(0) - values) / np.maximum(counts, 1)
-    at = np.where(known & (counts > 0), others, -np.inf).argmax(1)
-    return np.take_along_axis(curves, at[:, None], 1)[:, 0]
+    values, counts = np.where(known, curves, 0), known.sum(-2, keepdims=True) - known
+    others = (values.sum(-2, keepdims=True) - values) / np.maximum(counts, 1)
+    at = np.where(known & (counts > 0), others, -np.inf).argmax(-1)
+    return np.take_along_axis(curves, at[..., None], -1)[..., 0]
 
 
 def _mean(curves: np.ndarray) -> np.ndarray:
@@ -452,4 +457,5 @@ def _mean(curves: np.ndarray) -> np.ndarray:
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Of positive scores; NaN where one of them is not."""
-    return np.divide(a, b, out=np.full(np.shape(a), np.nan), where=(a > 0) & (b > 0))
+    positive = (a > 0) & (b > 0)
+    return np.divide(a, b, out=np.full(positive.shape, np.nan), where=positive)

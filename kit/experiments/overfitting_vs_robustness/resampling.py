@@ -25,23 +25,19 @@ Curves = dict[str, np.ndarray]  # by name
 
 def drawn(
     regimes: Mapping[str, Regime[Result]], seed: int, draws: int = DRAWS
-) -> list[dict[str, Curves]]:
+) -> dict[str, Curves]:
     """The curves of all regimes on bootstraps of the test images, the same ones for all folds.
 
     Returns
     -------
-    list of dict
-        For each draw the curves of each regime, as of :func:`reweighted`.
+    dict
+        The curves of each regime, as of :func:`reweighted`.
     """
     count = len(next(iter(regimes.values())).best[0]["labels"])
     random = np.random.default_rng(runtime.derive_seed(seed, "test images"))
     bootstraps = (random.integers(0, count, count) for _ in range(draws))
     times = np.array([np.bincount(images, minlength=count) for images in bootstraps], float)
-    curves = {label: reweighted(regime, times) for label, regime in regimes.items()}
-    return [
-        {label: {name: values[draw] for name, values in of.items()} for label, of in curves.items()}
-        for draw in range(draws)
-    ]
+    return {label: reweighted(regime, times) for label, regime in regimes.items()}
 
 
 def reweighted(regime: Regime[Result], times: np.ndarray) -> Curves:
