@@ -54,7 +54,7 @@ OTHER = {
     "search_optimizer": "rmsprop", "discriminator": "graynet",
     "rival": "rmsprop", "optimizers": {"adam": 1e-2, "sgd": 0.1},
     "epochs": 1, "batch_size": 40, "repeats": 1, "curve_epochs": 2, "uniforms": 1,
-    "cam_images": 4, "alphas": 4,
+    "cam_images": 4, "alphas": 4, "precision": "bfloat16",
     "table_nets": ["linear"], "table_epochs": 2, "table_repeats": 1, "crop": 2,
 }  # fmt: skip
 SEARCH = {
@@ -474,7 +474,7 @@ def test_examples_are_training_images_with_the_noise(computed):
         ),
         (
             {"special": {"digits": {"sedd": 1}}},
-            r"special of digits has 'sedd'.*: allowed are train, test, size, pixels",
+            r"special of digits has 'sedd'.*: allowed are train, test, precision, size, pixels",
         ),
         ({"special": {"digits": {"seed": 1}}}, "special of digits has 'seed'.*: allowed are train"),
         ({"special": {"digits": {"table_datasets": []}}}, "special of digits has 'table_datasets'"),

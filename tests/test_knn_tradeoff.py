@@ -31,7 +31,7 @@ TINY = {
 # For each parameter that may differ between data sets another value than NOTEBOOK has.
 OTHER = {
     "train": 150, "test": 80, "runs": 3, "z": 3, "epsilon": 0.1, "epochs": 2, "control_draws": 2,
-    "flat": 1.0,
+    "flat": 1.0, "precision": "bfloat16",
 }  # fmt: skip
 KEYS = tuple(study.ATTACKS.values())
 cells = notebook.functions(NAME)

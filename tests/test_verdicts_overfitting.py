@@ -344,7 +344,8 @@ def test_folds_share_their_training_images():
 
 def test_where_single_images_are_not_kept_the_evidence_says_so():
     curves = {"normal": {**NORMAL, **norms(0.5)}, "overfitting": {**OVERFITTING, **norms(0.8)}}
-    found = {(id, of): verdict for id, of, verdict in claims.verdicts("cifar10", curves, UNDRAWN, 0.3)}
+    judged = claims.verdicts("cifar10", curves, UNDRAWN, 0.3)
+    found = {(id, of): verdict for id, of, verdict in judged}
     without = {key for key, verdict in found.items() if claims.NOT_BY_IMAGE in verdict.evidence}
     assert without == {("2.C4", ""), ("2.C7", FINE)}
 

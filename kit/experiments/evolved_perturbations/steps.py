@@ -211,7 +211,7 @@ def interpolate(
     data = split.load()
     eta = _noise(noise, data, split.seed)
     perturbed, labels = _watched(data, eta)
-    options = {"epochs": epochs, "batch_size": batch_size, "precision": precision}
+    options: dict[str, Any] = dict(epochs=epochs, batch_size=batch_size, precision=precision)
     train = functools.partial(_train, data, split.seed, net, eta, repeat, **options)
     sgd, adam = train(optimizer="sgd", lr=lr_sgd), train(optimizer="adam", lr=lr_adam)
     # Both ends are always among the points, rounded so that none is there twice.
@@ -277,7 +277,7 @@ def background(
         NaN where a map has no mass; ``dark``: the share of such pixels in each image. All of the
         first `images` clean test images of each class.
     """
-    options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
+    options: dict[str, Any] = dict(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision)
     x, _, maps = _grad_cams(split, net, noise, images, repeat, **options)
     shares = {name: kit.explain.background_share(of, x) for name, of in maps.items()}
     shares["dark"] = (x.amax(1) < kit.explain.DARK).float().mean((1, 2))
@@ -305,7 +305,7 @@ def grad_cam(
         ``clean`` and ``perturbed``: the mean Grad-CAM of every class, shape (classes, H, W), over
         its first `images` test images; ``image``: their mean, shape (classes, C, H, W).
     """
-    options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "precision": precision}
+    options: dict[str, Any] = dict(epochs=epochs, batch_size=batch_size, lr=lr, precision=precision)
     x, y, maps = _grad_cams(split, net, noise, images, repeat, **options)
     shown, labels = {"image": x, **maps}, range(len(split.about.classes))
     return {
