@@ -2,7 +2,7 @@
 
     python -m benchmarks.nearest --data DATA_FOLDER
 
-takes half an hour with mnist, fashion_mnist and cifar10 in that folder, and writes
+takes a quarter of an hour with mnist, fashion_mnist and cifar10 in that folder, and writes
 benchmarks/results/nearest-PROCESSOR.md.
 """
 
@@ -41,8 +41,8 @@ def main() -> None:
         "# How near for how many passes", "",
         f"{measured()}; {torch.get_num_threads()} threads, torch {torch.__version__}. "
         "`python -m benchmarks.nearest`. *Over the best* is the mean distance beyond the nearest "
-        "success that any row of the table found, image by image, in %; passes and seconds are "
-        "for all images together, passes divided by their number.", "",
+        "success that any row of the table found, image by image, in %. Passes are those of one "
+        "image in the mean, seconds those of all together.", "",
     ]  # fmt: skip
     for name, net, x, y in nets(options.data, options.quick):
         table = curve(net, x, y, options.quick).round(3)

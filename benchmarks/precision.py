@@ -5,7 +5,7 @@
 The committed results of notebook 01 at ``ci`` sizes are the half that computed in float32. Their
 δ* stay; on MNIST and Fashion-MNIST every training that compares noises is done again in bfloat16,
 from the same weights on the same batches, and so are the scores of each search's first generation,
-whose candidates are the same. This takes about an hour of one core; what is computed is kept in the
+whose candidates are the same. This takes over an hour of one core; what is computed is kept in the
 step store. It writes benchmarks/results/precision-PROCESSOR.md.
 """
 
@@ -43,10 +43,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=0, help="processes side by side")
     jobs = parser.parse_args().jobs
     config = settings()
-    plain = steps.compute(study.plan(config).studies, jobs=jobs)
-    again = {name: in_bfloat16(one) for name, one in study.plan(config).studies.items()}
-    found = steps.compute(again, jobs=jobs)
-    accuracies = pd.concat(compared(config, plain[name], found[name][0]) for name in DATASETS)
+    plan = study.plan(config).studies
+    plain = steps.compute(plan, jobs=jobs)
+    found = steps.compute({name: in_bfloat16(one) for name, one in plan.items()}, jobs=jobs)
+    accuracies = pd.concat(compared(plain[name], found[name][0]) for name in DATASETS)
     text = [
         "# Training in bfloat16", "",
         f"{measured()}; torch {torch.__version__}. `python -m benchmarks.precision`: notebook 01 at "
@@ -92,13 +92,12 @@ def precisely(task: steps.Task) -> steps.Task:
     return task.step.task(**task.arguments, **PRECISE)
 
 
-def compared(config: study.Settings, plain: study.Searched, trainings: Any) -> pd.DataFrame:
+def compared(plain: study.Searched, trainings: Any) -> pd.DataFrame:
     """Accuracies in both precisions, a row for each noise and optimizer."""
     final = [tables.final(tables.curves(of)) for of in (plain.trainings, trainings)]
-    keys = ["optimizer", "noise"]
-    both = pd.DataFrame({**final[0][[*keys]], "a": final[0]["test"], "b": final[1]["test"]})
+    both = final[0].assign(a=final[0]["test"], b=final[1]["test"])
     rows = []
-    for (optimizer, noise), pair in both.groupby(keys, sort=False):
+    for (optimizer, noise), pair in both.groupby(["optimizer", "noise"], sort=False):
         difference = (pair["b"] - pair["a"]).to_numpy()
         mean, low, high = results.mean_interval(difference, 100 / plain.split.about.test)
         rows.append({
@@ -187,7 +186,10 @@ def times() -> pd.DataFrame:
         ways = {p: lambda p=p: fit(p) for p in ("float32", "bfloat16")}
         seconds = in_turn(ways, 5)
         ratio = seconds["float32"] / seconds["bfloat16"]
-        rows.append({"net": net, "batch": batch_size, **{k: round(v, 2) for k, v in seconds.items()}, "times as fast": round(ratio, 2)})  # fmt: skip
+        rows.append({
+            "net": net, "batch": batch_size, **{k: round(v, 2) for k, v in seconds.items()},
+            "times as fast": round(ratio, 2),
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 

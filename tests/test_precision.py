@@ -10,8 +10,8 @@ from test_notebooks import PAPERS, TINY
 
 import kit
 import run_all
+from benchmarks.gpu.estimate import everything
 from kit.harness import runner, steps
-from kit.harness.steps.task import dependencies
 from kit.optimizers import PRECISIONS
 from kit.training import loop
 
@@ -77,17 +77,6 @@ def test_another_name_is_refused(digits):
         trained(digits, precision="half")
 
 
-def every_task(tree):
-    """All tasks of a plan, with those that they need."""
-    found, left = {}, [leaf for leaf in steps.leaves(tree) if isinstance(leaf, steps.Task)]
-    while left:
-        task = left.pop()
-        if task not in found:
-            found[task] = None
-            left += dependencies(task.arguments)
-    return list(found)
-
-
 def planned(path, **options):
     study = runner.Notebook(path, run_all.EXPERIMENTS).experiment
     values = notebook.parameters(path.stem) | TINY[path.stem] | SMALLER.get(path.stem, {})
@@ -97,7 +86,7 @@ def planned(path, **options):
 @pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
 def test_keys_name_it_only_where_it_is_chosen(path):
     """What was stored before there was a choice is found again."""
-    usual, chosen = (every_task(planned(path, precision=name)) for name in PRECISIONS)
+    usual, chosen = (everything(planned(path, precision=name)) for name in PRECISIONS)
     assert not [task.label for task in usual if "precision" in json.dumps(task.keyed)]
     assert len(usual) == len(chosen)
     named = [task for task in chosen if "precision" in json.dumps(task.keyed)]

@@ -81,7 +81,7 @@ def fit(
         ``"float32"``, or ``"bfloat16"``: convolutions and products of matrices then compute with
         numbers of 8 significant bits, by torch's autocast, which processors and GPUs with units for
         them do faster. Weights, their updates, norms and losses stay in float32, and so does every
-        evaluation. Without such units it is slower. What it changes in paper 1 is measured in
+        evaluation. Without such units it may be slower. What it changes in paper 1 is measured in
         docs/01_evolved_perturbations.md.
 
     Returns
