@@ -5,6 +5,8 @@ torch is imported where an optimizer is made, so that settings can check names w
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -22,28 +24,40 @@ def adam(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer
     from torch.optim import Adam
 
     # One pass over the weights: with small batches a third of the time of training on a CPU.
-    return Adam(parameters, lr=lr, fused=True)
+    return _light(Adam)(parameters, lr=lr, fused=True)
 
 
 def sgd(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
     """Stochastic gradient descent without momentum."""
     from torch.optim import SGD
 
-    return SGD(parameters, lr=lr)
+    return _light(SGD)(parameters, lr=lr)
 
 
 def rmsprop(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
     """RMSprop (Tieleman & Hinton, 2012)."""
     from torch.optim import RMSprop
 
-    return RMSprop(parameters, lr=lr)
+    return _light(RMSprop)(parameters, lr=lr)
 
 
 def adabound(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optimizer:
     """AdaBound (Luo et al., ICLR 2019), which ends as SGD with learning rate 0.1."""
     from pytorch_optimizer import AdaBound
 
-    return AdaBound(parameters, lr=lr, final_lr=0.1)
+    return _light(AdaBound)(parameters, lr=lr, final_lr=0.1)
+
+
+@functools.cache
+def _light(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimizer without the wrappers of its methods that load torch's compiler.
+
+    Nothing is compiled here, and loading it takes a second in every process that trains.
+    """
+    import torch
+
+    bare = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad")}
+    return type(kind.__name__, (kind,), {**bare, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def cma_popsize(genes: int) -> int:

@@ -136,6 +136,23 @@ def test_a_terminal_shows_one_line(terminal):
     assert screen(terminal.getvalue()) == ["a remark", "3 of 3 tasks, 0 s", ""]
 
 
+def test_several_displays_share_one_line_of_a_terminal(terminal):
+    first, second = (progress._Terminal(f"{n} | ") for n in (1, 2))
+    with contextlib.redirect_stderr(terminal):
+        first.draw(State(3, 0, 1))
+        second.draw(State(4, 0, 2))
+        (both,) = screen(terminal.getvalue())
+        second.note("a remark of the second")
+        first.clear()
+        first.clear()  # as often as one likes
+        remark, one = screen(terminal.getvalue())
+        second.clear()
+    assert (both[:3], both[30:33], len(both) < 60) == ("1 |", "2 |", True)
+    assert remark == "2 | a remark of the second"
+    assert one.startswith("2 | [##########..........] 2 / 4 · 0 s")
+    assert screen(terminal.getvalue()) == [remark, ""]
+
+
 def test_a_clock_ticks_while_a_task_runs(terminal, monkeypatch):
     now = time.monotonic
     with contextlib.redirect_stderr(terminal), progress.track(3, 1) as bar:

@@ -405,6 +405,29 @@ def test_notebooks_with_nothing_to_compute_run_side_by_side(project, tmp_path):
     assert run_all.main(["--jobs", "2"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "stored", "cores", "expected"),
+    [
+        ([], False, 2, (2, 1)), ([], False, 16, (2, 8)), ([], False, 3, (2, 2)),
+        ([], False, 1, (1, 0)),
+        ([], True, 2, (3, 0)), ([], True, 1, (1, 0)), ([], True, 16, (5, 0)),
+        (["--profile", "ci"], False, 16, (1, 0)), (["--jobs", "4"], False, 16, (1, 0)),
+        (["--jobs", "1"], True, 16, (1, 0)), (["--scheduler", "tcp://a:1"], False, 8, (1, 0)),
+        (["--device", "cuda"], False, 16, (1, 0)),
+    ],
+)  # fmt: skip
+def test_small_notebooks_share_the_cores(arguments, stored, cores, expected, monkeypatch):
+    """How many at once, and how many tasks of each."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    options = command_line.parse(arguments)
+    assert command_line.side_by_side(options, stored, 5) == expected
+
+
+def test_one_small_notebook_gets_all_cores(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
+    assert command_line.side_by_side(command_line.parse([]), False, 1) == (1, 0)
+
+
 def test_a_notebook_that_hangs_is_killed_and_the_others_go_on(project, capsys):
     project("01_a", "import time; time.sleep(1000)")
     project("02_b", FINISH)

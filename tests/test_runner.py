@@ -150,6 +150,19 @@ def test_a_cell_may_print_very_much_at_once(tmp_path):
     assert printed == ["x" * supervision.LINE + " …", "the end"]
 
 
+def test_what_a_killed_notebook_left_is_there_though_it_is_saved_seldom(tmp_path):
+    """All but what happened in the last moment before."""
+    lines = ["print('a' * 5_000_000)", *(f"print('number {n}')" for n in range(40))]
+    pause, end = "import time; time.sleep(4)", "import os; os.kill(os.getpid(), 9)"
+    nb = notebook(tmp_path / "03_a.ipynb", *lines, pause, "print('last')", end)
+    started = time.monotonic()
+    outcome = runner.execute(nb, {}, tmp_path / "out", report=lambda line: None)
+    assert "its kernel died" in outcome.failure
+    left = (tmp_path / "out" / "03_a.failed.ipynb").read_text()
+    assert "number 39" in left
+    assert time.monotonic() - started < 20
+
+
 def test_long_lines_are_cut():
     stream = io.StringIO("a\n\n" + "b" * 25 + "\n" + "c" * 10 + "\nd  \n" + "e" * 3)
     cut = ["a", "", "bbbbbbbbbb …", "cccccccccc …", "d", "eee"]

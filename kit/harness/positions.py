@@ -14,7 +14,7 @@ from typing import Any
 
 ALL = "KIT_ALL_POSITIONS"  # environment variable of a kernel that is to draw them in advance
 MIME = "application/vnd.kit.positions+json"
-MOST = 12  # pictures of one control
+MOST = 8  # pictures of one control
 
 
 def wanted() -> bool:
@@ -35,9 +35,9 @@ def chosen(counts: Sequence[int], now: Sequence[int]) -> list[list[int]]:
     Examples
     --------
     >>> chosen([4], [2]), chosen([31], [10])
-    ([[0, 1, 2, 3]], [[0, 3, 5, 8, 10, 14, 16, 19, 22, 25, 27, 30]])
+    ([[0, 1, 2, 3]], [[0, 4, 10, 13, 17, 21, 26, 30]])
     >>> [len(positions) for positions in chosen([20, 20], [0, 7])]
-    [3, 3]
+    [2, 3]
     """
     each = max(2, int(MOST ** (1 / len(counts)) + 1e-9))
     return [_spread(count, each, place) for count, place in zip(counts, now, strict=True)]

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from kit import files
 
@@ -119,7 +119,6 @@ class Display:
 
     def __init__(self, prefix: str = ""):
         self.prefix, self.last = prefix, time.monotonic()
-        self.lock = threading.RLock()  # the runner's threads share a display
 
     def begin(self, state: State) -> None:
         """Show what there is to do; in plain lines only what takes its time is worth one."""
@@ -136,9 +135,7 @@ class Display:
 
     def note(self, text: str, stream: TextIO | None = None) -> None:
         """Write one line of text that stays."""
-        with self.lock:
-            self.clear()
-            say(self.prefix + text, stream or sys.stderr)
+        say(self.prefix + text, stream or sys.stderr)
 
     def clear(self) -> None:
         """Take away what does not stay."""
@@ -150,36 +147,45 @@ class Display:
 
 
 class _Terminal(Display):
-    """One line of a terminal, drawn over and over."""
+    """One line of a terminal, drawn over and over; several displays share it."""
 
     interval = 0.1
-
-    def __init__(self, prefix: str = ""):
-        super().__init__(prefix)
-        self.shown = ""
+    lock = threading.RLock()
+    states: ClassVar[dict[str, State]] = {}  # by prefix
+    shown: ClassVar[str] = ""
 
     def begin(self, state: State) -> None:
         self.draw(state)
 
     def draw(self, state: State) -> None:
-        # The last column stays free: some terminals start a new line after it.
-        self._replace(self.prefix + line(state, _columns() - len(self.prefix) - 1))
+        with self.lock:
+            self.states[self.prefix] = state
+            self._draw_all()
 
     def note(self, text: str, stream: TextIO | None = None) -> None:
         with self.lock:
             shown = self.shown
-            super().note(text, stream)
+            self._replace("")
+            say(self.prefix + text, stream or sys.stderr)
             self._replace(shown)
 
     def clear(self) -> None:
-        self._replace("")
-
-    def _replace(self, text: str) -> None:
         with self.lock:
-            if text != self.shown:
-                blank = " " * (_columns() - 1)  # the terminal may have written ^C behind the text
-                say(f"\r{blank}\r{text}", sys.stderr, end="")
-                self.shown = text
+            self.states.pop(self.prefix, None)
+            self._draw_all()
+
+    def _draw_all(self) -> None:
+        # The last column stays free: some terminals start a new line after it.
+        width = _columns() // max(1, len(self.states)) - 1
+        parts = (prefix + line(s, width - len(prefix)) for prefix, s in self.states.items())
+        self._replace(" ".join(parts))
+
+    @classmethod
+    def _replace(cls, text: str) -> None:
+        if text != cls.shown:
+            blank = " " * (_columns() - 1)  # the terminal may have written ^C behind the text
+            say(f"\r{blank}\r{text}", sys.stderr, end="")
+            cls.shown = text
 
 
 class _Page(Display):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kit import runtime
 from kit.harness import positions, processes
-from kit.harness.runner.fast_papermill import papermill
+from kit.harness.runner.fast_papermill import ENGINE, papermill
 
 # Seconds that a cell's last output may take to arrive once the cell is done. By default 4, and then
 # the notebook fails: too few for a cell that prints 100 MB at once. After ours it merely goes on,
@@ -41,6 +41,7 @@ def execute(notebook: str, output: str, values: dict) -> str:
             notebook,
             output,
             values,
+            engine_name=ENGINE,
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stdout,

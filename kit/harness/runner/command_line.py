@@ -94,8 +94,12 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
     except (ValueError, OSError) as error:
         say(f"run_all.py: {error}", sys.stderr)
         return 2
-    # What is computed gets all cores; notebooks that only show results run side by side.
-    at_once = machine.workers(options.jobs, "cpu") if known_results else 1
+    at_once, jobs = side_by_side(options, known_results, len(chosen))
+    for of_notebook in values.values():
+        of_notebook |= {"jobs": jobs} if "jobs" in of_notebook and not of_notebook["jobs"] else {}
+    if at_once > 1:  # the one with most tasks begins first, lest it be left alone in the end
+        tasks = {n: p.estimate.total for n, p in zip(chosen, prepared, strict=True) if p.estimate}
+        chosen = sorted(chosen, key=lambda n: -tasks.get(n, 0))
     status = run(chosen, values, folder, known, options.timeout, at_once)
     if status == 0 and options.compare:
         return comparing.compare(chosen, folder, options.compare)
@@ -242,6 +246,22 @@ def clean(chosen: Sequence[runner.Notebook]) -> int:
     return 0
 
 
+def side_by_side(
+    options: argparse.Namespace, known_results: bool, notebooks: int
+) -> tuple[int, int]:
+    """How many notebooks run at once, and how many tasks of each; 0 tasks are one per core.
+
+    Much of a short run passes on one core: kernels start, lessons train a net, figures are drawn.
+    """
+    cores = machine.workers(options.jobs, "cpu")
+    if known_results:  # one more than cores, as each waits now and then for its kernel or a disk
+        return min(notebooks, cores + 1 if cores > 1 else 1), 0
+    small = options.profile == QUICK and not options.jobs and not options.scheduler
+    if small and min(notebooks, cores) > 1 and machine.device_type(options.device) == "cpu":
+        return 2, -(-cores // 2)
+    return 1, 0  # what takes long gets all cores
+
+
 def run(
     chosen: Sequence[runner.Notebook],
     values: dict[str, Values],
@@ -280,7 +300,7 @@ def run(
             progress.duration(o.seconds),
             f"{o.memory / 1e9:.1f} GB",
         )
-        for o in outcomes
+        for o in sorted(outcomes, key=lambda o: o.notebook)
     ]
     say("\n" + tabulate(rows, ("notebook", "outcome", "time", "peak memory")), sys.stdout)
     try:
