@@ -49,7 +49,7 @@ def adabound(parameters: Iterable[torch.Tensor], lr: float) -> torch.optim.Optim
 
 
 @functools.cache
-def _light(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+def _light(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """The same optimizer without the wrappers of its methods that load torch's compiler.
 
     Nothing is compiled here, and loading it takes a second in every process that trains.
@@ -57,7 +57,9 @@ def _light(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     import torch
 
     bare = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad")}
-    return type(kind.__name__, (kind,), {**bare, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+    return type(
+        kind.__name__, (kind,), {**bare, "step": torch.no_grad()(inspect.unwrap(kind.step))}
+    )
 
 
 def cma_popsize(genes: int) -> int:

@@ -410,7 +410,7 @@ def test_notebooks_with_nothing_to_compute_run_side_by_side(project, tmp_path):
     [
         ([], False, 2, (2, 1)), ([], False, 16, (2, 8)), ([], False, 3, (2, 2)),
         ([], False, 1, (1, 0)),
-        ([], True, 2, (3, 0)), ([], True, 1, (1, 0)), ([], True, 16, (5, 0)),
+        ([], True, 2, (2, 0)), ([], True, 1, (1, 0)), ([], True, 16, (5, 0)),
         (["--profile", "ci"], False, 16, (1, 0)), (["--jobs", "4"], False, 16, (1, 0)),
         (["--jobs", "1"], True, 16, (1, 0)), (["--scheduler", "tcp://a:1"], False, 8, (1, 0)),
         (["--device", "cuda"], False, 16, (1, 0)),

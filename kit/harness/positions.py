@@ -37,15 +37,17 @@ def chosen(counts: Sequence[int], now: Sequence[int]) -> list[list[int]]:
     >>> chosen([4], [2]), chosen([31], [10])
     ([[0, 1, 2, 3]], [[0, 4, 10, 13, 17, 21, 26, 30]])
     >>> [len(positions) for positions in chosen([20, 20], [0, 7])]
-    [2, 3]
+    [3, 3]
     """
-    each = max(2, int(MOST ** (1 / len(counts)) + 1e-9))
+    each = max(2, round(MOST ** (1 / len(counts))))
     return [_spread(count, each, place) for count, place in zip(counts, now, strict=True)]
 
 
 def _spread(count: int, at_most: int, now: int) -> list[int]:
     if count <= at_most:
         return list(range(count))
+    if at_most == 2:
+        return sorted({now, 0 if now > (count - 1) / 2 else count - 1})
     even = {round(k * (count - 1) / (at_most - 1)) for k in range(at_most)}
     ends = {0, count - 1, now}
     movable = sorted(even - ends, key=lambda place: abs(place - now))

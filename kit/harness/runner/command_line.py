@@ -254,8 +254,8 @@ def side_by_side(
     Much of a short run passes on one core: kernels start, lessons train a net, figures are drawn.
     """
     cores = machine.workers(options.jobs, "cpu")
-    if known_results:  # one more than cores, as each waits now and then for its kernel or a disk
-        return min(notebooks, cores + 1 if cores > 1 else 1), 0
+    if known_results:
+        return min(notebooks, cores), 0
     small = options.profile == QUICK and not options.jobs and not options.scheduler
     if small and min(notebooks, cores) > 1 and machine.device_type(options.device) == "cpu":
         return 2, -(-cores // 2)
