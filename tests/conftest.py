@@ -1,5 +1,6 @@
 """All tests: a step store of their own, and no results among the project's."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ os.environ["KIT_STEPS"] = os.path.join(_SCRATCH, "steps")
 os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
 # Tests run side by side: two threads in each of two kernels would wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
-
+gc.set_threshold(50_000)  # by default a fifth of the time goes into looking for garbage
 
 LONGEST = (
     "test_cluster.py", "test_site.py", "test_notebooks.py", "test_attacks.py",

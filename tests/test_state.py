@@ -1,5 +1,6 @@
 """No hidden state: what a function is given, and the process's generators, stay as they were."""
 
+import gc
 import importlib
 import inspect
 import pkgutil
@@ -399,6 +400,22 @@ def test_models_images_and_generators_stay(name, modes, seed, wanting_gradients)
         if name == "explain.landscape.estimate_statistics":
             found = {part for part in found if not part.endswith(STATISTICS)}
         assert not found
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_tensor_waits_for_the_garbage_collector(name):
+    """What a function no longer needs is free at once, so that memory does not grow meanwhile."""
+    of = SimpleNamespace(model=touchy(), other=touchy(1), **images(0))
+    CALLS[name](of)  # what is kept between calls is there now
+    gc.disable()
+    gc.freeze()  # only what is made from now on is found below
+    try:
+        CALLS[name](of)
+        left = [found for found in gc.get_objects() if type(found) in (torch.Tensor, nn.Parameter)]
+        assert sum(tensor.nbytes for tensor in left) < 100  # pycma's objects hold a genome
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in TRAINING])

@@ -20,6 +20,7 @@ from kit import (
     neuroevolution,
     optimizers,
     perturbations,
+    runtime,
     training,
 )
 
@@ -775,3 +776,18 @@ def test_names_of_optimizers_cost_no_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.split() == ["adam", "sgd", "rmsprop", "adabound"], result.stderr
     assert training.OPTIMIZERS is optimizers.OPTIMIZERS
+
+
+def test_training_loads_no_compiler():
+    """torch's would take a second in every process that trains."""
+    code = (
+        "import sys, kit; from kit.optimizers import OPTIMIZERS\n"
+        "digits = kit.data.load('digits')\n"
+        "x, y = digits.x_train[:60], digits.y_train[:60]\n"
+        "for name in OPTIMIZERS:\n"
+        "    nets = [kit.nets.build('linear', digits.shape, seed=seed) for seed in (0, 1)]\n"
+        "    kit.training.fit(nets[0], x, y, epochs=1, optimizer=name)\n"
+        "    kit.training.fit_many(nets, x, y, epochs=1, optimizer=name, stacked=True)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=runtime.root())
