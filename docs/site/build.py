@@ -8,6 +8,7 @@ each lies as in the project, so that links between them hold.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import inspect
 import os
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the site goes")
     out = parser.parse_args(arguments).folder
+    gc.set_threshold(50_000)
     with tempfile.TemporaryDirectory() as name:
         source = Path(name)
         gather(source)
