@@ -1,5 +1,6 @@
 """Committed tables follow from the results that lie beside them, without any data."""
 
+import io
 import json
 import zipfile
 
@@ -47,8 +48,20 @@ def run(tmp_path, monkeypatch):
 
 
 def members(folder):
+    """Results as an archive holds them, by name: values, and the bytes of arrays."""
     with zipfile.ZipFile(folder / archive.NAME) as results:
-        return {name: results.read(name) for name in results.namelist()}
+        return {name: content(name, results.read(name)) for name in results.namelist()}
+
+
+def content(name, member):
+    """Without what depends on Python's version: how a zip file says where its parts lie."""
+    if name.endswith(".npz"):
+        with zipfile.ZipFile(io.BytesIO(member)) as arrays:
+            return {part: arrays.read(part) for part in arrays.namelist()}
+    values = json.loads(member)
+    if isinstance(values, dict):
+        values.pop("digest", None)
+    return values
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f"{f.parent.name}-{f.name}")

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the site goes")
     out = parser.parse_args(arguments).folder
-    gc.set_threshold(50_000)
+    gc.set_threshold(50_000)  # Sphinx makes many objects and little garbage
     with tempfile.TemporaryDirectory() as name:
         source = Path(name)
         gather(source)

@@ -14,7 +14,7 @@ from typing import Any
 
 ALL = "KIT_ALL_POSITIONS"  # environment variable of a kernel that is to draw them in advance
 MIME = "application/vnd.kit.positions+json"
-MOST = 8  # pictures of one control
+MOST = 8  # pictures of one control; of two sliders one more
 
 
 def wanted() -> bool:

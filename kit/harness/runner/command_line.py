@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None, notebooks: Path, experiments: str) -> 
         return 2
     at_once, jobs = side_by_side(options, known_results, len(chosen))
     for of_notebook in values.values():
-        of_notebook |= {"jobs": jobs} if "jobs" in of_notebook and not of_notebook["jobs"] else {}
+        if of_notebook.get("jobs") == 0:
+            of_notebook["jobs"] = jobs
     if at_once > 1:  # the one with most tasks begins first, lest it be left alone in the end
         tasks = {n: p.estimate.total for n, p in zip(chosen, prepared, strict=True) if p.estimate}
         chosen = sorted(chosen, key=lambda n: -tasks.get(n, 0))
@@ -155,7 +156,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--check", action="store_true", help="run nothing; show parameters, data, time, memory")
     add("--clean", action="store_true", help="show and delete the steps stored on disk")
-    return parser.parse_args(arguments)
+    try:
+        return parser.parse_args(arguments)
+    except OSError:  # older Pythons raise it where nobody reads what is printed
+        given = sys.argv[1:] if arguments is None else arguments
+        sys.exit(0 if {"-h", "--help"} & set(given) else 2)
 
 
 def whole(text: str) -> int:
