@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
 
 
 def line(state: State, width: int | None = None) -> str:
-    """A state in one line; with a `width`, in characters, it begins with a bar and is cut there."""
+    """A state in one line, cut at a `width`, in characters; where that is large, after a bar."""
     parts = [f"{state.done} / {state.total}", duration(state.elapsed)]
     if state.left is not None and state.left >= 1:
         parts.append(f"about {duration(state.left)} left")
@@ -87,8 +87,9 @@ def line(state: State, width: int | None = None) -> str:
     text = " ".join(" · ".join(parts).split())  # a label may hold a line break
     if width is None:
         return text
-    filled = CELLS * state.done // max(1, state.total)
-    text = f"[{'#' * filled}{'.' * (CELLS - filled)}] {text}"
+    if width > 2 * CELLS:
+        filled = CELLS * state.done // max(1, state.total)
+        text = f"[{'#' * filled}{'.' * (CELLS - filled)}] {text}"
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
@@ -177,8 +178,8 @@ class _Terminal(Display):
     def _draw_all(self) -> None:
         # The last column stays free: some terminals start a new line after it.
         width = _columns() // max(1, len(self.states)) - 1
-        parts = (prefix + line(s, width - len(prefix)) for prefix, s in self.states.items())
-        self._replace(" ".join(parts))
+        parts = [p + line(state, width - len(p)) for p, state in self.states.items()]
+        self._replace(" ".join(part.ljust(width) for part in parts).rstrip())
 
     @classmethod
     def _replace(cls, text: str) -> None:
