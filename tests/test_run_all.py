@@ -22,7 +22,7 @@ import run_all
 from kit import runtime
 from kit.data.splits import Split
 from kit.harness import runner, steps
-from kit.harness.runner import checking, command_line
+from kit.harness.runner import checking, command_line, together
 from kit.harness.steps import archive
 
 KNOWN = runner.notebooks(run_all.NOTEBOOKS, run_all.EXPERIMENTS)
@@ -420,12 +420,12 @@ def test_small_notebooks_share_the_cores(arguments, stored, cores, expected, mon
     """How many at once, and how many tasks of each."""
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     options = command_line.parse(arguments)
-    assert command_line.side_by_side(options, stored, 5) == expected
+    assert together.side_by_side(options, stored, 5) == expected
 
 
 def test_one_small_notebook_gets_all_cores(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 16)
-    assert command_line.side_by_side(command_line.parse([]), False, 1) == (1, 0)
+    assert together.side_by_side(command_line.parse([]), False, 1) == (1, 0)
 
 
 def test_a_notebook_that_hangs_is_killed_and_the_others_go_on(project, capsys):
