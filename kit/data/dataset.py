@@ -11,17 +11,9 @@ import torch
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from kit.constraints import SEED, whole
+from kit.data.names import TITLES
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-TITLES = {
-    "digits": "digits",
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "kmnist": "KMNIST",
-    "svhn": "SVHN",
-    "cifar10": "CIFAR-10",
-    "stl10": "STL-10",
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -22,7 +22,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from kit import files
-from kit.data.dataset import ARRAYS, TITLES, Dataset
+from kit.data.dataset import ARRAYS, Dataset
+from kit.data.names import NAMES
 
 _TORCHVISION: dict[str, tuple[str, dict, dict]] = {  # name: (class, how it names its two parts)
     "mnist": ("MNIST", {"train": True}, {"train": False}),
@@ -33,7 +34,6 @@ _TORCHVISION: dict[str, tuple[str, dict, dict]] = {  # name: (class, how it name
     "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
 }
 _NEEDED = {*ARRAYS, "classes", "source"}  # of an archive
-NAMES = tuple(TITLES)
 DARK = 0.1  # brightness that no image of any use stays below
 # What torchvision raises on files that are missing, cut short or something else altogether.
 _UNREADABLE = (RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError)

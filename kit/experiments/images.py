@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from kit import files, runtime
 from kit.constraints import OneOf
-from kit.data.names import present
+from kit.data.names import NAMES, present
 from kit.data.splits import About, Split
 from kit.harness.settings import Settings
 from kit.harness.steps import archive
@@ -157,12 +157,12 @@ class ImageSettings(Settings):
         FileNotFoundError
             There is no such data set.
         """
-        from kit.data import NAMES, load  # import torch
-
         names = dict[str, None]()
         for images in self.images():
             if not known(images, self.data_root):
                 if images.name not in NAMES:
+                    from kit.data import load  # imports torch
+
                     load(images.name, self.data_root)  # says that there is no such data set
                 names[images.name] = None
         return list(names)

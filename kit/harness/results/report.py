@@ -300,6 +300,7 @@ class Report:
             buffer = io.BytesIO()
             with plots.style():
                 figure.savefig(buffer, format=suffix, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out once: all formats show the same
             contents[suffix] = buffer.getvalue()
             self._write(f"{name}.{suffix}", contents[suffix])
         return contents["png"]
