@@ -19,6 +19,8 @@ os.environ["KIT_FIGURES"] = os.path.join(_SCRATCH, "figures")
 os.environ["OMP_NUM_THREADS"] = "1"
 gc.set_threshold(50_000)  # by default a fifth of the time goes into looking for garbage
 
+import kit.harness.runner.fast_papermill  # noqa: E402, F401  # before anything of Jupyter's
+
 LONGEST = (
     "test_cluster.py", "test_site.py", "test_notebooks.py", "test_attacks.py",
     "test_accelerator.py", "test_browser_lab.py", "test_recompute.py", "test_solutions.py",
@@ -28,8 +30,8 @@ LONGEST = (
 
 
 def pytest_xdist_auto_num_workers():
-    """One worker more than there are cores: each of them often waits for what it started."""
-    return joblib.cpu_count() + 1  # of the cores that a container may use
+    """Two workers more than there are cores: each of them often waits for what it started."""
+    return joblib.cpu_count() + 2  # of the cores that a container may use
 
 
 def pytest_collection_modifyitems(items):

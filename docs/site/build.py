@@ -21,12 +21,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-import nbformat
 from sphinx.cmd.build import build_main
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
+
+import kit.harness.runner.fast_papermill  # noqa: E402, F401, I001  # before anything of Jupyter's
+import nbformat  # noqa: E402
 
 import run_all  # noqa: E402
 from kit.harness import page, runner  # noqa: E402
