@@ -25,7 +25,7 @@ _AT_ONCE: weakref.WeakKeyDictionary[nn.Module, dict[tuple, int]] = weakref.WeakK
 
 @contextlib.contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients for the weights, and quick ones for images, inside the block.
+    """Evaluation mode, and no gradients for the weights, inside the block.
 
     Examples
     --------
@@ -44,8 +44,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
         for parameter in trainable:
             parameter.requires_grad_(False)
         try:
-            with QuickInputGradients():
-                yield
+            yield
         finally:
             for parameter in trainable:
                 parameter.requires_grad_(True)
@@ -126,7 +125,8 @@ def outputs(model: nn.Module, x: Tensor) -> Tensor:
         ...
     ValueError: The model returns torch.float32 of shape (5, 1, 8, 8) for 5 images: it must ...
     """
-    return check_logits(model(x.clone()), len(x))  # a model may work in place
+    with QuickInputGradients() if x.requires_grad else contextlib.nullcontext():
+        return check_logits(model(x.clone()), len(x))  # a model may work in place
 
 
 def predictions(model: nn.Module, x: Tensor) -> Tensor:

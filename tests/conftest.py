@@ -30,8 +30,8 @@ LONGEST = (
 
 
 def pytest_xdist_auto_num_workers():
-    """Two workers more than there are cores: each of them often waits for what it started."""
-    return joblib.cpu_count() + 2  # of the cores that a container may use
+    """One worker more than there are cores: each of them often waits for what it started."""
+    return joblib.cpu_count() + 1  # of the cores that a container may use
 
 
 def pytest_collection_modifyitems(items):

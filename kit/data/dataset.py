@@ -11,7 +11,7 @@ import torch
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from kit.constraints import SEED, whole
-from kit.data.names import TITLES
+from kit.data.titles import TITLES
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 

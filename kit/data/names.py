@@ -8,16 +8,6 @@ from pathlib import Path
 from kit import runtime
 
 PLAIN = re.compile(r"\w[\w-]*")
-TITLES = {
-    "digits": "digits",
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "kmnist": "KMNIST",
-    "svhn": "SVHN",
-    "cifar10": "CIFAR-10",
-    "stl10": "STL-10",
-}
-NAMES = tuple(TITLES)
 
 
 def present(name: str, root: str | Path | None = None) -> bool:

@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 
 from kit import files
 from kit.data.dataset import ARRAYS, Dataset
-from kit.data.names import NAMES
+from kit.data.titles import NAMES
 
 _TORCHVISION: dict[str, tuple[str, dict, dict]] = {  # name: (class, how it names its two parts)
     "mnist": ("MNIST", {"train": True}, {"train": False}),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from kit import files, runtime
 from kit.constraints import OneOf
-from kit.data.names import NAMES, present
+from kit.data.names import present
 from kit.data.splits import About, Split
+from kit.data.titles import NAMES
 from kit.harness.settings import Settings
 from kit.harness.steps import archive
 from kit.optimizers import PRECISIONS
