@@ -17,6 +17,8 @@ def present(name: str, root: str | Path | None = None) -> bool:
         return False
     if name == "digits" or (folder / f"{name}.npz").is_file():
         return True
-    from kit.data.readers import complete  # imports torch
+    if not folder.is_dir():
+        return False
+    from kit.data.readers import complete  # imports torchvision
 
     return complete(name, folder)

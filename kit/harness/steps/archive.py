@@ -39,7 +39,7 @@ def write(path: Path, results: Iterable[Result], splits: Iterable[Mapping[str, A
     """
     members: dict[str, bytes] = {_SPLITS: json.dumps(list(splits), indent=1).encode()}
     for result in results:
-        kept = {name: result.field((name,)) for name in result if name not in result.bulky}
+        kept = result.fields(name for name in result if name not in result.bulky)
         entry, arrays = packed(result.key, kept, result.record, compressed=False)
         name = f"{result.record['step']}/{result.key}"
         members[f"{name}.npz"] = arrays

@@ -10,15 +10,16 @@ checked when it is read, so that a damaged or foreign file never passes for a re
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -86,10 +87,27 @@ class Result(Mapping):
             if isinstance(part, _Array):  # the rest leads into it
                 return self.field(path[:place])[path[place:]]
             part = part[step]
-        if not isinstance(part, (dict, list, _Array)):
-            return part
-        with self._arrays.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return self._read(part)
+
+    def fields(self, names: Iterable[str]) -> dict[str, Any]:
+        """Some parts of the result, read anew and at once."""
+        return self._read({name: self._tree[name] for name in names})
+
+    def _read(self, part: Any) -> Any:
+        with contextlib.ExitStack() as opened:
+
+            @functools.cache
+            def arrays() -> Mapping[str, np.ndarray]:
+                file = opened.enter_context(self._opened())
+                return opened.enter_context(np.load(file, allow_pickle=False))
+
             return _restored(part, arrays)
+
+    def _opened(self) -> IO[bytes]:
+        """The file of the arrays; of an archive's, all of it: to seek there is to unpack anew."""
+        if isinstance(self._arrays, Path):
+            return self._arrays.open("rb")
+        return io.BytesIO(self._arrays.read_bytes())
 
 
 class Store:
@@ -247,10 +265,10 @@ def _decoded(value: Any) -> Any:
     return _Array(content) if mark == _ARRAY else float(content)
 
 
-def _restored(value: Any, archive: Mapping) -> Any:
-    """A part of a result with its arrays read."""
+def _restored(value: Any, arrays: Callable[[], Mapping[str, np.ndarray]]) -> Any:
+    """A part of a result with its arrays, which are asked for where there is one."""
     if isinstance(value, _Array):
-        return archive[value]
+        return arrays()[value]
     if isinstance(value, dict):
-        return {key: _restored(part, archive) for key, part in value.items()}
-    return [_restored(part, archive) for part in value] if isinstance(value, list) else value
+        return {key: _restored(part, arrays) for key, part in value.items()}
+    return [_restored(part, arrays) for part in value] if isinstance(value, list) else value
