@@ -1,28 +1,9 @@
 """Notebooks run headless: parameters are checked first, and only a finished run is believed.
 
 ``command_line`` is what ``run_all.py`` calls; ``python -m kit.harness.runner`` executes one
-notebook.
+notebook. The parts are imported when they are used.
 """
 
-from kit.harness.runner.parameters import (
-    OPTIONS,
-    Notebook,
-    Parameter,
-    copies,
-    notebooks,
-    profile,
-    studies,
-)
-from kit.harness.runner.supervision import Outcome, execute
+import lazy_loader
 
-__all__ = [
-    "OPTIONS",
-    "Notebook",
-    "Outcome",
-    "Parameter",
-    "copies",
-    "execute",
-    "notebooks",
-    "profile",
-    "studies",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .parameters import OPTIONS as OPTIONS
+from .parameters import Notebook as Notebook
+from .parameters import Parameter as Parameter
+from .parameters import copies as copies
+from .parameters import notebooks as notebooks
+from .parameters import profile as profile
+from .parameters import studies as studies
+from .supervision import Outcome as Outcome
+from .supervision import execute as execute
