@@ -163,6 +163,21 @@ def test_estimates_come_from_archives_beside_tables(committed, tmp_path, monkeyp
     assert steps.estimate([trained.task(seed=1)], 1, "cpu").memory > 0
 
 
+def test_what_is_read_from_an_archive_is_unpacked_once(committed, monkeypatch):
+    """To seek in a packed member means to unpack it from its beginning."""
+
+    seek = zipfile.ZipExtFile.seek
+
+    def watched(member, *arguments):
+        assert not member.name.endswith(".npz"), "sought in the archive"
+        return seek(member, *arguments)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "seek", watched)
+    (_, second) = compute(plan()).measures
+    assert second["sum"].tolist() == [2000]
+    assert second.fields(["sum"])["sum"].tolist() == [2000]
+
+
 def test_equal_results_make_equal_archives(committed, tmp_path, store):
     results = [leaf for leaf in steps.leaves(compute(plan())) if isinstance(leaf, steps.Result)]
     again = tmp_path / "again.zip"

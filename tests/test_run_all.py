@@ -467,6 +467,19 @@ def test_check_loads_no_torch(tmp_path):
     assert out.splitlines()[-1] == "[]"
 
 
+def test_check_of_committed_results_loads_no_torch(tmp_path):
+    """All is stored: neither the data nor what reads them is looked at."""
+    arguments = ["--check", "--profile", "ci", "--only", "02", "03"]
+    code = (
+        f"import sys, run_all; assert run_all.main({arguments}) == 0\n"
+        f"print(sorted({HEAVY} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "KIT_DATA": str(tmp_path / "none"), "KIT_STEPS": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    out = subprocess.check_output(command, env=environment, text=True, cwd=runtime.root())
+    assert out.splitlines()[-1] == "[]"
+
+
 def test_importing_the_runner_loads_nothing_heavy():
     code = (
         "import sys, run_all; from kit.harness.runner import command_line\n"

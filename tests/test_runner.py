@@ -8,6 +8,7 @@ import filelock
 import nbformat
 import psutil
 import pytest
+from jupyter_client.kernelspec import KernelSpec
 from papermill import engines
 from small_notebooks import FINISH, OUT, notebook
 
@@ -160,6 +161,21 @@ def test_what_a_killed_notebook_left_is_there_though_it_is_saved_seldom(tmp_path
     assert "its kernel died" in outcome.failure
     left = (tmp_path / "out" / "03_a.failed.ipynb").read_text()
     assert "number 39" in left
+
+
+def test_a_kernel_without_a_screen_loads_no_debugger(tmp_path):
+    source = "import sys; print(sys.modules.get('debugpy'), '_pydevd_bundle' in sys.modules)"
+    printed = []
+    nb = notebook(tmp_path / "03_a.ipynb", source, FINISH)
+    assert not runner.execute(nb, {}, tmp_path / "out", report=printed.append).failure
+    assert printed == ["None False"]
+
+
+def test_kernels_of_others_start_as_they_are():
+    manager = fast_papermill._WithoutDebugger(connection_file="a.json")
+    manager._launch_args = {}
+    manager._kernel_spec = KernelSpec(argv=["julia", "-m", "IJulia", "{connection_file}"])
+    assert manager.format_kernel_cmd()[:3] == ["julia", "-m", "IJulia"]
 
 
 def test_little_time_goes_into_saving_a_notebook_on_the_way(monkeypatch):
