@@ -1,9 +1,9 @@
 """papermill without what makes it slow: what it never needs, and a file for every cell.
 
 jsonschema compiles rfc3987_syntax, where that is installed, to check international web addresses,
-and loads isoduration to check spans of time; no notebook has any, and they take 1.6 of the 1.8 s of
-papermill's import. A kernel loads a debugger, which nobody reaches in a run without a screen: half
-of its start.
+and loads isoduration to check spans of time; no notebook has any, and they take two thirds of
+papermill's import. A kernel loads a debugger, which nobody reaches in a run without a screen:
+nearly half of its start.
 """
 
 import sys
